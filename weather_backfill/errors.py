@@ -1,0 +1,56 @@
+"""The taxonomy of failures: what may go well next time, and what will not.
+
+Every error of this package is a `WeatherError` and says what was wrong, what was expected and what to do.
+`retryable` decides whether a day is tried again at once (`sources/base.py`); a permanent error fails its
+day on the first try, because asking again only costs time and the upstream's patience.
+"""
+
+from __future__ import annotations
+
+
+class WeatherError(Exception):
+    """Base of all our own errors; `retryable` says whether the same call may succeed a little later."""
+
+    retryable = False
+
+
+class RetryableError(WeatherError):
+    """Time-outs, 408, 429, 5xx, broken connections, storage hiccups."""
+
+    retryable = True
+
+
+class StorageUnavailableError(RetryableError):
+    """The object store did not answer, answered 5xx or cut the connection."""
+
+
+class SourceUnavailableError(RetryableError):
+    """The upstream service did not answer, answered 408, 429 or 5xx, or cut the connection."""
+
+
+class PermanentError(WeatherError):
+    """Asking again gives the same answer: 401, 403, 404, a schema we do not know, damaged data."""
+
+
+class AccessDeniedError(PermanentError):
+    """401 or 403: credentials are wrong, missing or do not reach this far."""
+
+
+class NotFoundError(PermanentError):
+    """404, or an object that must be there is not."""
+
+
+class UnreadableObjectError(PermanentError):
+    """An object's container is damaged (cut gzip, broken zip): its rows cannot be known."""
+
+
+class SchemaError(PermanentError):
+    """Columns or types are not what the format says."""
+
+
+class ConfigurationError(PermanentError):
+    """A setting, tenant file or argument is wrong; the message names it and the fix."""
+
+
+class VerificationError(RetryableError):
+    """What the object store holds after an upload is not what was sent."""
