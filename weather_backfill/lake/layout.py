@@ -1,0 +1,42 @@
+"""Where things lie in the lake: the only place that builds or reads a path.
+
+    <dataset>/service=<s>/tenant=<t>/date=YYYY-MM-DD/part.parquet      one object a day
+    _journal/<root run>/<asset>/<date>|<tenant>.json                   days a run has finished
+
+Names starting with `_` are ours and no dataset; Hive-style readers skip them.
+"""
+
+from __future__ import annotations
+
+from datetime import date
+
+from weather_backfill.errors import ConfigurationError
+from weather_backfill.partitions import PartitionKey, validate_tenant_id
+
+RAW_OBSERVATIONS = "raw_observations"
+REFINED_15M = "refined_15m"
+REJECTED_OBSERVATIONS = "rejected_observations"
+FILE = "part.parquet"
+
+
+def tenant_prefix(dataset: str, service: str, tenant: str) -> str:
+    """The folder of one tenant in a dataset."""
+    return f"{dataset}/service={service}/tenant={validate_tenant_id(tenant)}"
+
+
+def day_key(dataset: str, service: str, key: PartitionKey) -> str:
+    """The object that holds one day of a dataset."""
+    return f"{tenant_prefix(dataset, service, key.tenant)}/date={key.date.isoformat()}/{FILE}"
+
+
+def date_of(object_key: str) -> date:
+    """The day of an object made by `day_key`."""
+    for part in object_key.split("/"):
+        if part.startswith("date="):
+            return date.fromisoformat(part.removeprefix("date="))
+    raise ConfigurationError(f"{object_key!r} is not the object of a day: no date= in it")
+
+
+def journal_prefix(root_run_id: str, asset: str) -> str:
+    """The folder of a run's journal for one asset."""
+    return f"_journal/{root_run_id}/{asset.replace('/', '.')}"

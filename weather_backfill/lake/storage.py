@@ -1,0 +1,278 @@
+"""One object-store interface for a local folder and S3; the only module that talks to either.
+
+A write is atomic: S3 shows an object when its upload is complete, and a local file is staged below
+`_staging/` and renamed into place, so a reader never sees half an object and a killed process leaves nothing
+inside a dataset. Errors of the store come out as our taxonomy (`errors.py`).
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from itertools import islice
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import unquote, urlsplit
+
+import duckdb
+import obstore
+from obstore.exceptions import (
+    BaseError,
+    NotSupportedError,
+    PermissionDeniedError,
+    UnauthenticatedError,
+)
+from obstore.exceptions import NotFoundError as StoreNotFoundError
+from obstore.store import LocalStore, S3Store
+
+from weather_backfill.errors import (
+    AccessDeniedError,
+    ConfigurationError,
+    NotFoundError,
+    StorageUnavailableError,
+    VerificationError,
+    WeatherError,
+)
+
+STAGING = "_staging"
+READ_THREADS = 8  # measured best for small objects on two cores; more only adds contention
+_LIST_CHUNK = 5000
+_READ_BATCH = 256
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class StoredObject:
+    """What a listing or a head says of an object; `key` is relative to the store's root."""
+
+    key: str
+    size: int
+    etag: str | None
+    last_modified: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class S3Options:
+    """How to reach S3; what is None comes from the usual AWS variables, profile or instance role."""
+
+    endpoint_url: str | None = None
+    region: str | None = None
+    profile: str | None = None
+    access_key_id: str | None = field(default=None, repr=False)
+    secret_access_key: str | None = field(default=None, repr=False)
+    session_token: str | None = field(default=None, repr=False)
+
+
+class ObjectStore:
+    """Objects below one URL: `file:///folder`, a plain path, or `s3://bucket/prefix`."""
+
+    def __init__(self, url: str, s3: S3Options | None = None) -> None:
+        self.url = url.rstrip("/")
+        self.folder: Path | None = None
+        parts = urlsplit(url)
+        if parts.scheme == "s3":
+            self._s3 = _s3_arguments(parts.netloc, s3 or S3Options())
+            self._store: Any = S3Store(parts.netloc, prefix=parts.path.strip("/") or None, **self._s3)
+        elif parts.scheme in ("", "file"):
+            self.folder = Path(unquote(parts.path) if parts.scheme else url).expanduser().absolute()
+            self._store = LocalStore(str(self.folder), mkdir=True)
+        else:
+            raise ConfigurationError(
+                f"storage URL {url!r} has the scheme {parts.scheme!r}: expected a folder, file:///folder "
+                "or s3://bucket/prefix."
+            )
+
+    def __repr__(self) -> str:
+        return f"ObjectStore({self.url!r})"
+
+    def uri(self, key: str) -> str:
+        """The full address of an object, for people and metadata."""
+        return f"{self.folder / key}" if self.folder else f"{self.url}/{key}"
+
+    def put(self, key: str, data: bytes | memoryview | Any) -> StoredObject:
+        """Write an object atomically, replacing what was there, and verify that it arrived whole."""
+        if self.folder:
+            self._call("write", key, lambda: self._put_local(key, data))
+        else:
+            self._call("write", key, lambda: obstore.put(self._store, key, data))
+        stored = self.head(key)
+        expected = memoryview(data).nbytes
+        if stored.size != expected:
+            raise VerificationError(
+                f"{self.uri(key)} holds {stored.size} bytes after an upload of {expected}: another writer or "
+                "a faulty store. The day will be written again."
+            )
+        return stored
+
+    def _put_local(self, key: str, data: Any) -> None:
+        assert self.folder
+        staged, target = self.folder / STAGING / uuid.uuid4().hex, self.folder / key
+        staged.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with staged.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            target.parent.mkdir(parents=True, exist_ok=True)
+            staged.replace(target)
+        except BaseException:
+            staged.unlink(missing_ok=True)
+            raise
+
+    def get(self, key: str) -> bytes:
+        """The whole object; raises `NotFoundError` if it is not there."""
+        if self.folder:
+            path = self.folder / key
+            return self._call("read", key, lambda: path.read_bytes())
+        return self._call("read", key, lambda: bytes(obstore.get(self._store, key).bytes()))
+
+    def head(self, key: str) -> StoredObject:
+        """Size, ETag and time of an object; raises `NotFoundError` if it is not there."""
+        return _stored(self._call("look at", key, lambda: obstore.head(self._store, key)))
+
+    def exists(self, key: str) -> bool:
+        """Whether the object is there."""
+        try:
+            self.head(key)
+        except NotFoundError:
+            return False
+        return True
+
+    def delete(self, keys: str | Sequence[str]) -> None:
+        """Delete objects; one that is not there is no error."""
+        for key in [keys] if isinstance(keys, str) else keys:
+            try:
+                self._call("delete", key, lambda key=key: obstore.delete(self._store, key))
+            except NotFoundError:
+                continue  # somebody else deleted it: that is what was wanted
+
+    def list(self, prefix: str = "") -> list[StoredObject]:
+        """All objects below a folder-like prefix, sorted by key; empty if there are none."""
+
+        def collect() -> list[StoredObject]:
+            chunks = obstore.list(self._store, prefix.rstrip("/") or None, chunk_size=_LIST_CHUNK)
+            return [_stored(meta) for chunk in chunks for meta in chunk]
+
+        return sorted(self._call("list", prefix, collect), key=lambda o: o.key)
+
+    def folders(self, prefix: str = "") -> list[str]:
+        """The names of the folders directly below a prefix, sorted."""
+        found = self._call(
+            "list", prefix, lambda: obstore.list_with_delimiter(self._store, prefix.rstrip("/") or None)
+        )
+        return sorted(p.rstrip("/").rsplit("/", 1)[-1] for p in found["common_prefixes"])
+
+    def read_many(self, keys: Iterable[str]) -> Iterator[tuple[str, bytes | WeatherError]]:
+        """Read many small objects concurrently, in order; an object that fails yields its error.
+
+        Local files are read in this thread: opening a file takes less time than handing it to another.
+        Memory holds a few batches, not all objects.
+        """
+        if self.folder:
+            for key in keys:
+                yield key, self._attempt(key)
+            return
+        remaining = iter(keys)
+        with ThreadPoolExecutor(READ_THREADS, thread_name_prefix="read") as pool:
+            pending = [
+                pool.submit(self._read_batch, batch) for batch in _batches(remaining, READ_THREADS + 2)
+            ]
+            while pending:
+                yield from pending.pop(0).result()
+                pending += [pool.submit(self._read_batch, batch) for batch in _batches(remaining, 1)]
+
+    def _read_batch(self, keys: list[str]) -> list[tuple[str, bytes | WeatherError]]:
+        return [(key, self._attempt(key)) for key in keys]
+
+    def _attempt(self, key: str) -> bytes | WeatherError:
+        try:
+            return self.get(key)
+        except WeatherError as error:
+            return error
+
+    @contextmanager
+    def local_copy(self, key: str) -> Iterator[Path]:
+        """A local path with the object's bytes: the file itself, or a temporary download from S3."""
+        if self.folder:
+            self.head(key)
+            yield self.folder / key
+            return
+        with tempfile.TemporaryDirectory(prefix="weather-") as folder:
+            path = Path(folder) / key.rsplit("/", 1)[-1]
+            path.write_bytes(self.get(key))
+            yield path
+
+    def register(self, connection: duckdb.DuckDBPyConnection) -> None:
+        """Let a DuckDB connection read this store's `uri()`s lazily, without DuckDB's S3 extension."""
+        if self.folder is None:
+            from obstore.fsspec import FsspecStore
+
+            connection.register_filesystem(FsspecStore("s3", **self._s3))
+
+    def _call(self, verb: str, key: str, action: Callable[[], T]) -> T:
+        try:
+            return action()
+        except (FileNotFoundError, StoreNotFoundError) as error:
+            raise NotFoundError(f"could not {verb} {self.uri(key)}: it is not there.") from error
+        except (PermissionError, PermissionDeniedError, UnauthenticatedError) as error:
+            raise AccessDeniedError(
+                f"could not {verb} {self.uri(key)}: access denied. Check the credentials and that they reach "
+                "this folder or bucket."
+            ) from error
+        except NotSupportedError as error:
+            raise ConfigurationError(f"could not {verb} {self.uri(key)}: {error}") from error
+        except (OSError, BaseError) as error:
+            raise StorageUnavailableError(
+                f"could not {verb} {self.uri(key)}: {_first_line(error)}. Worth another try; if it stays, check "
+                "the endpoint, the network and free space."
+            ) from error
+
+
+def _batches(keys: Iterator[str], most: int) -> list[list[str]]:
+    return [batch for _ in range(most) if (batch := list(islice(keys, _READ_BATCH)))]
+
+
+def _stored(meta: Any) -> StoredObject:
+    return StoredObject(meta["path"], meta["size"], meta["e_tag"], meta["last_modified"])
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().splitlines()[0][:300] if str(error).strip() else type(error).__name__
+
+
+def _s3_arguments(bucket: str, options: S3Options) -> dict[str, Any]:
+    import boto3
+    from obstore.auth.boto3 import Boto3CredentialProvider
+
+    if not bucket:
+        raise ConfigurationError("an S3 URL needs a bucket: expected s3://bucket/prefix.")
+    session = boto3.Session(
+        aws_access_key_id=options.access_key_id,
+        aws_secret_access_key=options.secret_access_key,
+        aws_session_token=options.session_token,
+        profile_name=options.profile,
+        region_name=options.region,
+    )
+    if session.get_credentials() is None:
+        raise ConfigurationError(
+            f"no AWS credentials for s3://{bucket}: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile, "
+            "or run where an instance role applies."
+        )
+    env = os.environ
+    endpoint = options.endpoint_url or env.get("AWS_ENDPOINT_URL_S3") or env.get("AWS_ENDPOINT_URL")
+    config: dict[str, Any] = {"region": session.region_name or "us-east-1", "checksum_algorithm": "SHA256"}
+    if endpoint:
+        config |= {"endpoint": endpoint, "virtual_hosted_style_request": False}
+    return {
+        "config": config,
+        "client_options": {"allow_http": bool(endpoint and endpoint.startswith("http://")), "timeout": "60s"},
+        "retry_config": {"max_retries": 4},
+        "credential_provider": Boto3CredentialProvider(session),
+    }

@@ -1,0 +1,82 @@
+"""Every knob, documented once. Values come from `WEATHER_*` environment variables or a `.env` file.
+
+Secrets are no settings: credentials come from the usual AWS variables, profiles or roles, and from
+environment references (`${NAME}`) in tenant files.
+"""
+
+from __future__ import annotations
+
+from datetime import date
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from weather_backfill.errors import ConfigurationError
+from weather_backfill.lake.storage import ObjectStore, S3Options
+
+FIRST_DAYS = {"tempest": date(2018, 1, 1), "dwd": date(1990, 1, 1), "aceiot": date(2018, 1, 1)}
+
+
+class Settings(BaseSettings):
+    """The platform's settings, one environment variable each (`WEATHER_` + the name in capitals)."""
+
+    model_config = SettingsConfigDict(env_prefix="WEATHER_", env_file=".env", extra="ignore", frozen=True)
+
+    storage_url: str = Field("lake", description="The lake: a folder or s3://bucket/prefix")
+    tenants_url: str = Field("tenants", description="Tenant files: a folder or s3://bucket/prefix")
+    s3_endpoint_url: str | None = Field(None, description="An S3 server other than AWS")
+    s3_region: str | None = Field(None, description="Region of the buckets")
+    s3_profile: str | None = Field(None, description="AWS profile to use")
+    chunk_days: int = Field(30, ge=1, le=1000, description="Days one run of a backfill takes")
+    service_chunk_days: dict[str, int] = Field(
+        default_factory=dict, description='Chunk days by service, JSON: {"dwd": 365}'
+    )
+    first_day: dict[str, date] = Field(
+        default_factory=dict, description='First partition by service, JSON: {"dwd": "1950-01-01"}'
+    )
+    rejects_limit: float = Field(0.01, ge=0, le=1, description="Share of rejected rows that a check allows")
+    completeness_target: float = Field(
+        0.75, ge=0, le=1, description="Share of grid slots that must hold a value before a day counts complete"
+    )
+    freshness_days: int = Field(2, ge=1, description="Age in days at which the newest day counts as stale")
+
+    def chunk_days_of(self, service: str) -> int:
+        """Days one run takes for this service."""
+        return self.service_chunk_days.get(service, self.chunk_days)
+
+    def first_day_of(self, service: str) -> date:
+        """The first daily partition of this service."""
+        return self.first_day.get(service, FIRST_DAYS.get(service, date(2018, 1, 1)))
+
+    @cached_property
+    def s3(self) -> S3Options:
+        """How to reach S3 for the lake and the tenant files."""
+        return S3Options(self.s3_endpoint_url, self.s3_region, self.s3_profile)
+
+    def lake(self) -> ObjectStore:
+        """The lake's object store."""
+        return ObjectStore(self.storage_url, self.s3)
+
+    def tenant_files(self) -> ObjectStore:
+        """The object store with the tenant files."""
+        return ObjectStore(self.tenants_url, self.s3)
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """Settings from the environment; raises `ConfigurationError` naming the variable and what it expected."""
+    try:
+        return Settings(**overrides)
+    except ValidationError as error:
+        problems = "; ".join(
+            f"WEATHER_{'_'.join(map(str, e['loc'])).upper()}: {e['msg']} (given {e['input']!r})"
+            for e in error.errors()
+        )
+        raise ConfigurationError(f"settings are not valid: {problems}") from error
+
+
+def absolute(url: str) -> str:
+    """A storage URL with a plain folder made absolute, so that every process means the same place."""
+    return url if "://" in url else str(Path(url).expanduser().absolute())

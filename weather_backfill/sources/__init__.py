@@ -1,0 +1,1 @@
+"""Sources: one module a service; `base.py` says what a source is."""

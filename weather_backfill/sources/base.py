@@ -1,0 +1,117 @@
+"""What a source is: it knows which days an upstream holds, and reads days as a stream.
+
+A *day* is the unit that flows: either its table (`RawDay`) or its failure (`DayFailure`). A source never
+raises for one bad day; it yields the failure and goes on.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Any, Protocol, TypeVar
+
+import pyarrow as pa
+import tenacity
+
+from weather_backfill.errors import WeatherError
+from weather_backfill.schemas import REJECTS
+
+DAY_TRIES = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Cadence:
+    """Seconds between the samples a complete day holds: the grid that coverage is counted on."""
+
+    seconds: int
+    by_metric: Mapping[str, int] = field(default_factory=dict)
+
+    def of(self, metric: str) -> int:
+        """The cadence of a metric."""
+        return self.by_metric.get(metric, self.seconds)
+
+
+@dataclass(frozen=True, slots=True)
+class RawDay:
+    """One day as read: observations, rejects, and the facts about how it was read.
+
+    `table` has the columns of `schemas.RAW` (optionally `source_quality` at the end), sorted by station,
+    metric and time, unique by those, with `quality` still to be judged (the caller flags). `facts` become
+    materialization metadata; `lineage` follows from the data alone and goes into the file's footer.
+    """
+
+    date: date
+    table: pa.Table
+    cadence: Cadence
+    rejects: pa.Table = field(default_factory=REJECTS.empty_table)
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    lineage: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class DayFailure:
+    """One day that could not be made, and why."""
+
+    date: date
+    error: BaseException
+
+
+@dataclass(frozen=True, slots=True)
+class DayInventory:
+    """What the upstream holds for a day, learned without reading it: what a plan counts with."""
+
+    objects: int
+    bytes: int
+    requests: int = 0
+
+
+class Source(Protocol):
+    """One connection's upstream, opened."""
+
+    def inventory(self, start: date, end: date) -> dict[date, DayInventory]:
+        """The days between start and end (both included) that hold data; absent days hold none."""
+        ...
+
+    def days(self, dates: Sequence[date]) -> Iterator[RawDay | DayFailure]:
+        """Read days in order, each as its table or its failure; memory bounded by a few days."""
+        ...
+
+
+D = TypeVar("D")
+R = TypeVar("R")
+
+
+def each_day(dates: Iterable[date], read: Callable[[date], R]) -> Iterator[R | DayFailure]:
+    """Read day after day with `read`, one day ahead of the consumer, trying retryable errors again.
+
+    The one-day read-ahead overlaps fetching with the consumer's computing and writing; memory holds two days.
+    """
+    with ThreadPoolExecutor(1, thread_name_prefix="day") as pool:
+        ahead: Future[R | DayFailure] | None = None
+        try:
+            for day in dates:
+                coming = pool.submit(_with_retries, day, read)
+                if ahead is not None:
+                    yield ahead.result()
+                ahead = coming
+            if ahead is not None:
+                yield ahead.result()
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _with_retries(day: date, read: Callable[[date], R]) -> R | DayFailure:
+    retrying = tenacity.Retrying(
+        stop=tenacity.stop_after_attempt(DAY_TRIES),
+        wait=tenacity.wait_exponential_jitter(initial=1, max=10),
+        retry=tenacity.retry_if_exception(lambda e: isinstance(e, WeatherError) and e.retryable),
+        reraise=True,
+        sleep=time.sleep,
+    )
+    try:
+        return retrying(read, day)
+    except Exception as error:
+        return DayFailure(day, error)

@@ -1,0 +1,165 @@
+"""Tenants and their connections: YAML files, one a tenant, in a folder or bucket (`WEATHER_TENANTS_URL`).
+
+    id: acme
+    services:
+      tempest:
+        archive_url: s3://acme-weather/tempest
+
+A file that is broken names its file, field, value and fix, and never blocks another tenant. Secrets appear
+only as references to environment variables: `${ACME_SECRET}`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from datetime import date
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
+
+from weather_backfill.errors import ConfigurationError, NotFoundError
+from weather_backfill.lake.storage import ObjectStore, S3Options
+from weather_backfill.partitions import validate_tenant_id
+
+_REFERENCE = re.compile(r"\$\{([A-Z][A-Z0-9_]*)\}")
+_MAX_FILE_BYTES = 64 * 1024
+
+
+def _check_reference(value: str) -> str:
+    if not _REFERENCE.fullmatch(value):
+        raise ValueError("a secret must be a reference to an environment variable, for example ${ACME_SECRET}")
+    return value
+
+
+SecretReference = Annotated[str, AfterValidator(_check_reference)]
+"""`${NAME}`: the name of an environment variable that holds the secret, never the secret itself."""
+
+
+def resolve_secret(reference: str) -> SecretStr:
+    """The secret behind `${NAME}`; raises `ConfigurationError` naming the variable if it is not set."""
+    name = _REFERENCE.sub(r"\1", _check_reference(reference))
+    value = os.environ.get(name)
+    if not value:
+        raise ConfigurationError(f"environment variable {name} is not set: the tenant file refers to it.")
+    return SecretStr(value)
+
+
+class Connection(BaseModel):
+    """What every connection of a tenant to a service has."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    enabled: bool = True
+    lookback_days: int = Field(730, ge=1, le=36_500)
+    first_day: date | None = None
+
+
+class TempestConnection(Connection):
+    """A Tempest archive: `year=/month=/day=/hour=/*.json[.gz]` below `archive_url`."""
+
+    service: Literal["tempest"] = "tempest"
+    archive_url: str = Field(min_length=1, description="A folder or s3://bucket/prefix")
+    endpoint_url: str | None = None
+    region: str | None = None
+    profile: str | None = None
+    access_key_id: SecretReference | None = None
+    secret_access_key: SecretReference | None = None
+
+    def archive(self, defaults: S3Options) -> ObjectStore:
+        """The archive's object store; what the connection does not say comes from the platform's settings."""
+        own_keys = self.access_key_id and self.secret_access_key
+        options = S3Options(
+            endpoint_url=self.endpoint_url or defaults.endpoint_url,
+            region=self.region or defaults.region,
+            profile=self.profile or (None if own_keys else defaults.profile),
+            access_key_id=_reveal(self.access_key_id),
+            secret_access_key=_reveal(self.secret_access_key),
+        )
+        return ObjectStore(self.archive_url, options)
+
+
+def _reveal(reference: str | None) -> str | None:
+    return resolve_secret(reference).get_secret_value() if reference else None
+
+
+class Services(BaseModel):
+    """The services a tenant connects."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    tempest: TempestConnection | None = None
+
+
+class Tenant(BaseModel):
+    """One tenant file."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    id: Annotated[str, AfterValidator(validate_tenant_id)]
+    name: str | None = Field(None, max_length=200)
+    services: Services
+
+    def connection(self, service: str) -> Any:
+        """The tenant's connection to a service; raises `ConfigurationError` if it has none."""
+        connection = getattr(self.services, service, None)
+        if connection is None:
+            raise ConfigurationError(
+                f"tenant {self.id!r} has no connection to {service!r}: add it under services in {self.id}.yaml."
+            )
+        return connection
+
+
+class TenantRegistry:
+    """Reads and writes tenant files."""
+
+    def __init__(self, files: ObjectStore) -> None:
+        self._files = files
+
+    def ids(self) -> list[str]:
+        """The ids of all tenant files, readable or not."""
+        names = [o.key for o in self._files.list() if "/" not in o.key]
+        return sorted(n.removesuffix(".yaml") for n in names if n.endswith(".yaml"))
+
+    def get(self, tenant: str) -> Tenant:
+        """One tenant; raises `ConfigurationError` that names file, field, value and fix."""
+        file = f"{validate_tenant_id(tenant)}.yaml"
+        try:
+            text = self._files.get(file)
+        except NotFoundError as error:
+            raise ConfigurationError(
+                f"tenant {tenant!r} is not known: there is no {self._files.uri(file)}. "
+                "Add it with `weather-backfill tenants add`."
+            ) from error
+        return parse_tenant(text, self._files.uri(file), tenant)
+
+    def put(self, tenant: Tenant) -> str:
+        """Write a tenant's file; returns where."""
+        document = tenant.model_dump(mode="json", exclude_none=True, exclude_unset=True)
+        key = f"{tenant.id}.yaml"
+        self._files.put(key, yaml.safe_dump(document, sort_keys=False).encode())
+        return self._files.uri(key)
+
+
+def parse_tenant(text: bytes, file: str, expected_id: str) -> Tenant:
+    """A tenant from the bytes of its YAML file."""
+    if len(text) > _MAX_FILE_BYTES:
+        raise ConfigurationError(f"{file}: {len(text)} bytes; a tenant file has at most {_MAX_FILE_BYTES}.")
+    try:
+        document = yaml.safe_load(text)
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        raise ConfigurationError(f"{file} is not YAML: {error}") from error
+    if not isinstance(document, dict):
+        raise ConfigurationError(f"{file}: expected a mapping with id and services, found {type(document).__name__}.")
+    try:
+        tenant = Tenant.model_validate(document)
+    except ValidationError as error:
+        problems = "; ".join(
+            f"{'.'.join(map(str, e['loc'])) or 'file'}: {e['msg']} (given {str(e['input'])[:80]!r})"
+            for e in error.errors(include_url=False)
+        )
+        raise ConfigurationError(f"{file}: {problems}") from error
+    if tenant.id != expected_id:
+        raise ConfigurationError(f"{file}: id is {tenant.id!r}; expected {expected_id!r}, as the file is named.")
+    return tenant
