@@ -38,6 +38,9 @@ class Cadence:
 class RawDay:
     """One day as read: observations, rejects, and the facts about how it was read.
 
+    `incomplete` says why the day is not whole: its good rows are written and the day itself fails, so that one
+    damaged station file never costs the others.
+
     `table` has the columns of `schemas.RAW` (optionally `source_quality` at the end), sorted by station,
     metric and time, unique by those, with `quality` still to be judged (the caller flags). `facts` become
     materialization metadata; `lineage` follows from the data alone and goes into the file's footer.
@@ -49,6 +52,7 @@ class RawDay:
     rejects: pa.Table = field(default_factory=REJECTS.empty_table)
     facts: Mapping[str, Any] = field(default_factory=dict)
     lineage: Mapping[str, str] = field(default_factory=dict)
+    incomplete: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

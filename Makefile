@@ -1,0 +1,46 @@
+# Everything runs in .venv, made from requirements.lock (pinned versions and hashes).
+VENV := .venv
+BIN := $(VENV)/bin
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+export DAGSTER_HOME := $(CURDIR)/.dagster_home
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.PHONY: help demo dev test test-s3 lint format bench lock clean
+
+help:  ## What there is
+	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
+
+$(VENV)/ready: requirements.lock pyproject.toml
+	@test -n "$(PYTHON)" || (echo "Python 3.11 or newer is needed: install it, or name it with PYTHON=..." && exit 1)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		(echo "$(PYTHON) is older than Python 3.11: name a newer one with PYTHON=..." && exit 1)
+	$(PYTHON) -m venv --clear $(VENV)
+	$(BIN)/python -m pip install -qq --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install -qq --no-deps --no-build-isolation -e .
+	@touch $@
+
+demo: $(VENV)/ready  ## Simulate two tenants, backfill them, show the result
+	$(BIN)/weather-backfill demo
+
+dev: $(VENV)/ready  ## Webserver and daemon on the demo data
+	$(BIN)/weather-backfill dev
+
+test: $(VENV)/ready  ## The whole test suite but the slow and the special ones
+	$(BIN)/python -m pytest -q -n 2
+
+lint: $(VENV)/ready  ## Ruff and the type checker
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/ready
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+lock: $(VENV)/ready  ## Pin what pyproject.toml allows, with hashes and without host names
+	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+		--no-annotate --no-strip-extras --group dev pyproject.toml -o requirements.lock
+
+clean:
+	rm -rf $(VENV) .demo .dagster_home build

@@ -1,0 +1,235 @@
+"""The Tempest archive: `year=YYYY/month=MM/day=DD/hour=HH/*.json[.gz]` in a folder or bucket.
+
+Folders are named by the hour in which a message arrived, so a day's last messages can lie in the next day's
+first hour: the hours on both sides are read too, for the rows that belong to this day. A row in a day's own
+folder that belongs to another day is a reject (`outside_day`).
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import zlib
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import date, timedelta
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from weather_backfill.errors import UnreadableObjectError, WeatherError
+from weather_backfill.lake.storage import ObjectStore, StoredObject
+from weather_backfill.partitions import days_between
+from weather_backfill.schemas import RAW, REJECTS
+from weather_backfill.sources.base import Cadence, DayFailure, DayInventory, RawDay, each_day
+from weather_backfill.sources.tempest_messages import (
+    FIELDS,
+    UDP_LENGTH,
+    Observations,
+    Reject,
+    decode,
+    outside,
+)
+
+CADENCE = Cadence(60)
+_DECODE_BATCH = 4096
+_LIST_THREADS = 8
+_DAY_US = 86_400_000_000
+_SORTED_FIELDS = np.argsort(FIELDS)
+
+
+@dataclass(frozen=True, slots=True)
+class TempestSource:
+    """One tenant's archive, opened."""
+
+    archive: ObjectStore
+
+    def inventory(self, start: date, end: date) -> dict[date, DayInventory]:
+        """Days with objects between start and end (both included): their objects and bytes, from listings."""
+
+        def look(day: date) -> tuple[date, DayInventory]:
+            found = _messages_only(self.archive.list(day_folder(day)))
+            return day, DayInventory(len(found), sum(o.size for o in found))
+
+        with ThreadPoolExecutor(_LIST_THREADS, thread_name_prefix="list") as pool:
+            return {day: held for day, held in pool.map(look, days_between(start, end)) if held.objects}
+
+    def days(self, dates: Sequence[date]) -> Iterator[RawDay | DayFailure]:
+        """Read days in order, one ahead of the consumer."""
+        return each_day(dates, self.read_day)
+
+    def read_day(self, day: date) -> RawDay:
+        """One UTC day; raises `UnreadableObjectError` naming the objects whose rows cannot be known."""
+        own = _messages_only(self.archive.list(day_folder(day)))
+        edges = [
+            stored
+            for folder in (
+                f"{day_folder(day - timedelta(days=1))}/hour=23",
+                f"{day_folder(day + timedelta(days=1))}/hour=00",
+            )
+            for stored in _messages_only(self.archive.list(folder))
+        ]
+        start_us = int(np.datetime64(day, "us").astype("i8"))
+        parts, rejects, counts = self._decode(own, edges, start_us)
+        kept, duplicates = _latest_only(parts)
+        facts = {
+            "source_objects": len(own),
+            "source_bytes": sum(o.size for o in own),
+            "reports_kept": len(kept.epoch_us),
+            "duplicates": duplicates,
+            **{name: counts[name] for name in ("messages", "empty_messages", "other_messages", "edge_reports")},
+        }
+        return RawDay(
+            date=day,
+            table=_long(kept),
+            cadence=CADENCE,
+            rejects=_rejects_table(rejects),
+            facts=facts,
+            lineage={"source": self.archive.url, "source_objects_sha256": _fingerprint(own)},
+        )
+
+    def _decode(
+        self, own: list[StoredObject], edges: list[StoredObject], start_us: int
+    ) -> tuple[list[Observations], list[Reject], Counter[str]]:
+        ours = {o.key for o in own}
+        parts: list[Observations] = []
+        rejects: list[Reject] = []
+        counts: Counter[str] = Counter()
+        for batch in self._bodies(sorted([*own, *edges], key=lambda o: (o.last_modified, o.key))):
+            for is_own in (True, False):
+                chosen = [(key, body) for key, body in batch if (key in ours) is is_own]
+                if not chosen:
+                    continue
+                part = decode(chosen)
+                if is_own:
+                    inside = outside(part, [key for key, _ in chosen], start_us, start_us + _DAY_US)
+                    rejects += part.rejects
+                    counts += part.counts
+                else:
+                    # What else lies in a neighbour's folder is the neighbour's to report.
+                    inside = (part.epoch_us >= start_us) & (part.epoch_us < start_us + _DAY_US)
+                    counts["edge_reports"] += int(inside.sum())
+                parts.append(_select(part, inside))
+        return parts, rejects, counts
+
+    def _bodies(self, objects: list[StoredObject]) -> Iterator[list[tuple[str, bytes]]]:
+        """Batches of decompressed bodies in the order received; raises if any object cannot be read."""
+        damaged: list[str] = []
+        contents = self.archive.read_many(o.key for o in objects)
+        while batch := list(islice(contents, _DECODE_BATCH)):
+            bodies = []
+            for key, content in batch:
+                if isinstance(content, WeatherError):
+                    raise content
+                try:
+                    bodies.append((key, gzip.decompress(content) if key.endswith(".gz") else content))
+                except (OSError, EOFError, zlib.error) as error:
+                    damaged.append(f"{self.archive.uri(key)} ({error})")
+            yield bodies
+        if damaged:
+            more = f" and {len(damaged) - 5} more" if len(damaged) > 5 else ""
+            raise UnreadableObjectError(
+                f"{len(damaged)} of {len(objects)} objects cannot be decompressed: {', '.join(damaged[:5])}{more}. "
+                "Expected whole gzip files: upload them again, or move them out of the archive, then retry the day."
+            )
+
+
+def day_folder(day: date) -> str:
+    """The folder of a day in the archive."""
+    return f"year={day:%Y}/month={day:%m}/day={day:%d}"
+
+
+def _messages_only(objects: list[StoredObject]) -> list[StoredObject]:
+    return [o for o in objects if o.key.endswith((".json", ".json.gz"))]
+
+
+def _fingerprint(objects: list[StoredObject]) -> str:
+    """One hash over names and sizes: which objects a day was made from, in 64 characters."""
+    digest = hashlib.sha256()
+    for stored in objects:
+        digest.update(f"{stored.key}\0{stored.size}\n".encode())
+    return digest.hexdigest()
+
+
+def _select(part: Observations, mask: np.ndarray) -> Observations:
+    if mask.all():
+        return part
+    return Observations(
+        [part.stations[i] for i in np.flatnonzero(mask)],
+        part.epoch_us[mask],
+        part.values[mask],
+        part.length[mask],
+        part.source[mask],
+    )
+
+
+def _latest_only(parts: list[Observations]) -> tuple[Observations, int]:
+    """All parts as one, sorted by station and time, of equal ones the last received; and how many fell out."""
+    if not parts:
+        return Observations(), 0
+    names, codes = np.unique(
+        np.array([s for part in parts for s in part.stations], dtype=object), return_inverse=True
+    )
+    epoch = np.concatenate([part.epoch_us for part in parts])
+    order = np.lexsort((epoch, codes))  # stable: equal keys stay in the order received
+    same_as_next = np.zeros(len(order), dtype=bool)
+    if len(order):
+        codes_sorted, epoch_sorted = codes[order], epoch[order]
+        same_as_next[:-1] = (codes_sorted[1:] == codes_sorted[:-1]) & (epoch_sorted[1:] == epoch_sorted[:-1])
+    keep = order[~same_as_next]
+    kept = Observations(
+        [str(names[i]) for i in codes[keep]],
+        epoch[keep],
+        np.concatenate([part.values for part in parts])[keep],
+        np.concatenate([part.length for part in parts])[keep],
+    )
+    return kept, len(order) - len(keep)
+
+
+def _long(kept: Observations) -> pa.Table:
+    """Reports sorted by station and time to rows of `schemas.RAW`, sorted by station, metric and time."""
+    names, codes = np.unique(np.array(kept.stations, dtype=object), return_inverse=True)
+    bounds = np.searchsorted(codes, np.arange(len(names) + 1))
+    columns = np.arange(len(FIELDS))[_SORTED_FIELDS]
+    times, stations, metrics, values = [], [], [], []
+    for number, (a, b) in enumerate(zip(bounds[:-1], bounds[1:], strict=True)):
+        # An 18-element report says nothing of the last fields: no rows, which is not the same as null.
+        present = (columns[:, None] + 1 < kept.length[a:b]) | (columns[:, None] + 1 < UDP_LENGTH)
+        times.append(np.broadcast_to(kept.epoch_us[a:b], present.shape)[present])
+        metrics.append(np.broadcast_to(np.arange(len(FIELDS))[:, None], present.shape)[present])
+        values.append(kept.values[a:b, columns].T[present])
+        stations.append(np.full(int(present.sum()), number))
+    if not times:
+        return RAW.empty_table()
+    value = np.concatenate(values)
+    missing = np.isnan(value)
+    arrays: list[Any] = [
+        pa.array(np.concatenate(times)).cast(RAW.field("observed_at").type),
+        _tags(np.concatenate(stations), [str(name) for name in names]),
+        _tags(np.concatenate(metrics), [FIELDS[i] for i in _SORTED_FIELDS]),
+        pa.array(value, mask=missing),
+        pa.array(np.where(missing, 9, 1).astype("i1")),
+    ]
+    return pa.Table.from_arrays(arrays, schema=RAW)
+
+
+def _tags(codes: np.ndarray, names: list[str]) -> pa.DictionaryArray:
+    return pa.DictionaryArray.from_arrays(pa.array(codes.astype("i4")), pa.array(names, pa.string()))
+
+
+def _rejects_table(rejects: list[Reject]) -> pa.Table:
+    rows = [
+        {
+            "reason": r.reason,
+            "source_object": r.source_object,
+            "station_id": r.station_id,
+            "observed_at": r.observed_at,
+            "raw_text": r.raw_text,
+        }
+        for r in sorted(rejects, key=lambda r: (r.source_object, r.reason, r.raw_text))
+    ]
+    return pa.Table.from_pylist(rows, schema=REJECTS)
