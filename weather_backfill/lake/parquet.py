@@ -1,0 +1,125 @@
+"""Tables to Parquet bytes and back: sorted, small, the same bytes for the same rows.
+
+zstd level 3, dictionary pages for ids, metrics and values, delta encoding for times. A row group never splits
+the series of a station and metric (up to about a million rows), so a reader can aggregate one row group after
+another without meeting the same series twice; the footer says so under `weather.row_groups`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from weather_backfill import __version__
+from weather_backfill.schemas import file_schema
+from weather_backfill.sources.base import Cadence
+
+ROW_GROUP_ROWS = 1_000_000
+WHOLE_SERIES = "whole series"
+TAGS = ("station_id", "metric")
+
+
+def encode(table: pa.Table, lineage: Mapping[str, str]) -> pa.Buffer:
+    """A dataset's day as the bytes of a Parquet file, `lineage` and the schema's metadata in the footer."""
+    has_tags = set(TAGS) <= set(table.schema.names)
+    metrics = _distinct(table, "metric") if has_tags else []
+    footer = {"code_version": __version__, **lineage}
+    if has_tags:
+        footer["row_groups"] = WHOLE_SERIES
+    schema = file_schema(table.schema, footer, metrics)
+    times = [f.name for f in schema if pa.types.is_timestamp(f.type)]
+    sink = pa.BufferOutputStream()
+    with pq.ParquetWriter(
+        sink,
+        schema,
+        compression="zstd",
+        compression_level=3,
+        use_dictionary=[f.name for f in schema if f.name not in times],
+        column_encoding=dict.fromkeys(times, "DELTA_BINARY_PACKED"),
+        store_schema=False,
+        write_page_index=True,
+    ) as writer:
+        for start, stop in _row_groups(table, has_tags):
+            writer.write_table(_plain(table.slice(start, stop - start), schema), row_group_size=ROW_GROUP_ROWS)
+        writer.add_key_value_metadata({k.decode(): v.decode() for k, v in schema.metadata.items()})
+    return sink.getvalue()
+
+
+def _plain(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    columns = [
+        column.cast(field.type) if pa.types.is_dictionary(column.type) else column
+        for column, field in zip(table.columns, schema, strict=True)
+    ]
+    return pa.Table.from_arrays(columns, schema=schema)
+
+
+def _row_groups(table: pa.Table, has_tags: bool) -> list[tuple[int, int]]:
+    """Row ranges of at most about `ROW_GROUP_ROWS`, cut where the series changes."""
+    rows = table.num_rows
+    if rows <= ROW_GROUP_ROWS or not has_tags:
+        return [(0, rows)]
+    changes = series_starts(table)
+    ranges, start = [], 0
+    while start < rows:
+        cut = changes[(changes > start) & (changes <= start + ROW_GROUP_ROWS)]
+        later = changes[changes > start + ROW_GROUP_ROWS]
+        stop = rows if rows - start <= ROW_GROUP_ROWS else int(cut[-1] if len(cut) else later[0] if len(later) else rows)
+        ranges.append((start, stop))
+        start = stop
+    return ranges
+
+
+def series_starts(table: pa.Table) -> np.ndarray:
+    """The first row of every (station, metric) series of a sorted table."""
+    table = table.select(TAGS).unify_dictionaries().combine_chunks()
+    station, metric = (np.asarray(table[name].combine_chunks().indices) for name in TAGS)
+    if not len(station):
+        return np.empty(0, "i8")
+    changed = np.ones(len(station), dtype=bool)
+    changed[1:] = (station[1:] != station[:-1]) | (metric[1:] != metric[:-1])
+    return np.flatnonzero(changed)
+
+
+def _distinct(table: pa.Table, column: str) -> list[str]:
+    return sorted(pc.unique(table[column]).cast(pa.string()).to_pylist())
+
+
+def open_file(source: object) -> pq.ParquetFile:
+    """A Parquet file of ours, its tags as dictionaries; `source` is a path or a buffer."""
+    return pq.ParquetFile(source, read_dictionary=list(TAGS))
+
+
+def decode(data: bytes | pa.Buffer) -> pa.Table:
+    """A whole file as a table."""
+    return open_file(pa.BufferReader(data)).read()
+
+
+def footer(file: pq.ParquetFile) -> dict[str, str]:
+    """Our part of a file's key-value metadata, without the prefix."""
+    metadata = file.metadata.metadata or {}
+    return {
+        key.decode().removeprefix("weather."): value.decode()
+        for key, value in metadata.items()
+        if key.startswith(b"weather.")
+    }
+
+
+def cadence_lineage(cadence: Cadence) -> dict[str, str]:
+    """A cadence for the footer: refining a raw file needs nothing but the file."""
+    return {"cadence": json.dumps({"seconds": cadence.seconds, "by_metric": dict(sorted(cadence.by_metric.items()))})}
+
+
+def cadence_of(footers: Mapping[str, str]) -> Cadence:
+    """The cadence that `cadence_lineage` wrote."""
+    found = json.loads(footers["cadence"])
+    return Cadence(found["seconds"], found["by_metric"])
+
+
+def concat(tables: Sequence[pa.Table], schema: pa.Schema) -> pa.Table:
+    """Tables below one another, dictionaries unified; an empty list gives an empty table of the schema."""
+    return pa.concat_tables(tables).unify_dictionaries() if tables else schema.empty_table()

@@ -1,0 +1,159 @@
+"""Quality flags for raw observations: flag, never drop.
+
+Tests and limits are Zahumenský's (WMO CBS/OPAG-IOS 2004), flags QARTOD's (1 pass, 2 not evaluated, 3 suspect,
+4 fail, 9 missing). The worst flag wins. A day is judged by itself, so its flags do not depend on which other
+days happen to be in the lake.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from weather_backfill.metrics import METRICS, Metric
+from weather_backfill.schemas import FAIL, MISSING, NOT_EVALUATED, PASS, SUSPECT
+from weather_backfill.sources.base import Cadence
+
+MINUTE_US = 60_000_000
+HOUR_US = 60 * MINUTE_US
+MAX_RAIN_PER_MINUTE = 40.0
+# lower must not exceed upper where both are reported at the same time
+_ORDERED_PAIRS = (("dew_point_temperature", "air_temperature"), ("wind_speed", "wind_speed_of_gust"))
+
+
+@dataclass(frozen=True, slots=True)
+class _Series:
+    """The non-null rows of one metric in a day, sorted by station and time."""
+
+    rows: np.ndarray
+    station: np.ndarray
+    time: np.ndarray
+    value: np.ndarray
+
+
+def flag(table: pa.Table, cadence: Cadence) -> pa.Table:
+    """The same rows with `quality` judged.
+
+    `table` has the columns of `schemas.RAW`, sorted by station, metric and time, without duplicates. The
+    limit of rain follows the cadence: 40 mm a minute.
+    """
+    if not table.num_rows:
+        return table
+    table = table.unify_dictionaries().combine_chunks()
+    metric_codes = _codes(table, "metric")
+    names = _dictionary(table, "metric")
+    station = _codes(table, "station_id")
+    time = np.asarray(table["observed_at"].cast(pa.int64()))
+    value = np.asarray(table["value"].combine_chunks().fill_null(np.nan))
+    known = np.array([METRICS.get(name) is not None for name in names], dtype=bool)
+    flags = np.where(known[metric_codes], PASS, NOT_EVALUATED).astype("i1")
+    series: dict[str, _Series] = {}
+    for code in np.flatnonzero(known):
+        metric = METRICS[names[code]]
+        rows = np.flatnonzero(metric_codes == code)
+        rows = rows[~np.isnan(value[rows])]
+        found = series[metric.name] = _Series(rows, station[rows], time[rows], value[rows])
+        flags[rows] = judge(found.station, found.time, found.value, metric, cadence.of(metric.name))
+    _judge_pairs(series, flags)
+    flags[np.isnan(value)] = MISSING
+    position = table.schema.get_field_index("quality")
+    return table.set_column(position, table.schema.field("quality"), pa.array(flags))
+
+
+def judge(station: np.ndarray, time: np.ndarray, value: np.ndarray, metric: Metric, cadence: int) -> np.ndarray:
+    """Flags of one metric's values by the range, step and persistence tests.
+
+    Rows are sorted by station and time; `time` in microseconds, `cadence` in seconds.
+    """
+    flags = np.full(len(value), PASS, dtype="i1")
+    if metric.min_change_per_hour is not None:
+        flags[_persistent(station, time, value, metric.min_change_per_hour)] = SUSPECT
+    if metric.max_step_per_minute is not None:
+        flags[_jumps(station, time, value, metric.max_step_per_minute)] = FAIL
+    highest = MAX_RAIN_PER_MINUTE * cadence / 60 if metric.name == "precipitation_amount" else metric.highest
+    if metric.lowest is not None:
+        flags[value < metric.lowest] = FAIL
+    if highest is not None:
+        flags[value > highest] = FAIL
+    return flags
+
+
+def _jumps(station: np.ndarray, time: np.ndarray, value: np.ndarray, per_minute: float) -> np.ndarray:
+    """Rows that jump from the row before by more than the limit, unless they return from a jump.
+
+    Without the exception the good value after every spike would fail as well.
+    """
+    jump = np.zeros(len(value), dtype=bool)
+    jump[1:] = _step(station, time, value, 1) > per_minute
+    returns = np.zeros(len(value), dtype=bool)
+    returns[2:] = jump[1:-1] & (_step(station, time, value, 2) <= per_minute)
+    return jump & ~returns
+
+
+def _step(station: np.ndarray, time: np.ndarray, value: np.ndarray, back: int) -> np.ndarray:
+    """Change a minute against the row `back` rows before; steps under a minute count as one minute."""
+    minutes = np.maximum((time[back:] - time[:-back]) / MINUTE_US, 1.0)
+    step = np.abs(value[back:] - value[:-back]) / minutes
+    return np.where(station[back:] == station[:-back], step, 0.0)
+
+
+def _persistent(station: np.ndarray, time: np.ndarray, value: np.ndarray, least: float) -> np.ndarray:
+    """Rows that end a full hour in which the value changed by less than `least`."""
+    if not len(value):
+        return np.zeros(0, dtype=bool)
+    # One number orders station and time, so that one search finds every row's hour.
+    order = station.astype("i8") * (1 << 48) + (time - time.min())
+    begin = np.searchsorted(order, order - HOUR_US, side="right") - 1
+    begin_same = (begin >= 0) & (station[np.maximum(begin, 0)] == station)
+    begin = np.maximum(begin, 0)
+    fresh = begin_same & (time - time[begin] <= 2 * HOUR_US)  # across a long gap nothing is known
+    spread = _window(value, begin, np.maximum) - _window(value, begin, np.minimum)
+    return fresh & (spread < least)
+
+
+def _window(value: np.ndarray, begin: np.ndarray, best: Callable[..., np.ndarray]) -> np.ndarray:
+    """The largest or smallest of `value[begin[i] : i + 1]` for every i, by doubling spans."""
+    rows = np.arange(len(value))
+    width = rows - begin + 1
+    level = np.floor(np.log2(width)).astype("i8")
+    result = value.copy()
+    span = value
+    for power in range(int(level.max()) + 1):
+        if power:
+            half = 1 << (power - 1)
+            span = np.concatenate([best(span[:-half], span[half:]), span[-half:]])
+        chosen = level == power
+        tail = np.maximum(rows[chosen] - (1 << power) + 1, 0)
+        result[chosen] = best(span[begin[chosen]], span[tail])
+    return result
+
+
+def _judge_pairs(series: dict[str, _Series], flags: np.ndarray) -> None:
+    """Mark both values suspect where a lower quantity exceeds its upper one at the same time."""
+    for lower_name, upper_name in _ORDERED_PAIRS:
+        lower, upper = series.get(lower_name), series.get(upper_name)
+        if lower is None or upper is None:
+            continue
+        start = min(lower.time.min(initial=0), upper.time.min(initial=0))
+        a = lower.station.astype("i8") * (1 << 56) + (lower.time - start)
+        b = upper.station.astype("i8") * (1 << 56) + (upper.time - start)
+        _, at_lower, at_upper = np.intersect1d(a, b, assume_unique=True, return_indices=True)
+        wrong = lower.value[at_lower] > upper.value[at_upper]
+        for found, at in ((lower, at_lower), (upper, at_upper)):
+            rows = found.rows[at[wrong]]
+            flags[rows] = np.maximum(flags[rows], SUSPECT)
+
+
+def _codes(table: pa.Table, column: str) -> np.ndarray:
+    return np.asarray(_array(table, column).indices)
+
+
+def _dictionary(table: pa.Table, column: str) -> list[str]:
+    return _array(table, column).dictionary.to_pylist()
+
+
+def _array(table: pa.Table, column: str) -> pa.DictionaryArray:
+    return table[column].combine_chunks()
