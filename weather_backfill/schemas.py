@@ -75,9 +75,7 @@ def file_schema(schema: pa.Schema, lineage: dict[str, str], metrics: list[str]) 
     `lineage` follows from the data alone (source objects, code version), never from the run, so that the
     same input gives the same bytes.
     """
-    fields = [
-        pa.field(f.name, pa.string(), f.nullable) if pa.types.is_dictionary(f.type) else f for f in schema
-    ]
+    fields = [pa.field(f.name, pa.string(), f.nullable) if pa.types.is_dictionary(f.type) else f for f in schema]
     units = {
         name: {"unit": m.unit, "cf_unit": m.cf_unit, "cf_standard_name": m.cf, "long_name": m.long_name}
         for name in metrics

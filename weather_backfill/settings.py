@@ -71,8 +71,7 @@ def load_settings(**overrides: Any) -> Settings:
         return Settings(**overrides)
     except ValidationError as error:
         problems = "; ".join(
-            f"WEATHER_{'_'.join(map(str, e['loc'])).upper()}: {e['msg']} (given {e['input']!r})"
-            for e in error.errors()
+            f"WEATHER_{'_'.join(map(str, e['loc'])).upper()}: {e['msg']} (given {e['input']!r})" for e in error.errors()
         )
         raise ConfigurationError(f"settings are not valid: {problems}") from error
 

@@ -66,6 +66,7 @@ class TempestConnection(Connection):
     profile: str | None = None
     access_key_id: SecretReference | None = None
     secret_access_key: SecretReference | None = None
+    stations: tuple[str, ...] = Field((), description="Stations to expect; one that is silent is then noticed")
 
     def archive(self, defaults: S3Options) -> ObjectStore:
         """The archive's object store; what the connection does not say comes from the platform's settings."""

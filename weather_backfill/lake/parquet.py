@@ -68,7 +68,9 @@ def _row_groups(table: pa.Table, has_tags: bool) -> list[tuple[int, int]]:
     while start < rows:
         cut = changes[(changes > start) & (changes <= start + ROW_GROUP_ROWS)]
         later = changes[changes > start + ROW_GROUP_ROWS]
-        stop = rows if rows - start <= ROW_GROUP_ROWS else int(cut[-1] if len(cut) else later[0] if len(later) else rows)
+        stop = (
+            rows if rows - start <= ROW_GROUP_ROWS else int(cut[-1] if len(cut) else later[0] if len(later) else rows)
+        )
         ranges.append((start, stop))
         start = stop
     return ranges
@@ -101,10 +103,15 @@ def decode(data: bytes | pa.Buffer) -> pa.Table:
 
 def footer(file: pq.ParquetFile) -> dict[str, str]:
     """Our part of a file's key-value metadata, without the prefix."""
-    metadata = file.metadata.metadata or {}
+    return footer_of(file.metadata)
+
+
+def footer_of(metadata: pq.FileMetaData) -> dict[str, str]:
+    """Our part of the key-value metadata of a file's footer."""
+    pairs = metadata.metadata or {}
     return {
         key.decode().removeprefix("weather."): value.decode()
-        for key, value in metadata.items()
+        for key, value in pairs.items()
         if key.startswith(b"weather.")
     }
 

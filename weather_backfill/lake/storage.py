@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
@@ -68,6 +69,11 @@ class S3Options:
     access_key_id: str | None = field(default=None, repr=False)
     secret_access_key: str | None = field(default=None, repr=False)
     session_token: str | None = field(default=None, repr=False)
+
+
+# The class below has a method named `list`.
+Listing = list[StoredObject]
+Names = list[str]
 
 
 class ObjectStore:
@@ -149,24 +155,22 @@ class ObjectStore:
         """Delete objects; one that is not there is no error."""
         for key in [keys] if isinstance(keys, str) else keys:
             try:
-                self._call("delete", key, lambda key=key: obstore.delete(self._store, key))
+                self._call("delete", key, partial(obstore.delete, self._store, key))
             except NotFoundError:
                 continue  # somebody else deleted it: that is what was wanted
 
-    def list(self, prefix: str = "") -> list[StoredObject]:
+    def list(self, prefix: str = "") -> Listing:
         """All objects below a folder-like prefix, sorted by key; empty if there are none."""
 
-        def collect() -> list[StoredObject]:
+        def collect() -> Listing:
             chunks = obstore.list(self._store, prefix.rstrip("/") or None, chunk_size=_LIST_CHUNK)
             return [_stored(meta) for chunk in chunks for meta in chunk]
 
         return sorted(self._call("list", prefix, collect), key=lambda o: o.key)
 
-    def folders(self, prefix: str = "") -> list[str]:
+    def folders(self, prefix: str = "") -> Names:
         """The names of the folders directly below a prefix, sorted."""
-        found = self._call(
-            "list", prefix, lambda: obstore.list_with_delimiter(self._store, prefix.rstrip("/") or None)
-        )
+        found = self._call("list", prefix, lambda: obstore.list_with_delimiter(self._store, prefix.rstrip("/") or None))
         return sorted(p.rstrip("/").rsplit("/", 1)[-1] for p in found["common_prefixes"])
 
     def read_many(self, keys: Iterable[str]) -> Iterator[tuple[str, bytes | WeatherError]]:
@@ -181,14 +185,12 @@ class ObjectStore:
             return
         remaining = iter(keys)
         with ThreadPoolExecutor(READ_THREADS, thread_name_prefix="read") as pool:
-            pending = [
-                pool.submit(self._read_batch, batch) for batch in _batches(remaining, READ_THREADS + 2)
-            ]
+            pending = [pool.submit(self._read_batch, batch) for batch in _batches(remaining, READ_THREADS + 2)]
             while pending:
                 yield from pending.pop(0).result()
                 pending += [pool.submit(self._read_batch, batch) for batch in _batches(remaining, 1)]
 
-    def _read_batch(self, keys: list[str]) -> list[tuple[str, bytes | WeatherError]]:
+    def _read_batch(self, keys: Names) -> Sequence[tuple[str, bytes | WeatherError]]:
         return [(key, self._attempt(key)) for key in keys]
 
     def _attempt(self, key: str) -> bytes | WeatherError:

@@ -17,7 +17,6 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from weather_backfill.lake import parquet
 from weather_backfill.metrics import METRICS, Rule, rule_of
@@ -54,6 +53,8 @@ def _refine_row_groups(path: Path, groups: list[int], cadence: Cadence, directio
     with parquet.open_file(path) as file:
         samples = file.read_row_groups(groups, use_threads=False)
     metrics = pc.unique(samples["metric"]).cast(pa.string()).to_pylist()
+    if not metrics:
+        return REFINED.empty_table()
     by_slot: dict[int, list[str]] = {}
     for metric in metrics:
         by_slot.setdefault(max(cadence.of(metric), FINEST_SLOT_SECONDS), []).append(metric)
@@ -113,8 +114,3 @@ def connect() -> duckdb.DuckDBPyConnection:
 def expected_slots(cadence_seconds: int) -> int:
     """Grid slots of a whole day."""
     return 86_400 // max(cadence_seconds, 1)
-
-
-def row_groups(path: Path) -> int:
-    """How many row groups a file has."""
-    return pq.read_metadata(path).num_row_groups

@@ -6,7 +6,6 @@ raises for one bad day; it yields the failure and goes on.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -14,12 +13,9 @@ from datetime import date
 from typing import Any, Protocol, TypeVar
 
 import pyarrow as pa
-import tenacity
 
-from weather_backfill.errors import WeatherError
+from weather_backfill.retries import retrying
 from weather_backfill.schemas import REJECTS
-
-DAY_TRIES = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +34,7 @@ class Cadence:
 class RawDay:
     """One day as read: observations, rejects, and the facts about how it was read.
 
+    `expected_stations` names stations that should be there, so that one that is silent all day is noticed.
     `incomplete` says why the day is not whole: its good rows are written and the day itself fails, so that one
     damaged station file never costs the others.
 
@@ -51,6 +48,7 @@ class RawDay:
     cadence: Cadence
     rejects: pa.Table = field(default_factory=REJECTS.empty_table)
     facts: Mapping[str, Any] = field(default_factory=dict)
+    expected_stations: tuple[str, ...] = ()
     lineage: Mapping[str, str] = field(default_factory=dict)
     incomplete: str | None = None
 
@@ -84,7 +82,6 @@ class Source(Protocol):
         ...
 
 
-D = TypeVar("D")
 R = TypeVar("R")
 
 
@@ -108,14 +105,7 @@ def each_day(dates: Iterable[date], read: Callable[[date], R]) -> Iterator[R | D
 
 
 def _with_retries(day: date, read: Callable[[date], R]) -> R | DayFailure:
-    retrying = tenacity.Retrying(
-        stop=tenacity.stop_after_attempt(DAY_TRIES),
-        wait=tenacity.wait_exponential_jitter(initial=1, max=10),
-        retry=tenacity.retry_if_exception(lambda e: isinstance(e, WeatherError) and e.retryable),
-        reraise=True,
-        sleep=time.sleep,
-    )
     try:
-        return retrying(read, day)
+        return retrying()(read, day)
     except Exception as error:
         return DayFailure(day, error)

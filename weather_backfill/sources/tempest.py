@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import time
 import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -47,6 +48,7 @@ class TempestSource:
     """One tenant's archive, opened."""
 
     archive: ObjectStore
+    expected_stations: tuple[str, ...] = ()
 
     def inventory(self, start: date, end: date) -> dict[date, DayInventory]:
         """Days with objects between start and end (both included): their objects and bytes, from listings."""
@@ -64,6 +66,7 @@ class TempestSource:
 
     def read_day(self, day: date) -> RawDay:
         """One UTC day; raises `UnreadableObjectError` naming the objects whose rows cannot be known."""
+        started = time.monotonic()
         own = _messages_only(self.archive.list(day_folder(day)))
         edges = [
             stored
@@ -76,19 +79,22 @@ class TempestSource:
         start_us = int(np.datetime64(day, "us").astype("i8"))
         parts, rejects, counts = self._decode(own, edges, start_us)
         kept, duplicates = _latest_only(parts)
-        facts = {
+        facts: dict[str, Any] = {
             "source_objects": len(own),
             "source_bytes": sum(o.size for o in own),
             "reports_kept": len(kept.epoch_us),
             "duplicates": duplicates,
             **{name: counts[name] for name in ("messages", "empty_messages", "other_messages", "edge_reports")},
         }
+        table = _long(kept)
+        facts["seconds"] = round(time.monotonic() - started, 3)
         return RawDay(
             date=day,
-            table=_long(kept),
+            table=table,
             cadence=CADENCE,
             rejects=_rejects_table(rejects),
             facts=facts,
+            expected_stations=self.expected_stations,
             lineage={"source": self.archive.url, "source_objects_sha256": _fingerprint(own)},
         )
 
@@ -171,9 +177,7 @@ def _latest_only(parts: list[Observations]) -> tuple[Observations, int]:
     """All parts as one, sorted by station and time, of equal ones the last received; and how many fell out."""
     if not parts:
         return Observations(), 0
-    names, codes = np.unique(
-        np.array([s for part in parts for s in part.stations], dtype=object), return_inverse=True
-    )
+    names, codes = np.unique(np.array([s for part in parts for s in part.stations], dtype=object), return_inverse=True)
     epoch = np.concatenate([part.epoch_us for part in parts])
     order = np.lexsort((epoch, codes))  # stable: equal keys stay in the order received
     same_as_next = np.zeros(len(order), dtype=bool)

@@ -1,0 +1,1 @@
+"""Assets: thin functions over the rooms, made per service by one factory."""

@@ -1,0 +1,116 @@
+"""What the lake holds, day by day, judged from the files' footers; and a calendar to look at."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from weather_backfill.lake import layout, parquet
+from weather_backfill.lake.storage import ObjectStore, StoredObject
+from weather_backfill.partitions import days_between
+
+_THREADS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class HeldDay:
+    """A raw day in the lake: `completeness` 0 to 1; `incomplete` says what is wanting of a partial day."""
+
+    date: date
+    rows: int
+    rejects: int
+    completeness: float
+    bytes: int
+    incomplete: str | None = None
+
+
+def held_days(store: ObjectStore, service: str, tenant: str) -> dict[date, HeldDay]:
+    """The raw days of a tenant in the lake, from listings and footers."""
+    objects = [
+        stored
+        for stored in store.list(layout.tenant_prefix(layout.RAW_OBSERVATIONS, service, tenant))
+        if stored.key.endswith(layout.FILE)
+    ]
+    with ThreadPoolExecutor(_THREADS, thread_name_prefix="footer") as pool:
+        return {day.date: day for day in pool.map(lambda stored: _held(store, stored), objects)}
+
+
+def _held(store: ObjectStore, stored: StoredObject) -> HeldDay:
+    metadata = pq.read_metadata(pa.BufferReader(store.get(stored.key)))
+    footer = parquet.footer_of(metadata)
+    return HeldDay(
+        layout.date_of(stored.key),
+        metadata.num_rows,
+        int(footer.get("rejects", 0)),
+        float(footer.get("completeness", 0)),
+        stored.size,
+        footer.get("incomplete"),
+    )
+
+
+def refined_dates(store: ObjectStore, service: str, tenant: str) -> set[date]:
+    """The days of a tenant that have been refined."""
+    prefix = layout.tenant_prefix(layout.REFINED_15M, service, tenant)
+    return {layout.date_of(stored.key) for stored in store.list(prefix) if stored.key.endswith(layout.FILE)}
+
+
+def draw_calendar(
+    rows: Mapping[str, Mapping[date, HeldDay]],
+    failed: Mapping[str, Iterable[date]],
+    start: date,
+    end: date,
+    path: Path,
+) -> Path:
+    """Tenant by day, coloured by completeness; failed days in red, absent ones in grey. Returns the path."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+    from matplotlib.colors import ListedColormap
+    from matplotlib.patches import Patch
+
+    days = days_between(start, end)
+    names = sorted(rows)
+    grid = _grid(rows, days, names)
+    marks = [(days.index(day), row) for row, name in enumerate(names) for day in failed.get(name, ()) if day in days]
+    width, height = max(6.0, min(0.28 * len(days) + 3, 30)), 0.42 * len(names) + 2.2
+    figure, axes = plt.subplots(figsize=(width, height), layout="constrained")
+    axes.set_facecolor("#d9d9d9")
+    image = axes.pcolormesh(np.ma.masked_invalid(grid), cmap="viridis", vmin=0, vmax=1, edgecolors="white", linewidth=1)
+    if marks:
+        red = np.full(grid.shape, np.nan)
+        for column, row in marks:
+            red[row, column] = 1
+        axes.pcolormesh(np.ma.masked_invalid(red), cmap=ListedColormap(["#c62828"]), edgecolors="white", linewidth=1)
+    axes.set_yticks(np.arange(len(names)) + 0.5, names)
+    step = max(1, len(days) // 12)
+    axes.set_xticks(
+        np.arange(0, len(days), step) + 0.5, [f"{d:%d %b %Y}" for d in days[::step]], rotation=35, ha="right"
+    )
+    axes.invert_yaxis()
+    axes.set_title(f"Coverage, {start} to {end}")
+    figure.colorbar(image, ax=axes, label="share of expected slots with a value", shrink=0.9)
+    axes.legend(
+        handles=[Patch(color="#c62828", label="failed"), Patch(color="#d9d9d9", label="not in the lake")],
+        loc="upper center", bbox_to_anchor=(0.5, -0.35), ncols=2, frameon=False,
+    )  # fmt: skip
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=120)
+    plt.close(figure)
+    return path
+
+
+def _grid(rows: Mapping[str, Mapping[date, HeldDay]], days: Sequence[date], names: Sequence[str]) -> np.ndarray:
+    grid = np.full((len(names), len(days)), np.nan)
+    for row, name in enumerate(names):
+        for column, day in enumerate(days):
+            if held := rows[name].get(day):
+                grid[row, column] = held.completeness
+    return grid

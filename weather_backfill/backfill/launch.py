@@ -1,0 +1,65 @@
+"""Launching native backfills from code: visible on Dagster's Backfills page, idempotent by their id."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import date
+
+import dagster as dg
+from dagster._core.execution.backfill import PartitionBackfill
+from dagster._time import get_current_timestamp
+
+from weather_backfill.errors import ConfigurationError
+from weather_backfill.lake import layout
+from weather_backfill.partitions import PartitionKey, tenants_partition_name, validate_tenant_id
+from weather_backfill.run_coordinator import SERVICE_TAG, TENANT_TAG
+
+DATASETS = (layout.RAW_OBSERVATIONS, layout.REFINED_15M)
+
+
+def register_tenant(instance: dg.DagsterInstance, service: str, tenant: str) -> bool:
+    """Make a tenant a partition of a service; whether it was new."""
+    name = tenants_partition_name(service)
+    if validate_tenant_id(tenant) in instance.get_dynamic_partitions(name):
+        return False
+    instance.add_dynamic_partitions(name, [tenant])
+    return True
+
+
+def launch_backfill(
+    instance: dg.DagsterInstance,
+    definitions: dg.Definitions,
+    *,
+    backfill_id: str,
+    service: str,
+    tenant: str,
+    days: Sequence[date],
+    title: str | None = None,
+    tags: Mapping[str, str] | None = None,
+) -> str:
+    """Launch raw and refined of a tenant's days as one native backfill; returns its id.
+
+    One backfill a tenant, because Dagster groups a mixed selection into runs that can cross tenants. A backfill
+    that exists under the id is left alone. Raises `ConfigurationError` for a tenant that is not registered.
+    """
+    if instance.get_backfill(backfill_id):
+        return backfill_id
+    if tenant not in instance.get_dynamic_partitions(tenants_partition_name(service)):
+        raise ConfigurationError(
+            f"tenant {tenant!r} is not registered for {service!r}: add it with `weather-backfill tenants add`."
+        )
+    backfill = PartitionBackfill.from_asset_partitions(
+        backfill_id=backfill_id,
+        asset_graph=definitions.resolve_asset_graph(),
+        partition_names=[str(PartitionKey(day, tenant)) for day in days],
+        asset_selection=[dg.AssetKey([service, dataset]) for dataset in DATASETS],
+        backfill_timestamp=get_current_timestamp(),
+        tags={SERVICE_TAG: service, TENANT_TAG: tenant, **(tags or {})},
+        dynamic_partitions_store=instance,
+        all_partitions=False,
+        title=title or f"{service} of {tenant}: {min(days)} to {max(days)}",
+        description=None,
+        run_config=None,
+    )
+    instance.add_backfill(backfill)
+    return backfill_id

@@ -1,0 +1,191 @@
+"""Asset checks, per partition: what must hold of a day, judged from its table alone.
+
+Gaps warn, corruption is an error. In a run over a range Dagster records no partition for an
+`AssetCheckResult`, so each day's outcome is logged as an evaluation of its partition (`lake/io_manager.py`)
+and one result for the run sums them up (`summarize`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from weather_backfill.lake import parquet
+from weather_backfill.metrics import METRICS
+from weather_backfill.refine.windows import expected_slots
+from weather_backfill.schemas import FAIL, RAW, REFINED
+from weather_backfill.sources.base import RawDay
+
+MAX_FAILED_SHARE = 0.05
+_WORST = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """One check's verdict on one day; serialisable, so that a resumed run can report it again."""
+
+    check: str
+    passed: bool
+    error: bool
+    description: str
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+RAW_CHECKS = {
+    "completeness": "Distinct grid slots that hold a value, against the expected, by station and metric",
+    "no_duplicates": "One row for a station, metric and time, in order",
+    "schema": "Columns and types as the raw schema says",
+    "plausible_values": "Few values fail the range and step tests",
+    "rejects_under_limit": "Few rows were rejected",
+}
+REFINED_CHECKS = {
+    "schema": "Columns and types as the refined schema says",
+    "counts_agree": "The windows hold every good raw value once",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Coverage:
+    """How much of a day's grid holds values: the share over all, and the worst series."""
+
+    share: float
+    worst: Mapping[str, float]
+    stations: int
+
+
+def coverage(day: RawDay) -> Coverage:
+    """Distinct filled slots against the expected ones over the stations and metrics of the day.
+
+    Counts metrics with a CF name and points we have no row for; a station's battery or codes are not weather.
+    An expected station without rows counts as empty; a day without rows has coverage 0.
+    """
+    table = day.table.select(["station_id", "metric", "observed_at", "value"]).unify_dictionaries().combine_chunks()
+    starts = parquet.series_starts(table)
+    metric_names = _array(table, "metric").dictionary.to_pylist() if table.num_rows else []
+    station_names = _array(table, "station_id").dictionary.to_pylist() if table.num_rows else []
+    metric = np.asarray(_array(table, "metric").indices)[starts] if table.num_rows else np.empty(0, "i4")
+    station = np.asarray(_array(table, "station_id").indices)[starts] if table.num_rows else np.empty(0, "i4")
+    slot_seconds = np.array([day.cadence.of(name) for name in metric_names], dtype="i8")
+    expected_by_metric = np.array([expected_slots(int(s)) for s in slot_seconds], dtype="i8")
+    counted_metric = np.array([name not in METRICS or METRICS[name].cf for name in metric_names], dtype=bool)
+    counted = counted_metric[metric] if len(metric) else np.zeros(0, dtype=bool)
+    filled = _filled_slots(table, starts, slot_seconds[metric] if len(metric) else metric)
+    expected = expected_by_metric[metric] if len(metric) else np.zeros(0, "i8")
+    by_station: dict[str, float] = {}
+    for code in np.unique(station[counted]):
+        rows = counted & (station == code)
+        by_station[station_names[code]] = float(np.minimum(filled[rows] / expected[rows], 1).mean())
+    by_station |= dict.fromkeys(set(day.expected_stations) - set(station_names), 0.0)
+    share = float(np.mean(list(by_station.values()))) if by_station else 0.0
+    worst = dict(sorted(by_station.items(), key=lambda item: (item[1], item[0]))[:_WORST])
+    return Coverage(share, worst, len(station_names))
+
+
+def _filled_slots(table: pa.Table, starts: np.ndarray, slot_seconds: np.ndarray) -> np.ndarray:
+    """Distinct grid slots with a value, by series; rows are sorted by time within a series."""
+    if not len(starts):
+        return np.zeros(0, "i8")
+    lengths = np.diff(np.append(starts, table.num_rows))
+    time = np.asarray(table["observed_at"].cast(pa.int64()))
+    slots = time // (np.repeat(slot_seconds, lengths) * 1_000_000)
+    valid = np.asarray(table["value"].combine_chunks().is_valid())
+    series = np.repeat(np.arange(len(starts)), lengths)[valid]
+    slots = slots[valid]
+    new = np.ones(len(slots), dtype=bool)
+    new[1:] = (slots[1:] != slots[:-1]) | (series[1:] != series[:-1])
+    return np.bincount(series[new], minlength=len(starts))
+
+
+def check_raw(day: RawDay, held: Coverage, completeness_target: float, rejects_limit: float) -> list[Outcome]:
+    """All checks of a raw day; `day.table` is flagged."""
+    rows, rejected = day.table.num_rows, day.rejects.num_rows
+    failed = int(np.sum(np.asarray(day.table["quality"]) == FAIL))
+    worst = ", ".join(f"{name} {share:.0%}" for name, share in held.worst.items()) or "no station reported"
+    rejected_share = rejected / max(rejected + day.facts.get("reports_kept", rows), 1)
+    return [
+        Outcome(
+            "completeness",
+            held.share >= completeness_target,
+            False,
+            f"{held.share:.1%} of the expected slots hold a value (target {completeness_target:.0%}); worst: {worst}",
+            {"completeness": held.share, "worst_stations": worst},
+        ),
+        _duplicates(day.table),
+        _schema(day.table, RAW),
+        Outcome(
+            "plausible_values",
+            failed <= MAX_FAILED_SHARE * rows,
+            False,
+            f"{failed} of {rows} values fail the range or step test",
+            {"failed_values": failed},
+        ),
+        Outcome(
+            "rejects_under_limit",
+            rejected_share <= rejects_limit,
+            False,
+            f"{rejected} rows rejected, {rejected_share:.2%} (limit {rejects_limit:.2%})",
+            {"rejects": rejected},
+        ),
+    ]
+
+
+def check_refined(table: pa.Table, good_raw_values: int) -> list[Outcome]:
+    """All checks of a refined day against the number of good values of its raw day."""
+    samples = int(np.sum(np.asarray(table["sample_count"]))) if table.num_rows else 0
+    return [
+        _schema(table, REFINED),
+        Outcome(
+            "counts_agree",
+            samples == good_raw_values,
+            True,
+            f"the windows hold {samples} values, the raw day {good_raw_values} good ones",
+            {"refined_samples": samples, "raw_values": good_raw_values},
+        ),
+    ]
+
+
+def _duplicates(table: pa.Table) -> Outcome:
+    starts = parquet.series_starts(table)
+    time = np.asarray(table["observed_at"].cast(pa.int64()))
+    later = np.ones(len(time), dtype=bool)
+    later[1:] = time[1:] > time[:-1]
+    later[starts] = True
+    wrong = int((~later).sum())
+    series = list(zip(*(table[name].take(starts).to_pylist() for name in parquet.TAGS), strict=True)) if wrong else []
+    in_order = series == sorted(set(series))
+    return Outcome(
+        "no_duplicates",
+        wrong == 0 and in_order,
+        True,
+        "every station, metric and time stands once, in order" if not wrong else f"{wrong} rows repeat or step back",
+        {"duplicates": wrong},
+    )
+
+
+def _schema(table: pa.Table, expected: pa.Schema) -> Outcome:
+    problems = [
+        f"{field.name}: expected {field.type}, found "
+        + (str(table.schema.field(field.name).type) if field.name in table.schema.names else "nothing")
+        for field in expected
+        if field.name not in table.schema.names or table.schema.field(field.name).type != field.type
+    ]
+    nulls = [f.name for f in expected if f.name in table.schema.names and not f.nullable and table[f.name].null_count]
+    problems += [f"{name}: holds nulls" for name in nulls]
+    return Outcome("schema", not problems, True, "; ".join(problems) or "as expected")
+
+
+def summarize(check: str, outcomes: Sequence[tuple[str, Outcome]]) -> tuple[bool, bool, str]:
+    """One verdict over the days of a run: passed, error, and which days did not pass."""
+    failed = [(key, outcome) for key, outcome in outcomes if not outcome.passed]
+    if not failed:
+        return True, False, f"passed on {len(outcomes)} days"
+    named = ", ".join(key for key, _ in failed[:10]) + (" ..." if len(failed) > 10 else "")
+    return False, any(o.error for _, o in failed), f"failed on {len(failed)} of {len(outcomes)} days: {named}"
+
+
+def _array(table: pa.Table, column: str) -> pa.DictionaryArray:
+    return table[column].combine_chunks()

@@ -1,0 +1,60 @@
+"""`build_definitions`, the one seam: everything Dagster knows of us comes from here.
+
+`defs` is what the webserver and the daemon load: runs of a backfill take `chunk_days` partitions each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import dagster as dg
+from dagster_aws.s3 import S3Resource
+
+from weather_backfill.assets.factory import PolicyOf, build_service_assets
+from weather_backfill.lake.io_manager import ParquetIOManager
+from weather_backfill.resources import LakeResource, TenantsResource
+from weather_backfill.settings import Settings, absolute, load_settings
+from weather_backfill.sources.registry import SERVICES
+
+
+def chunked(days: int) -> dg.BackfillPolicy:
+    """Runs of so many days."""
+    return dg.BackfillPolicy.multi_run(max_partitions_per_run=days)
+
+
+def build_resources(settings: Settings) -> dict[str, Any]:
+    """The resources over the settings' stores."""
+    s3 = S3Resource(
+        endpoint_url=settings.s3_endpoint_url, region_name=settings.s3_region, profile_name=settings.s3_profile
+    )
+    lake = LakeResource(storage_url=absolute(settings.storage_url), s3=s3)
+    return {
+        "s3": s3,
+        "lake": lake,
+        "tenants": TenantsResource(tenants_url=absolute(settings.tenants_url), s3=s3),
+        "lake_parquet": ParquetIOManager(lake=lake),
+    }
+
+
+def build_definitions(
+    settings: Settings | None = None,
+    *,
+    backfill_policy: PolicyOf = chunked,
+    resource_overrides: Mapping[str, Any] | None = None,
+) -> dg.Definitions:
+    """All definitions over the given settings (default: the environment's).
+
+    `backfill_policy` maps a number of days to a policy; `resource_overrides` replaces resources by name.
+    """
+    settings = settings or load_settings()
+    assets = [asset for service in SERVICES for asset in build_service_assets(service, settings, backfill_policy)]
+    return dg.Definitions(
+        assets=assets,
+        resources={**build_resources(settings), **(resource_overrides or {})},
+        # A step subprocess costs two seconds, and a run here is one or two steps.
+        executor=dg.in_process_executor,
+    )
+
+
+defs = build_definitions()

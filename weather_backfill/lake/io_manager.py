@@ -1,0 +1,304 @@
+"""The Parquet IO manager: days stream in, each is written atomically, and a bad day never costs the others.
+
+What it promises (Dagster 1.13):
+
+* a day is one object, written whole and verified, rejects before observations;
+* when all days are good, each partition's materialization carries its own metadata;
+* when some fail, the good ones are recorded first, then the step fails with the failed days named and retries
+  forbidden: Dagster shows exactly those partitions as failed, and "retry failed" runs exactly those;
+* when the run is cancelled, the finished days are recorded before the interrupt goes on;
+* when the process is killed, the journal (`days.py`) lets the retried run go on where it stopped.
+"""
+
+# No `from __future__ import annotations`: Dagster reads a resource's annotations when the class is made.
+
+import hashlib
+import time
+from collections.abc import Iterator
+from typing import Any, get_args
+
+import dagster as dg
+import duckdb
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+from dagster import DagsterEvent
+
+from weather_backfill import schemas
+from weather_backfill.checks import Outcome
+from weather_backfill.errors import ConfigurationError, NotFoundError
+from weather_backfill.lake import layout, parquet
+from weather_backfill.lake.days import DayFailed, DayRecord, DayStream, DayTable, Journal
+from weather_backfill.lake.storage import ObjectStore
+from weather_backfill.partitions import PartitionKey, by_tenant
+from weather_backfill.resources import LakeResource
+from weather_backfill.retries import retrying
+
+SCHEMAS = {
+    layout.RAW_OBSERVATIONS: schemas.RAW,
+    layout.REFINED_15M: schemas.REFINED,
+    layout.REJECTED_OBSERVATIONS: schemas.REJECTS,
+}
+
+
+class ParquetIOManager(dg.ConfigurableIOManager):
+    """Days of `<service>/<dataset>` assets as Parquet objects of the lake."""
+
+    lake: dg.ResourceDependency[LakeResource]
+
+    def handle_output(self, context: dg.OutputContext, obj: DayStream) -> Iterator[DagsterEvent]:  # type: ignore[override]
+        """Write the days of the stream; raises `dagster.Failure` at the end if any failed."""
+        service, dataset = context.asset_key.path
+        journal = journal_of(context.step_context, self.lake.store, context.asset_key)
+        recorder = _Recorder(context, service)
+        try:
+            for day in obj:
+                if isinstance(day, DayFailed):
+                    obj.failures.append(day)
+                    context.log.error(f"{day.key} failed: {day.error}")
+                    continue
+                record = self._written(day, service, dataset, journal, obj.failures)
+                if record is not None:
+                    obj.records.append(record)
+                    context.log.info(f"{record.key}: {record.metadata.get('rows')} rows")
+        except BaseException:
+            # Cancelled, or the stream itself broke: what is finished stays finished.
+            yield from recorder.everything(obj.records)
+            journal.clear()
+            raise
+        if obj.failures:
+            yield from recorder.everything(obj.records)
+            journal.clear()
+            raise failure(obj, context.asset_key, from_backfill="dagster/backfill" in context.step_context.run_tags)
+        yield from recorder.beside_automatic_events(obj.records)
+        journal.clear()
+
+    def _written(
+        self, day: DayTable | DayRecord, service: str, dataset: str, journal: Journal, failures: list[DayFailed]
+    ) -> DayRecord | None:
+        if isinstance(day, DayRecord):
+            return day
+        try:
+            record = retrying()(write_day, self.lake.store, service, dataset, day)
+            if day.incomplete:
+                failures.append(DayFailed(day.key, ConfigurationError(day.incomplete)))
+                return None
+            journal.add(record)
+        except Exception as error:
+            failures.append(DayFailed(day.key, error))
+            return None
+        return record
+
+    def load_input(self, context: dg.InputContext) -> Any:
+        """One day, a range or a quarter, as the downstream function's annotation asks.
+
+        `pyarrow.Table` (the default), `pandas.DataFrame`, or a lazy `duckdb.DuckDBPyRelation`; columns as in
+        `schemas`, sorted by date. Days that are not in the lake are left out of a range with a warning; a
+        single day that is not there raises `NotFoundError`. All days must be one tenant's.
+        """
+        service, dataset = context.asset_key.path
+        found = self._present(context, service, dataset)
+        wanted = context.dagster_type.typing_type
+        store = self.lake.store
+        if duckdb.DuckDBPyRelation in (wanted, *get_args(wanted)):
+            return lazy_relation(store, found, dataset)
+        tables = [parquet.decode(store.get(key)) for key in found]
+        table = parquet.concat(tables, SCHEMAS[dataset])
+        return table.to_pandas() if pd.DataFrame in (wanted, *get_args(wanted)) else table
+
+    def _present(self, context: dg.InputContext, service: str, dataset: str) -> list[str]:
+        grouped = by_tenant(context.asset_partition_keys)
+        if len(grouped) > 1:
+            raise ConfigurationError(
+                f"{context.asset_key.to_user_string()} was asked for days of {len(grouped)} tenants at once: "
+                "rows carry no tenant, so load one tenant at a time."
+            )
+        wanted = [
+            layout.day_key(dataset, service, PartitionKey(day, tenant))
+            for tenant, days in grouped.items()
+            for day in days
+        ]
+        folder = layout.tenant_prefix(dataset, service, next(iter(grouped))) if grouped else dataset
+        held = {stored.key for stored in self.lake.store.list(folder)}
+        found = [key for key in wanted if key in held]
+        if len(wanted) == 1 and not found:
+            raise NotFoundError(f"{self.lake.store.uri(wanted[0])} is not in the lake: materialize that day first.")
+        if len(found) < len(wanted):
+            context.log.warning(f"{len(wanted) - len(found)} of {len(wanted)} days of {dataset} are not in the lake.")
+        return found
+
+
+def journal_of(step_context: Any, store: ObjectStore, asset_key: dg.AssetKey) -> Journal:
+    """The journal of the run that this step belongs to, or of the run that it retries."""
+    run = step_context.dagster_run
+    return Journal(store, run.root_run_id or run.run_id, asset_key.to_user_string())
+
+
+def lazy_relation(store: ObjectStore, keys: list[str], dataset: str) -> duckdb.DuckDBPyRelation:
+    """A relation over Parquet objects; nothing is read until it is used."""
+    connection = duckdb.connect()
+    if not keys:
+        return connection.from_arrow(SCHEMAS[dataset].empty_table())
+    store.register(connection)
+    return connection.read_parquet([store.uri(key) for key in keys])
+
+
+def write_day(store: ObjectStore, service: str, dataset: str, day: DayTable) -> DayRecord:
+    """Write a day's objects, rejects first: once the observations are there, the day is whole."""
+    started = time.monotonic()
+    reported = _write_rejects(store, service, day)
+    lineage = {**day.lineage, **({"incomplete": day.incomplete} if day.incomplete else {})}
+    data = parquet.encode(day.table, lineage)
+    object_key = layout.day_key(dataset, service, day.key)
+    stored = store.put(object_key, data)
+    metadata = {
+        **_describe(day.table),
+        **day.facts,
+        "bytes": stored.size,
+        "sha256": hashlib.sha256(data).hexdigest(),
+        "etag": stored.etag,
+        "path": store.uri(object_key),
+        "seconds": round(day.facts.get("seconds", 0) + time.monotonic() - started, 3),
+    }
+    rejects = day.rejects.num_rows if day.rejects is not None else 0
+    return DayRecord(day.key, object_key, metadata, tuple(day.checks), rejects, reported)
+
+
+def _write_rejects(store: ObjectStore, service: str, day: DayTable) -> bool:
+    """Write or clear a day's rejects; whether there is anything to report."""
+    if day.rejects is None:
+        return False
+    key = layout.day_key(layout.REJECTED_OBSERVATIONS, service, day.key)
+    if day.rejects.num_rows:
+        store.put(key, parquet.encode(day.rejects, {}))
+        return True
+    if store.exists(key):
+        store.delete(key)
+        return True
+    return False
+
+
+def _describe(table: pa.Table) -> dict[str, Any]:
+    time_column = table.schema.names[0]
+    span = pc.min_max(table[time_column]).as_py() if table.num_rows else {"min": None, "max": None}
+    described: dict[str, Any] = {
+        "rows": table.num_rows,
+        "stations": len(pc.unique(table["station_id"])),
+        "metrics": len(pc.unique(table["metric"])),
+    }
+    for name, moment in (("first_observation", span["min"]), ("last_observation", span["max"])):
+        if moment is not None:
+            described[name] = moment.isoformat()
+    if "quality" in table.schema.names and table.num_rows:
+        quality = np.bincount(np.asarray(table["quality"]), minlength=10)
+        described["suspect"], described["failed_quality"] = int(quality[schemas.SUSPECT]), int(quality[schemas.FAIL])
+        described["missing"] = int(quality[schemas.MISSING])
+    return described
+
+
+class _Recorder:
+    """Turns day records into Dagster events."""
+
+    def __init__(self, context: dg.OutputContext, service: str) -> None:
+        self._step = context.step_context
+        self._asset = context.asset_key
+        self._rejects = dg.AssetKey([service, layout.REJECTED_OBSERVATIONS])
+
+    def everything(self, records: list[DayRecord]) -> Iterator[DagsterEvent]:
+        """All events of the days, for a step that will not succeed and so records nothing by itself."""
+        for record in records:
+            yield self._materialization(self._asset, record, _values(record.metadata))
+            yield from self._beside(record)
+
+    def beside_automatic_events(self, records: list[DayRecord]) -> Iterator[DagsterEvent]:
+        """Hand Dagster each partition's metadata for the events of its own, and log what it does not log."""
+        for record in records:
+            self._step.add_asset_metadata(_values(record.metadata), self._asset, str(record.key))
+            yield from self._beside(record)
+
+    def _beside(self, record: DayRecord) -> Iterator[DagsterEvent]:
+        if record.reported_rejects:
+            metadata = _values({"rows": record.rejects})
+            yield self._materialization(self._rejects, record, metadata)
+        for outcome in record.checks:
+            yield DagsterEvent.asset_check_evaluation(self._step, evaluation(self._asset, record.key, outcome))
+
+    def _materialization(self, asset: dg.AssetKey, record: DayRecord, metadata: dict[str, Any]) -> DagsterEvent:
+        key = dg.MultiPartitionKey({"date": record.key.date.isoformat(), "tenant": record.key.tenant})
+        event = dg.AssetMaterialization(asset, partition=key, metadata=metadata)
+        return DagsterEvent.asset_materialization(self._step, event)
+
+
+def evaluation(asset: dg.AssetKey, key: PartitionKey, outcome: Outcome) -> dg.AssetCheckEvaluation:
+    """A day's check as Dagster's event of that partition."""
+    return dg.AssetCheckEvaluation(
+        asset_key=asset,
+        check_name=outcome.check,
+        passed=outcome.passed,
+        severity=dg.AssetCheckSeverity.ERROR if outcome.error else dg.AssetCheckSeverity.WARN,
+        description=outcome.description,
+        metadata={name: dg.MetadataValue.text(str(value)) for name, value in outcome.metadata.items()},
+        partition=str(key),
+    )
+
+
+def _values(metadata: Any) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for name, value in metadata.items():
+        if value is None:
+            continue
+        if name == "rows":
+            values["dagster/row_count"] = value
+        values[name] = dg.MetadataValue.path(value) if name == "path" else value
+    return values
+
+
+def failure(stream: DayStream, asset: dg.AssetKey, from_backfill: bool) -> dg.Failure:
+    """The failure that ends a step with bad days: which, why, and what finishes the rest."""
+    failed = sorted(stream.failures, key=lambda f: f.key)
+    total = len(failed) + len(stream.records)
+    lines = [f"{f.key}: {type(f.error).__name__}: {f.error}" for f in failed]
+    parts = [f"{len(failed)} of {total} days failed; the other {len(stream.records)} are in the lake.", *lines[:20]]
+    if len(lines) > 20:
+        parts.append(f"... and {len(lines) - 20} more")
+    if not from_backfill:
+        parts.append("When the cause is gone, these commands finish the rest:")
+        parts += _commands(stream, asset)
+    table = "\n".join(["| day | error |", "|---|---|", *(f"| {f.key} | {_cell(f.error)} |" for f in failed)])
+    return dg.Failure(
+        description="\n".join(parts),
+        metadata={"failed_days": dg.MetadataValue.md(table), "days_failed": len(failed), "days_total": total},
+        allow_retries=False,
+    )
+
+
+def _cell(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}".replace("|", "\\|").replace("\n", " ")
+
+
+def _commands(stream: DayStream, asset: dg.AssetKey) -> list[str]:
+    """`dagster asset materialize` for the failed days, and for what waited for the good ones."""
+    service, dataset = asset.path
+    refined = f"{service}/{layout.REFINED_15M}"
+    both = f"{service}/{layout.RAW_OBSERVATIONS},{refined}" if dataset == layout.RAW_OBSERVATIONS else refined
+    commands = [_command(both, run) for run in _consecutive([f.key for f in stream.failures])]
+    if dataset == layout.RAW_OBSERVATIONS:
+        commands += [_command(refined, run) for run in _consecutive([r.key for r in stream.records])]
+    return commands
+
+
+def _command(selection: str, run: list[PartitionKey]) -> str:
+    span = f"--partition '{run[0]}'" if len(run) == 1 else f"--partition-range '{run[0]}...{run[-1]}'"
+    return f"  dagster asset materialize -m weather_backfill.command_line --select {selection} {span}"
+
+
+def _consecutive(keys: list[PartitionKey]) -> list[list[PartitionKey]]:
+    runs: list[list[PartitionKey]] = []
+    for key in sorted(keys, key=lambda k: (k.tenant, k.date)):
+        last = runs[-1][-1] if runs else None
+        if last and last.tenant == key.tenant and (key.date - last.date).days == 1:
+            runs[-1].append(key)
+        else:
+            runs.append([key])
+    return runs

@@ -1,0 +1,61 @@
+"""Dagster's queue, with every run tagged by tenant and service before it waits.
+
+Limits in `dagster.yaml` are per tag; range runs of a backfill carry only the range. Newest days come first:
+people look at last week before they look at 2019.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import date
+
+from dagster import DagsterRun
+from dagster._core.run_coordinator import QueuedRunCoordinator, SubmitRunContext
+from dagster._core.storage.tags import (
+    ASSET_PARTITION_RANGE_END_TAG,
+    ASSET_PARTITION_RANGE_START_TAG,
+    PARTITION_NAME_TAG,
+    PRIORITY_TAG,
+)
+
+from weather_backfill.errors import ConfigurationError
+from weather_backfill.partitions import PartitionKey
+
+TENANT_TAG = "weather/tenant"
+SERVICE_TAG = "weather/service"
+_NEWEST_FIRST_BASE = date(2000, 1, 1)
+
+
+class TaggingRunCoordinator(QueuedRunCoordinator):
+    """A `QueuedRunCoordinator` that adds `weather/tenant`, `weather/service` and a priority."""
+
+    def submit_run(self, context: SubmitRunContext) -> DagsterRun:
+        """Tag the run, then queue it."""
+        run = context.dagster_run
+        tags = run_tags(run.tags, [key.path for key in run.asset_selection or ()])
+        missing = {name: value for name, value in tags.items() if name not in run.tags}
+        if missing:
+            self._instance.add_run_tags(run.run_id, missing)
+            run = run.with_tags({**run.tags, **missing})
+            context = SubmitRunContext(run, context.workspace)
+        return super().submit_run(context)
+
+
+def run_tags(tags: Mapping[str, str], assets: Iterable[Sequence[str]]) -> dict[str, str]:
+    """The tags of a run by its partition or range and its assets; nothing where it has none."""
+    found: dict[str, str] = {}
+    services = sorted({path[0] for path in assets if len(path) > 1})
+    if len(services) == 1:
+        found[SERVICE_TAG] = services[0]
+    keys = [tags.get(ASSET_PARTITION_RANGE_START_TAG), tags.get(ASSET_PARTITION_RANGE_END_TAG)]
+    keys = [key for key in keys if key] or [key for key in [tags.get(PARTITION_NAME_TAG)] if key]
+    try:
+        days = [PartitionKey.parse(key) for key in keys if key]
+    except ConfigurationError:
+        return found  # another asset's partitions, for example quarters
+    tenants = {day.tenant for day in days}
+    if len(tenants) == 1:
+        found[TENANT_TAG] = tenants.pop()
+    if days:
+        found[PRIORITY_TAG] = str((max(days).date - _NEWEST_FIRST_BASE).days)
+    return found

@@ -1,0 +1,1 @@
+"""Simulators of the services: real formats, with the faults the real services have, seeded."""
