@@ -9,9 +9,8 @@ from datetime import date
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
+from weather_backfill.errors import UnreadableObjectError
 from weather_backfill.lake import layout, parquet
 from weather_backfill.lake.storage import ObjectStore, StoredObject
 from weather_backfill.partitions import days_between
@@ -43,7 +42,13 @@ def held_days(store: ObjectStore, service: str, tenant: str) -> dict[date, HeldD
 
 
 def _held(store: ObjectStore, stored: StoredObject) -> HeldDay:
-    metadata = pq.read_metadata(pa.BufferReader(store.get(stored.key)))
+    metadata = parquet.metadata_of(store.tail(stored, parquet.FOOTER_BYTES)) or parquet.metadata_of(
+        store.get(stored.key)
+    )
+    if metadata is None:
+        raise UnreadableObjectError(
+            f"{store.uri(stored.key)} is not a Parquet file: it was damaged outside of us. Materialize the day again."
+        )
     footer = parquet.footer_of(metadata)
     return HeldDay(
         layout.date_of(stored.key),

@@ -20,6 +20,7 @@ from weather_backfill.schemas import file_schema
 from weather_backfill.sources.base import Cadence
 
 ROW_GROUP_ROWS = 1_000_000
+FOOTER_BYTES = 64 * 1024  # ours take a few kB
 WHOLE_SERIES = "whole series"
 TAGS = ("station_id", "metric")
 
@@ -104,6 +105,14 @@ def decode(data: bytes | pa.Buffer) -> pa.Table:
 def footer(file: pq.ParquetFile) -> dict[str, str]:
     """Our part of a file's key-value metadata, without the prefix."""
     return footer_of(file.metadata)
+
+
+def metadata_of(tail: bytes) -> pq.FileMetaData | None:
+    """A file's metadata from its last bytes (or all); None if they do not hold a whole footer."""
+    try:
+        return pq.read_metadata(pa.BufferReader(tail))
+    except (pa.ArrowInvalid, OSError):
+        return None
 
 
 def footer_of(metadata: pq.FileMetaData) -> dict[str, str]:

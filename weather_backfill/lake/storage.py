@@ -139,6 +139,13 @@ class ObjectStore:
             return self._call("read", key, lambda: path.read_bytes())
         return self._call("read", key, lambda: bytes(obstore.get(self._store, key).bytes()))
 
+    def tail(self, stored: StoredObject, size: int) -> bytes:
+        """The last `size` bytes of an object (all of a smaller one): where a Parquet file keeps its footer."""
+        start = max(0, stored.size - size)
+        return self._call(
+            "read", stored.key, lambda: bytes(obstore.get_range(self._store, stored.key, start=start, end=stored.size))
+        )
+
     def head(self, key: str) -> StoredObject:
         """Size, ETag and time of an object; raises `NotFoundError` if it is not there."""
         return _stored(self._call("look at", key, lambda: obstore.head(self._store, key)))

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date, timedelta
-from itertools import islice
+from itertools import islice, pairwise
 from typing import Any
 
 import numpy as np
@@ -200,7 +200,7 @@ def _long(kept: Observations) -> pa.Table:
     bounds = np.searchsorted(codes, np.arange(len(names) + 1))
     columns = np.arange(len(FIELDS))[_SORTED_FIELDS]
     times, stations, metrics, values = [], [], [], []
-    for number, (a, b) in enumerate(zip(bounds[:-1], bounds[1:], strict=True)):
+    for number, (a, b) in enumerate(pairwise(bounds)):
         # An 18-element report says nothing of the last fields: no rows, which is not the same as null.
         present = (columns[:, None] + 1 < kept.length[a:b]) | (columns[:, None] + 1 < UDP_LENGTH)
         times.append(np.broadcast_to(kept.epoch_us[a:b], present.shape)[present])
