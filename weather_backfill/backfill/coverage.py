@@ -101,7 +101,7 @@ def draw_calendar(
     )
     axes.invert_yaxis()
     axes.set_title(f"Coverage, {start} to {end}")
-    figure.colorbar(image, ax=axes, label="share of expected slots with a value", shrink=0.9)
+    figure.colorbar(image, ax=axes, label="completeness", shrink=0.9)
     axes.legend(
         handles=[Patch(color="#c62828", label="failed"), Patch(color="#d9d9d9", label="not in the lake")],
         loc="upper center", bbox_to_anchor=(0.5, -0.35), ncols=2, frameon=False,

@@ -25,7 +25,7 @@ WHOLE_SERIES = "whole series"
 TAGS = ("station_id", "metric")
 
 
-def encode(table: pa.Table, lineage: Mapping[str, str]) -> pa.Buffer:
+def encode(table: pa.Table, lineage: Mapping[str, str]) -> bytes:
     """A dataset's day as the bytes of a Parquet file, `lineage` and the schema's metadata in the footer."""
     has_tags = set(TAGS) <= set(table.schema.names)
     metrics = _distinct(table, "metric") if has_tags else []
@@ -48,7 +48,7 @@ def encode(table: pa.Table, lineage: Mapping[str, str]) -> pa.Buffer:
         for start, stop in _row_groups(table, has_tags):
             writer.write_table(_plain(table.slice(start, stop - start), schema), row_group_size=ROW_GROUP_ROWS)
         writer.add_key_value_metadata({k.decode(): v.decode() for k, v in schema.metadata.items()})
-    return sink.getvalue()
+    return bytes(sink.getvalue())
 
 
 def _plain(table: pa.Table, schema: pa.Schema) -> pa.Table:
@@ -97,7 +97,7 @@ def open_file(source: object) -> pq.ParquetFile:
     return pq.ParquetFile(source, read_dictionary=list(TAGS))
 
 
-def decode(data: bytes | pa.Buffer) -> pa.Table:
+def decode(data: bytes) -> pa.Table:
     """A whole file as a table."""
     return open_file(pa.BufferReader(data)).read()
 

@@ -102,14 +102,14 @@ class ObjectStore:
         """The full address of an object, for people and metadata."""
         return f"{self.folder / key}" if self.folder else f"{self.url}/{key}"
 
-    def put(self, key: str, data: bytes | memoryview | Any) -> StoredObject:
+    def put(self, key: str, data: bytes) -> StoredObject:
         """Write an object atomically, replacing what was there, and verify that it arrived whole."""
         if self.folder:
             self._call("write", key, lambda: self._put_local(key, data))
         else:
             self._call("write", key, lambda: obstore.put(self._store, key, data))
         stored = self.head(key)
-        expected = memoryview(data).nbytes
+        expected = len(data)
         if stored.size != expected:
             raise VerificationError(
                 f"{self.uri(key)} holds {stored.size} bytes after an upload of {expected}: another writer or "
@@ -117,7 +117,7 @@ class ObjectStore:
             )
         return stored
 
-    def _put_local(self, key: str, data: Any) -> None:
+    def _put_local(self, key: str, data: bytes) -> None:
         assert self.folder
         staged, target = self.folder / STAGING / uuid.uuid4().hex, self.folder / key
         staged.parent.mkdir(parents=True, exist_ok=True)

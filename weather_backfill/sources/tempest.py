@@ -3,6 +3,9 @@
 Folders are named by the hour in which a message arrived, so a day's last messages can lie in the next day's
 first hour: the hours on both sides are read too, for the rows that belong to this day. A row in a day's own
 folder that belongs to another day is a reject (`outside_day`).
+
+Of reports of the same station and time the last received wins: objects are ordered by the store's time of
+writing (S3 knows whole seconds), then by name.
 """
 
 from __future__ import annotations

@@ -1,0 +1,127 @@
+"""One isolated platform: Dagster home, lake, tenants and archives, with daemon and webserver on demand."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pyarrow as pa
+import requests
+
+from weather_backfill.backfill.launch import register_tenant
+from weather_backfill.lake import layout, parquet
+from weather_backfill.lake.storage import ObjectStore
+from weather_backfill.partitions import PartitionKey
+from weather_backfill.settings import Settings
+from weather_backfill.simulate.tempest import Archive, Faults, write_archive
+from weather_backfill.tenants import Services, TempestConnection, Tenant, TenantRegistry
+from weather_backfill_tests.servers import answers, free_port, process, until
+
+PROJECT = Path(__file__).resolve().parent.parent
+START = date(2024, 1, 1)
+
+
+@dataclass
+class Platform:
+    """Everything below one folder; the lake on S3 where `endpoint` is given."""
+
+    folder: Path
+    storage_url: str
+    environment: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        home = self.folder / "home"
+        home.mkdir(parents=True, exist_ok=True)
+        shutil.copy(PROJECT / "dagster.yaml", home / "dagster.yaml")
+        self.environment = {
+            **self.environment,
+            "DAGSTER_HOME": str(home),
+            "WEATHER_STORAGE_URL": self.storage_url,
+            "WEATHER_TENANTS_URL": str(self.folder / "tenants"),
+            "PYTHONPATH": str(PROJECT),
+        }
+
+    @property
+    def settings(self) -> Settings:
+        return Settings(
+            storage_url=self.storage_url,
+            tenants_url=str(self.folder / "tenants"),
+            s3_endpoint_url=self.environment.get("WEATHER_S3_ENDPOINT_URL"),
+        )
+
+    @property
+    def lake(self) -> ObjectStore:
+        return self.settings.lake()
+
+    @property
+    def instance(self) -> dg.DagsterInstance:
+        return dg.DagsterInstance.from_config(self.environment["DAGSTER_HOME"])
+
+    def add_tempest(self, tenant: str, days: int, stations: int = 1, faults: Faults | None = None) -> Path:
+        """Simulate an archive from START on and register its tenant; the archive's folder."""
+        archive = self.folder / "archive" / tenant
+        plan = Archive(
+            tenant, START, START + timedelta(days=days - 1), stations, seed=7, minutes_per_object=60,
+            faults=faults or Faults(),
+        )  # fmt: skip
+        write_archive(plan, ObjectStore(str(archive)))
+        connection = TempestConnection(archive_url=str(archive))
+        TenantRegistry(self.settings.tenant_files()).put(Tenant(id=tenant, services=Services(tempest=connection)))
+        with self.instance as instance:
+            register_tenant(instance, "tempest", tenant)
+        return archive
+
+    def run(self, *command: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """Run one of the environment's programs in this platform."""
+        program = str(Path(sys.executable).parent / command[0])
+        done = subprocess.run(
+            [program, *command[1:]], env={**os.environ, **self.environment}, capture_output=True, text=True,
+            cwd=self.folder, timeout=240,
+        )  # fmt: skip
+        assert not check or done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+        return done
+
+    @contextmanager
+    def daemon(self) -> Iterator[subprocess.Popen[bytes]]:
+        command = [sys.executable, "-m", "dagster._daemon", "run", "-m", "weather_backfill.definitions"]
+        with process(command, self.environment, self.folder / "daemon.log") as running:
+            yield running
+
+    @contextmanager
+    def webserver(self) -> Iterator[str]:
+        port = free_port()
+        url = f"http://127.0.0.1:{port}"
+        command = [sys.executable, "-m", "dagster_webserver", "-m", "weather_backfill.definitions", "-p", str(port)]
+        with process(command, self.environment, self.folder / "webserver.log"):
+            until(lambda: answers(f"{url}/server_info"), 90)
+            yield url
+
+    def day(self, dataset: str, tenant: str, day: date, service: str = "tempest") -> pa.Table:
+        return parquet.decode(self.lake.get(layout.day_key(dataset, service, PartitionKey(day, tenant))))
+
+    def dates(self, dataset: str, tenant: str, service: str = "tempest") -> set[date]:
+        objects = self.lake.list(layout.tenant_prefix(dataset, service, tenant))
+        return {layout.date_of(stored.key) for stored in objects}
+
+    def materialized(self, asset: str, tenant: str, service: str = "tempest") -> set[date]:
+        """The days Dagster knows as materialized."""
+        with self.instance as instance:
+            keys = instance.get_materialized_partitions(dg.AssetKey([service, asset]))
+        parsed = [PartitionKey.parse(key) for key in keys]
+        return {key.date for key in parsed if key.tenant == tenant}
+
+
+def graphql(url: str, query: str, variables: dict[str, Any] | None = None) -> Any:
+    answer = requests.post(f"{url}/graphql", json={"query": query, "variables": variables or {}}, timeout=60)
+    document = answer.json()
+    assert not document.get("errors"), document["errors"]
+    return document["data"]
