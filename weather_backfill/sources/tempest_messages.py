@@ -264,7 +264,8 @@ def outside(observations: Observations, keys: Sequence[str], start_us: int, end_
     inside = (observations.epoch_us >= start_us) & (observations.epoch_us < end_us)
     for row in np.flatnonzero(~inside):
         observed = datetime.fromtimestamp(observations.epoch_us[row] / 1e6, UTC)
-        values = [None if np.isnan(v) else v for v in observations.values[row, : observations.length[row] - 1]]
+        sent = observations.values[row, : observations.length[row] - 1].tolist()
+        values = [None if np.isnan(v) else v for v in sent]
         observations.rejects.append(
             Reject(
                 "outside_day",
