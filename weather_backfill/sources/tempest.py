@@ -36,7 +36,7 @@ from weather_backfill.sources.tempest_messages import (
     Observations,
     Reject,
     decode,
-    outside,
+    misplaced,
 )
 
 CADENCE = Cadence(60)
@@ -109,20 +109,15 @@ class TempestSource:
         rejects: list[Reject] = []
         counts: Counter[str] = Counter()
         for batch in self._bodies(sorted([*own, *edges], key=lambda o: (o.last_modified, o.key))):
-            for is_own in (True, False):
-                chosen = [(key, body) for key, body in batch if (key in ours) is is_own]
-                if not chosen:
-                    continue
-                part = decode(chosen)
-                if is_own:
-                    inside = outside(part, [key for key, _ in chosen], start_us, start_us + _DAY_US)
-                    rejects += part.rejects
-                    counts += part.counts
-                else:
-                    # What else lies in a neighbour's folder is the neighbour's to report.
-                    inside = (part.epoch_us >= start_us) & (part.epoch_us < start_us + _DAY_US)
-                    counts["edge_reports"] += int(inside.sum())
-                parts.append(_select(part, inside))
+            part = decode(batch)
+            own_rows = np.array([key in ours for key, _ in batch], dtype=bool)[part.source]
+            inside = (part.epoch_us >= start_us) & (part.epoch_us < start_us + _DAY_US)
+            # What else lies in a neighbour's folder is the neighbour's to report.
+            rejects += [r for r in part.rejects if r.source_object in ours]
+            rejects += misplaced(part, [key for key, _ in batch], own_rows & ~inside)
+            counts.update(part.counts)
+            counts["edge_reports"] += int((inside & ~own_rows).sum())
+            parts.append(_select(part, inside))
         return parts, rejects, counts
 
     def _bodies(self, objects: list[StoredObject]) -> Iterator[list[tuple[str, bytes]]]:

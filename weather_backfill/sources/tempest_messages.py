@@ -259,20 +259,19 @@ def _cut(text: bytes) -> str:
     return text[:RAW_TEXT_LIMIT].decode("utf-8", "replace")
 
 
-def outside(observations: Observations, keys: Sequence[str], start_us: int, end_us: int) -> np.ndarray:
-    """Mask of the rows in `[start, end)`; the others become rejects with the day they belong to."""
-    inside = (observations.epoch_us >= start_us) & (observations.epoch_us < end_us)
-    for row in np.flatnonzero(~inside):
-        observed = datetime.fromtimestamp(observations.epoch_us[row] / 1e6, UTC)
+def misplaced(observations: Observations, keys: Sequence[str], rows: np.ndarray) -> list[Reject]:
+    """Rejects for the marked rows, which lie in the folder of a day they do not belong to."""
+    rejects = []
+    for row in np.flatnonzero(rows):
+        epoch = float(observations.epoch_us[row]) / 1e6
         sent = observations.values[row, : observations.length[row] - 1].tolist()
-        values = [None if np.isnan(v) else v for v in sent]
-        observations.rejects.append(
+        rejects.append(
             Reject(
                 "outside_day",
                 keys[observations.source[row]],
-                _cut(orjson.dumps([observations.epoch_us[row] / 1e6, *values])),
+                _cut(orjson.dumps([epoch, *(None if np.isnan(v) else v for v in sent)])),
                 observations.stations[row],
-                observed,
+                datetime.fromtimestamp(epoch, UTC),
             )
         )
-    return inside
+    return rejects
