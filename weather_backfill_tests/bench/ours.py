@@ -22,6 +22,7 @@ def archive(url: str, output: str, day: str) -> Callable[[], Path]:
     """Read, decode, flag, check and write one day, as the raw asset does."""
     from weather_backfill.assets.raw import to_raw_table
     from weather_backfill.lake import layout
+    from weather_backfill.lake.days import DayTable
     from weather_backfill.lake.io_manager import write_day
     from weather_backfill.lake.storage import ObjectStore
     from weather_backfill.partitions import PartitionKey
@@ -31,6 +32,7 @@ def archive(url: str, output: str, day: str) -> Callable[[], Path]:
     def work() -> Path:
         made = TempestSource(ObjectStore(url)).read_day(date.fromisoformat(day))
         table = to_raw_table(PartitionKey(made.date, TENANT), made, Settings())
+        assert isinstance(table, DayTable)
         lake = ObjectStore(output)
         return Path(lake.uri(write_day(lake, SERVICE, layout.RAW_OBSERVATIONS, table).object_key))
 
@@ -59,6 +61,7 @@ def range_loop(url: str, output: str, first: str, days: str) -> Callable[[], Pat
     from weather_backfill.assets.raw import to_raw_table
     from weather_backfill.assets.refined import refine_day
     from weather_backfill.lake import layout
+    from weather_backfill.lake.days import DayTable
     from weather_backfill.lake.io_manager import write_day
     from weather_backfill.lake.storage import ObjectStore
     from weather_backfill.partitions import PartitionKey
@@ -70,6 +73,7 @@ def range_loop(url: str, output: str, first: str, days: str) -> Callable[[], Pat
         keys = [PartitionKey(date.fromisoformat(first) + timedelta(days=n), TENANT) for n in range(int(days))]
         for key in keys:
             day = to_raw_table(key, source.read_day(key.date), settings)
+            assert isinstance(day, DayTable)
             write_day(lake, SERVICE, layout.RAW_OBSERVATIONS, day)
         for key in keys:
             write_day(lake, SERVICE, layout.REFINED_15M, refine_day(lake, SERVICE, key))

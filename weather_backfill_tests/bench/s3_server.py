@@ -39,7 +39,8 @@ class Bucket:
         after = query.get("continuation-token", query.get("start-after", [""]))[0]
         most = int(query.get("max-keys", [PAGE])[0])
         number = max(bisect_left(self.keys, prefix), bisect_right(self.keys, after) if after else 0)
-        found, folders, last = [], dict[str, None](), ""
+        found: list[str] = []
+        folders, last = dict[str, None](), ""
         while number < len(self.keys) and self.keys[number].startswith(prefix) and len(found) + len(folders) < most:
             key = self.keys[number]
             rest, cut, _ = key[len(prefix) :].partition(delimiter) if delimiter else (key, "", "")
