@@ -107,7 +107,8 @@ class Comparison:
             lines.append(
                 f"| {side} | {r.seconds:.2f} | {r.seconds / ours.seconds:.2f} "
                 f"| {r.cpu_seconds:.2f} | {r.cpu_seconds / ours.cpu_seconds:.2f} "
-                f"| {r.peak_bytes / 1e6:.0f} | {r.peak_bytes / ours.peak_bytes:.2f} | {r.output_bytes / 1e6:.2f} | {every} |"
+                f"| {r.peak_bytes / 1e6:.0f} | {r.peak_bytes / ours.peak_bytes:.2f} "
+                f"| {r.output_bytes / 1e6:.2f} | {every} |"
             )
         return "\n".join([*lines, "", *(f"- {target}" for target in self.targets), ""])
 
