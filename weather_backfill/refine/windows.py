@@ -46,21 +46,26 @@ def refine_file(path: Path) -> pa.Table:
     cadence = parquet.cadence_of(footer)
     has_directions = bool(_DIRECTIONS & json.loads(footer["metrics"]).keys())
     directions = _directions(path) if has_directions else _no_directions()
-    with ThreadPoolExecutor(_WORKERS, thread_name_prefix="refine") as pool:
-        tables = list(pool.map(lambda group: _refine_row_groups(path, group, cadence, directions), groups))
+    with connect() as database, ThreadPoolExecutor(_WORKERS, thread_name_prefix="refine") as pool:
+
+        def refine(group: list[int]) -> pa.Table:
+            with database.cursor() as connection:  # shares the threads and buffers of one database
+                return _refine_row_groups(connection, path, group, cadence, directions)
+
+        tables = list(pool.map(refine, groups))
     return parquet.concat(tables, REFINED)
 
 
-def _refine_row_groups(path: Path, groups: list[int], cadence: Cadence, directions: pa.Table) -> pa.Table:
+def _refine_row_groups(
+    connection: duckdb.DuckDBPyConnection, path: Path, groups: list[int], cadence: Cadence, directions: pa.Table
+) -> pa.Table:
     samples, series = _numbered_samples(path, groups, cadence)
     if not samples.num_rows:
         return REFINED.empty_table()
-    with connect() as connection:
-        connection.register("directions", directions)
-        connection.register("series", series)
-        connection.register("samples", samples)
-        windows = connection.sql(sql("windows")).to_arrow_table()
-    return _named(windows, series)
+    connection.register("directions", directions)
+    connection.register("series", series)
+    connection.register("samples", samples)
+    return _named(connection.sql(sql("windows")).to_arrow_table(), series)
 
 
 def _numbered_samples(path: Path, groups: list[int], cadence: Cadence) -> tuple[pa.Table, pa.Table]:
