@@ -5,7 +5,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 export DAGSTER_HOME := $(CURDIR)/.dagster_home
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help demo dev test test-s3 lint format bench lock clean
+.PHONY: help demo dev test test-s3 lint format bench bench-quick lock clean
 
 help:  ## What there is
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -33,6 +33,17 @@ lint: $(VENV)/ready  ## Ruff and the type checker
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+bench: $(VENV)/ready .bench-venv/ready  ## Speed and memory against the obvious ways (about half an hour)
+	$(BIN)/python -m weather_backfill_tests.bench
+
+bench-quick: $(VENV)/ready .bench-venv/ready  ## The same with small inputs, to see that it works (a minute)
+	-$(BIN)/python -m weather_backfill_tests.bench --quick
+
+.bench-venv/ready: weather_backfill_tests/bench/peers.txt
+	$(PYTHON) -m venv --clear .bench-venv
+	.bench-venv/bin/python -m pip install -qq -r $<
+	@touch $@
+
 format: $(VENV)/ready
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
@@ -43,4 +54,4 @@ lock: $(VENV)/ready  ## Pin what pyproject.toml allows, with hashes and without 
 		--no-annotate --no-strip-extras --group dev pyproject.toml -o requirements.lock
 
 clean:
-	rm -rf $(VENV) .demo .dagster_home build
+	rm -rf $(VENV) .bench-venv .demo .dagster_home build

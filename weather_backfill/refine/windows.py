@@ -8,13 +8,14 @@ one query over all threads does not, as floating-point sums then depend on who c
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import duckdb
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -24,6 +25,7 @@ from weather_backfill.schemas import REFINED
 from weather_backfill.sources.base import Cadence
 
 WINDOW_SECONDS = 900
+WINDOW_US = WINDOW_SECONDS * 1_000_000
 FINEST_SLOT_SECONDS = 15  # 60 slots a window fit the bits of an integer
 _WORKERS = 2
 _DIRECTIONS = frozenset(name for name, metric in METRICS.items() if metric.rule is Rule.DIRECTION)
@@ -44,32 +46,83 @@ def refine_file(path: Path) -> pa.Table:
     cadence = parquet.cadence_of(footer)
     has_directions = bool(_DIRECTIONS & json.loads(footer["metrics"]).keys())
     directions = _directions(path) if has_directions else _no_directions()
-    with ThreadPoolExecutor(_WORKERS, thread_name_prefix="refine") as pool:
-        tables = list(pool.map(lambda group: _refine_row_groups(path, group, cadence, directions), groups))
-    return _as_refined(tables)
+    with connect() as database, ThreadPoolExecutor(_WORKERS, thread_name_prefix="refine") as pool:
+
+        def refine(group: list[int]) -> pa.Table:
+            with database.cursor() as connection:  # shares the threads and buffers of one database
+                return _refine_row_groups(connection, path, group, cadence, directions)
+
+        tables = list(pool.map(refine, groups))
+    return parquet.concat(tables, REFINED)
 
 
-def _refine_row_groups(path: Path, groups: list[int], cadence: Cadence, directions: pa.Table) -> pa.Table:
-    with parquet.open_file(path) as file:
-        samples = file.read_row_groups(groups, use_threads=False)
-    metrics = pc.unique(samples["metric"]).cast(pa.string()).to_pylist()
-    if not metrics:
+def _refine_row_groups(
+    connection: duckdb.DuckDBPyConnection, path: Path, groups: list[int], cadence: Cadence, directions: pa.Table
+) -> pa.Table:
+    samples, series = _numbered_samples(path, groups, cadence)
+    if not samples.num_rows:
         return REFINED.empty_table()
-    by_slot: dict[int, list[str]] = {}
-    for metric in metrics:
-        by_slot.setdefault(max(cadence.of(metric), FINEST_SLOT_SECONDS), []).append(metric)
-    with connect() as connection:
-        connection.register("directions", directions)
-        connection.register("rules", _rules(metrics))
-        parts = []
-        for slot, chosen in sorted(by_slot.items()):
-            part = samples if len(by_slot) == 1 else samples.filter(pc.is_in(samples["metric"], pa.array(chosen)))
-            connection.register("samples", part)
-            parts.append(connection.sql(sql("windows"), params={"slot_us": slot * 1_000_000}).to_arrow_table())
-    if len(parts) == 1:
-        return parts[0]
-    order = [("station_id", "ascending"), ("metric", "ascending"), ("window_start", "ascending")]
-    return pa.concat_tables(parts).sort_by(order)
+    connection.register("directions", directions)
+    connection.register("series", series)
+    connection.register("samples", samples)
+    return _named(connection.sql(sql("windows")).to_arrow_table(), series)
+
+
+def _numbered_samples(path: Path, groups: list[int], cadence: Cadence) -> tuple[pa.Table, pa.Table]:
+    """The rows and series of some row groups as windows.sql wants them: numbers instead of names and times.
+
+    Grouping by a number takes a third of the time of grouping by two names, and dividing a column by one number
+    is numpy's strength.
+    """
+    with parquet.open_file(path) as file:
+        samples = file.read_row_groups(groups, use_threads=False).unify_dictionaries()
+    numbers, series = _series(samples, cadence)
+    time = np.asarray(samples["observed_at"].cast(pa.int64()))
+    slots = _slots(time, numbers, np.asarray(series["slot_us"]))
+    columns = {
+        "series": numbers,
+        "window_number": (time // WINDOW_US).astype("i4"),
+        "slot": slots,
+        "time_us": time,
+        "value": samples["value"],
+        "quality": samples["quality"],
+    }
+    return pa.table(columns), series
+
+
+def _slots(time: np.ndarray, numbers: np.ndarray, slot_us: np.ndarray) -> np.ndarray:
+    """The grid slot of each row within its window, 0 to 59."""
+    slots: Any = slot_us[0] if len(set(slot_us)) == 1 else slot_us[numbers]
+    first = time - time % WINDOW_US
+    first //= slots
+    return (time // slots - first).astype("i1")
+
+
+def _named(windows: pa.Table, series: pa.Table) -> pa.Table:
+    """Windows of numbered series to columns of `schemas.REFINED`: names are looked up once a series."""
+    number = windows["series"].combine_chunks()
+    tags = {name: pc.dictionary_encode(series[name]).combine_chunks().take(number) for name in parquet.TAGS}
+    columns = [tags[f.name] if f.name in tags else windows[f.name].cast(f.type) for f in REFINED]
+    return pa.Table.from_arrays(columns, schema=REFINED)
+
+
+def _series(samples: pa.Table, cadence: Cadence) -> tuple[np.ndarray, pa.Table]:
+    """Every row's series number, and the series by number, in order of station and metric."""
+    starts = parquet.series_starts(samples)
+    pairs = list(zip(*(samples[name].take(starts).to_pylist() for name in parquet.TAGS), strict=True))
+    ordered = sorted(set(pairs))
+    number_of = {pair: number for number, pair in enumerate(ordered)}
+    lengths = np.diff(np.append(starts, samples.num_rows))
+    numbers = np.repeat(np.array([number_of[pair] for pair in pairs], dtype="i4"), lengths)
+    metrics = [metric for _, metric in ordered]
+    table = {
+        "series": pa.array(range(len(ordered)), pa.int32()),
+        "station_id": [station for station, _ in ordered],
+        "metric": metrics,
+        "rule": [str(rule_of(metric)) for metric in metrics],
+        "slot_us": pa.array([max(cadence.of(m), FINEST_SLOT_SECONDS) * 1_000_000 for m in metrics], pa.int64()),
+    }
+    return numbers, pa.table(table)
 
 
 def _directions(path: Path) -> pa.Table:
@@ -87,23 +140,6 @@ def _no_directions() -> pa.Table:
             ("mean", pa.float64()),
         ]
     ).empty_table()
-
-
-def _rules(metrics: Iterable[str]) -> pa.Table:
-    return pa.table({"metric": list(metrics), "rule": [str(rule_of(name)) for name in metrics]})
-
-
-def _as_refined(tables: list[pa.Table]) -> pa.Table:
-    if not tables:
-        return REFINED.empty_table()
-    table = pa.concat_tables(tables)
-    columns = [
-        pc.dictionary_encode(table[field.name]).combine_chunks()
-        if pa.types.is_dictionary(field.type)
-        else table[field.name].cast(field.type)
-        for field in REFINED
-    ]
-    return pa.Table.from_arrays(columns, schema=REFINED)
 
 
 def connect() -> duckdb.DuckDBPyConnection:

@@ -1,0 +1,172 @@
+"""Runs the sides of a comparison in turns, each in a process of its own, and judges the medians.
+
+Sides alternate (A B A B ...), so that a machine that slows down halfway slows both. CPU seconds stand beside
+seconds, because a busy machine disturbs them less.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+
+from weather_backfill_tests.bench.measured import MARK
+
+PROJECT = Path(__file__).resolve().parents[2]
+RESULTS = PROJECT / "build" / "bench"
+MEDIANS = ("seconds", "cpu_seconds", "peak_bytes", "output_bytes")
+PACKAGE = "weather_backfill_tests.bench"
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How to run: how often, in what size, and where the peers' Python and the inputs are."""
+
+    runs: int
+    quick: bool
+    peer_python: Path
+    folder: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """One way of doing the work: a module of this package with its arguments."""
+
+    name: str
+    python: Path
+    arguments: Sequence[str]
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def ours(cls, name: str, *arguments: str, environment: Mapping[str, str] | None = None) -> Side:
+        """The product, in this environment."""
+        return cls(name, Path(sys.executable), [f"{PACKAGE}.ours", *arguments], environment or {})
+
+    @classmethod
+    def peer(cls, options: Options, name: str, *arguments: str, environment: Mapping[str, str] | None = None) -> Side:
+        """Another way, in the peers' environment."""
+        return cls(name, options.peer_python, [f"{PACKAGE}.peers", *arguments], environment or {})
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """Medians of one side, and the seconds of every run."""
+
+    seconds: float
+    cpu_seconds: float
+    peak_bytes: float
+    output_bytes: float
+    all_seconds: list[float]
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A number that must stay within a limit."""
+
+    text: str
+    value: float
+    limit: float
+    at_least: bool
+
+    @property
+    def met(self) -> bool:
+        """Whether it does."""
+        return self.value >= self.limit if self.at_least else self.value <= self.limit
+
+    def __str__(self) -> str:
+        sign = ">=" if self.at_least else "<="
+        return f"{'met   ' if self.met else 'MISSED'} {self.text}: {self.value:.2f} ({sign} {self.limit:g})"
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """All sides of one benchmark and the targets judged from them; the first side is ours."""
+
+    name: str
+    title: str
+    results: Mapping[str, Result]
+    targets: Sequence[Target]
+
+    def markdown(self) -> str:
+        """A table with ratios against our side."""
+        ours = next(iter(self.results.values()))
+        lines = [
+            f"### {self.title}",
+            "",
+            "| side | seconds | x ours | CPU seconds | x ours | peak MB | x ours | output MB | seconds of all runs |",
+            "|---|---:|---:|---:|---:|---:|---:|---:|---|",
+        ]
+        for side, r in self.results.items():
+            every = " ".join(f"{s:.2f}" for s in r.all_seconds)
+            lines.append(
+                f"| {side} | {r.seconds:.2f} | {r.seconds / ours.seconds:.2f} "
+                f"| {r.cpu_seconds:.2f} | {r.cpu_seconds / ours.cpu_seconds:.2f} "
+                f"| {r.peak_bytes / 1e6:.0f} | {r.peak_bytes / ours.peak_bytes:.2f} "
+                f"| {r.output_bytes / 1e6:.2f} | {every} |"
+            )
+        return "\n".join([*lines, "", *(f"- {target}" for target in self.targets), ""])
+
+    def write(self, options: Options) -> Path:
+        """The same as JSON below build/bench."""
+        RESULTS.mkdir(parents=True, exist_ok=True)
+        path = RESULTS / f"{self.name}.json"
+        document = {
+            "title": self.title,
+            "runs": options.runs,
+            "quick": options.quick,
+            "machine": {"cpus": os.cpu_count(), "system": platform.platform(), "python": platform.python_version()},
+            "sides": {
+                side: {
+                    "seconds": r.seconds,
+                    "cpu_seconds": r.cpu_seconds,
+                    "peak_bytes": r.peak_bytes,
+                    "output_bytes": r.output_bytes,
+                    "all_seconds": r.all_seconds,
+                }
+                for side, r in self.results.items()
+            },
+            "targets": [
+                {"text": t.text, "value": t.value, "limit": t.limit, "at_least": t.at_least, "met": t.met}
+                for t in self.targets
+            ],
+        }
+        path.write_text(json.dumps(document, indent=2) + "\n")
+        return path
+
+
+def run_side(side: Side) -> dict[str, float]:
+    """One run of one side in its own process; raises with its output if it fails."""
+    environment = {**os.environ, "PYTHONPATH": str(PROJECT), **side.environment}
+    done = subprocess.run(
+        [str(side.python), "-m", *side.arguments], cwd=PROJECT, env=environment, capture_output=True, text=True
+    )
+    found = [line for line in done.stdout.splitlines() if line.startswith(MARK)]
+    if done.returncode or not found:
+        raise RuntimeError(f"{side.name} failed:\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}")
+    return dict(json.loads(found[-1].removeprefix(MARK)))
+
+
+def compare(
+    sides: Sequence[Side], options: Options, before_each: Callable[[], None] = lambda: None
+) -> dict[str, Result]:
+    """Run all sides in turns; `before_each` clears what a run leaves behind."""
+    runs: dict[str, list[dict[str, float]]] = {side.name: [] for side in sides}
+    for number in range(options.runs):
+        for side in sides:
+            before_each()
+            runs[side.name].append(run_side(side))
+            seconds = runs[side.name][-1]["seconds"]
+            print(f"  run {number + 1} of {options.runs}: {side.name}: {seconds:.2f} s", file=sys.stderr, flush=True)
+    return {
+        name: Result(
+            **{what: median(run[what] for run in found) for what in MEDIANS},
+            all_seconds=[round(run["seconds"], 3) for run in found],
+        )
+        for name, found in runs.items()
+    }

@@ -1,0 +1,42 @@
+"""What a measured process says of itself. Standard library only: the peers' environment loads it too."""
+
+from __future__ import annotations
+
+import json
+import resource
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+MARK = "measured: "
+
+
+def peak_bytes() -> int:
+    """The most memory this process has held.
+
+    Linux's `ru_maxrss` keeps what the parent held when it started us; the high-water mark in /proc is our own.
+    """
+    status = Path("/proc/self/status")
+    if status.exists():
+        for line in status.read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def measure(work: Callable[[], Path]) -> None:
+    """Run the work, which returns the file or folder it wrote, and print seconds, peak memory and bytes written.
+
+    Imports lie before the clock starts, on every side; their memory counts.
+    """
+    started, cpu = time.perf_counter(), time.process_time()
+    output = work()
+    seconds, cpu_seconds = time.perf_counter() - started, time.process_time() - cpu
+    files = [p for p in output.rglob("*") if p.is_file()] if output.is_dir() else [output]
+    found = {
+        "seconds": seconds,
+        "cpu_seconds": cpu_seconds,
+        "peak_bytes": peak_bytes(),
+        "output_bytes": sum(f.stat().st_size for f in files),
+    }
+    print(MARK + json.dumps(found), flush=True)

@@ -1,0 +1,149 @@
+"""The obvious ways to do what the product does. Runs in the peers' environment: nothing of ours is imported.
+
+archive-frames  a pandas frame an object, as tutorials do it
+archive-rows    the same with one frame for all, as a careful person does it
+refine-pandas   15-minute windows with pandas
+refine-duckdb   15-minute windows with one DuckDB query
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from weather_backfill_tests.bench.measured import measure
+
+DAY = "year=2024/month=01/day=15"
+NAMES = [
+    "wind_speed_lull", "wind_speed", "wind_speed_of_gust", "wind_from_direction", "wind_sample_interval",
+    "surface_air_pressure", "air_temperature", "relative_humidity", "illuminance", "ultraviolet_index",
+    "surface_downwelling_shortwave_flux_in_air", "precipitation_amount", "precipitation_type",
+    "lightning_mean_distance", "lightning_strike_count", "battery_voltage", "reporting_interval",
+]  # fmt: skip
+PARQUET: dict[str, Any] = {"compression": "zstd", "compression_level": 3, "index": False}
+
+
+def bodies(url: str) -> Iterator[bytes]:
+    """The objects of the day, one after another."""
+    if not url.startswith("s3://"):
+        for path in sorted((Path(url) / DAY).rglob("*.json")):
+            yield path.read_bytes()
+        return
+    import s3fs
+
+    files = s3fs.S3FileSystem()
+    for path in files.find(f"{url}/{DAY}"):
+        with files.open(path) as file:
+            yield file.read()
+
+
+def bodies_at_once(url: str) -> Iterator[bytes]:
+    """The objects of the day, from S3 by one concurrent call."""
+    if not url.startswith("s3://"):
+        yield from bodies(url)
+        return
+    import s3fs
+
+    files = s3fs.S3FileSystem()
+    yield from files.cat(files.find(f"{url}/{DAY}")).values()
+
+
+def archive_frames(url: str, output: Path) -> Path:
+    """A frame for each object, then one of all, long, sorted, written."""
+    frames = []
+    for body in bodies(url):
+        message = json.loads(body)
+        frame = pd.DataFrame(message["obs"], columns=["epoch", *NAMES])
+        frame["station_id"] = message["serial_number"]
+        frames.append(frame)
+    return write_long(pd.concat(frames, ignore_index=True), output)
+
+
+def archive_rows(url: str, output: Path) -> Path:
+    """One frame for all objects."""
+    rows = []
+    for body in bodies_at_once(url):
+        message = json.loads(body)
+        rows += [[*report, message["serial_number"]] for report in message["obs"]]
+    return write_long(pd.DataFrame(rows, columns=["epoch", *NAMES, "station_id"]), output)
+
+
+def write_long(wide: pd.DataFrame, output: Path) -> Path:
+    """Long rows like the product's, without its quality flags."""
+    wide["observed_at"] = pd.to_datetime(wide.pop("epoch"), unit="s", utc=True).dt.as_unit("us")
+    long = wide.melt(["observed_at", "station_id"], NAMES, "metric", "value")
+    long = long.drop_duplicates(["station_id", "metric", "observed_at"], keep="last")
+    long = long.sort_values(["station_id", "metric", "observed_at"])
+    long["value"] = long["value"].astype("float64")
+    long.to_parquet(output, **PARQUET)
+    return output
+
+
+def refine_pandas(source: str, output: Path) -> Path:
+    """The plain aggregate with groupby."""
+    rows = pd.read_parquet(source, columns=["observed_at", "station_id", "metric", "value"])
+    rows["window_start"] = rows.pop("observed_at").dt.floor("15min")
+    grouped = rows.groupby(["station_id", "metric", "window_start"], sort=True, observed=True)["value"]
+    windows = grouped.agg(
+        sample_count="count",
+        mean="mean",
+        minimum="min",
+        maximum="max",
+        sum="sum",
+        first="first",
+        last="last",
+        standard_deviation="std",
+    )
+    windows.reset_index().to_parquet(output, **PARQUET)
+    return output
+
+
+def refine_duckdb(source: str, output: Path) -> Path:
+    """The plain aggregate in SQL, on two threads."""
+    import duckdb
+
+    connection = duckdb.connect(config={"threads": 2})
+    connection.execute(
+        """
+        COPY (
+            SELECT
+                make_timestamptz(epoch_us(observed_at) // 900000000 * 900000000) AS window_start,
+                station_id,
+                metric,
+                count(value) AS sample_count,
+                avg(value) AS mean,
+                min(value) AS minimum,
+                max(value) AS maximum,
+                sum(value) AS sum,
+                arg_min(value, observed_at) AS first,
+                arg_max(value, observed_at) AS last,
+                stddev_samp(value) AS standard_deviation
+            FROM read_parquet($source)
+            GROUP BY ALL
+            ORDER BY station_id, metric, window_start
+        ) TO $output (FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 3)
+        """,
+        {"source": source, "output": str(output)},
+    )
+    return output
+
+
+WORKS: dict[str, Callable[[str, Path], Path]] = {
+    "archive-frames": archive_frames,
+    "archive-rows": archive_rows,
+    "refine-pandas": refine_pandas,
+    "refine-duckdb": refine_duckdb,
+}
+
+if __name__ == "__main__":
+    name, source, output = sys.argv[1:]
+    if name == "refine-duckdb":
+        import duckdb  # noqa: F401 - before the clock, like the others' imports
+    if source.startswith("s3://"):
+        import s3fs  # noqa: F401
+    measure(lambda: WORKS[name](source, Path(output)))
