@@ -238,7 +238,7 @@ def evaluation(asset: dg.AssetKey, key: PartitionKey, outcome: Outcome) -> dg.As
         passed=outcome.passed,
         severity=dg.AssetCheckSeverity.ERROR if outcome.error else dg.AssetCheckSeverity.WARN,
         description=outcome.description,
-        metadata={name: dg.MetadataValue.text(str(value)) for name, value in outcome.metadata.items()},
+        metadata=dict(outcome.metadata),
         partition=str(key),
     )
 
