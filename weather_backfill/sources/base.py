@@ -49,6 +49,8 @@ class RawDay:
     rejects: pa.Table = field(default_factory=REJECTS.empty_table)
     facts: Mapping[str, Any] = field(default_factory=dict)
     lineage: Mapping[str, str] = field(default_factory=dict)
+    incomplete: str | None = None
+    """Why the day is not whole: its good rows are written, the day itself is reported as failed."""
 
 
 @dataclass(frozen=True, slots=True)
