@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -17,7 +18,7 @@ class Rejects:
 
     def __init__(self, source: str) -> None:
         self._source = source
-        self._rows: list[dict[str, object]] = []
+        self._rows: list[dict[str, Any]] = []
 
     def add(self, reason: str, text: str, station: str | None = None, at: int | None = None) -> None:
         """One row: why, its text (cut at 1 kB), and its station and time (UTC microseconds) where known."""
@@ -38,8 +39,9 @@ class Rejects:
         self._rows.clear()
 
     def table(self) -> pa.Table:
-        """The rejects as a table of `schemas.REJECTS`."""
-        return pa.Table.from_pylist(self._rows, schema=REJECTS)
+        """The rejects as a table of `schemas.REJECTS`, in an order that does not depend on threads."""
+        rows = sorted(self._rows, key=lambda r: (r["observed_at"] or 0, r["reason"], r["raw_text"]))
+        return pa.Table.from_pylist(rows, schema=REJECTS)
 
 
 def _guess(text: str) -> tuple[str | None, int | None]:

@@ -64,7 +64,9 @@ class _Columns:
     values: dict[str, npt.NDArray[np.float64]] = field(default_factory=dict)
 
 
-def parse_product(data: bytes, product: Product, clock: Clock | None = None, source: str = "") -> ParsedProduct:
+def parse_product(
+    data: bytes, product: Product, clock: Clock | None = None, source: str = ""
+) -> ParsedProduct:
     """Parse the bytes of a product file; times come out in UTC by `clock` (default: they are UTC).
 
     Raises `UnreadableObjectError` if the file ends in the middle of a row (a truncated download), and
@@ -142,7 +144,9 @@ def _read(data: bytes, header: list[str], product: Product, rejects: Rejects) ->
     return _checked(text, wanted, rejects)
 
 
-def _read_csv(data: bytes, header: list[str], types: dict[str, Any], on_invalid: Callable[[Any], str]) -> pa.Table:
+def _read_csv(
+    data: bytes, header: list[str], types: dict[str, Any], on_invalid: Callable[[Any], str]
+) -> pa.Table:
     return pv.read_csv(
         pa.BufferReader(data),
         read_options=pv.ReadOptions(column_names=header, skip_rows=1, block_size=4 << 20),
@@ -168,7 +172,9 @@ def _checked(text: pa.Table, wanted: dict[str, Any], rejects: Rejects) -> pa.Tab
         if kind == pa.string():
             continue
         pattern = r"^\s*-?\d{1,18}\s*$" if kind == pa.int64() else _NUMBER
-        wrong = ~np.asarray(pc.match_substring_regex(text[name], pattern).to_numpy(zero_copy_only=False), bool)
+        wrong = ~np.asarray(
+            pc.match_substring_regex(text[name], pattern).to_numpy(zero_copy_only=False), bool
+        )
         for row in np.flatnonzero(wrong & ~bad):
             reasons[int(row)] = f"{name} is {text[name][int(row)].as_py()!r}, expected a number"
         bad |= wrong
@@ -265,9 +271,7 @@ def _series(
     return [found[metric] for metric in sorted(found)]
 
 
-def _order(
-    columns: _Columns, offsets: Micros | int, rejects: Rejects, station: str
-) -> tuple[Micros, Any]:
+def _order(columns: _Columns, offsets: Micros | int, rejects: Rejects, station: str) -> tuple[Micros, Any]:
     """UTC times, strictly rising, and the index that brings the rows there.
 
     Of two rows for one instant the later in the file holds; the other becomes a reject.
