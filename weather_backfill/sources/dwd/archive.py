@@ -56,8 +56,13 @@ def open_metadata(data: bytes, source: str) -> StationMetadata:
         return parse_metadata(_metadata_files(archive, source))
 
 
+def require_zip(data: bytes, source: str) -> None:
+    """Raise `UnreadableObjectError` for what is no zip or a cut one: it must not get into a cache."""
+    _opened(data, source).close()
+
+
 def product_member(data: bytes | io.BufferedIOBase, source: str) -> str | None:
-    """The name of the product inside, from the directory at the zip's end alone; None if that is unreadable."""
+    """The name of the product inside, by the zip's directory alone; None if that is unreadable."""
     try:
         with zipfile.ZipFile(io.BytesIO(data) if isinstance(data, bytes) else data) as archive:
             return next((n for n in archive.namelist() if _is_product(n)), None)

@@ -7,7 +7,7 @@ cannot be read, which become rejects. Latin-1, CRLF or LF, names and numbers pad
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -79,7 +79,8 @@ def parse_product(
     _require_whole_tail(data, source)
     rejects = Rejects(source)
     raw = _read(data, header, product, rejects)
-    columns = _columns(raw, product, rejects, source)
+    columns = _columns(raw, product, rejects)
+    rejects.require_few()
     known = {*product.columns, *product.ignored, *_STAMP_COLUMNS, _END_COLUMN, "STATIONS_ID", "eor", ""}
     unknown = tuple(n for n in header if n not in known and not _is_level(n))
     if len(columns.stamps) == 0:
@@ -175,11 +176,11 @@ def _checked(text: pa.Table, wanted: dict[str, Any], rejects: Rejects) -> pa.Tab
         wrong = ~np.asarray(
             pc.match_substring_regex(text[name], pattern).to_numpy(zero_copy_only=False), bool
         )
-        for row in np.flatnonzero(wrong & ~bad):
-            reasons[int(row)] = f"{name} is {text[name][int(row)].as_py()!r}, expected a number"
+        for row in map(int, np.flatnonzero(wrong & ~bad)):
+            reasons[row] = f"{name} is {text[name][row].as_py()!r}, expected a number"
         bad |= wrong
-    for row, reason in sorted(reasons.items()):
-        rejects.add(reason, ";".join(str(text[n][row].as_py()) for n in text.column_names))
+    for at, reason in sorted(reasons.items()):
+        rejects.add(reason, ";".join(str(text[n][at].as_py()) for n in text.column_names))
     kept = text.filter(pa.array(~bad))
     return pa.table({n: _cast(kept[n], kind) for n, kind in wanted.items()})
 
@@ -191,7 +192,7 @@ def _cast(column: pa.ChunkedArray, kind: Any) -> pa.ChunkedArray:
     return pc.if_else(pc.equal(trimmed, ""), pa.scalar(None, pa.string()), trimmed).cast(kind)
 
 
-def _columns(raw: pa.Table, product: Product, rejects: Rejects, source: str) -> _Columns:
+def _columns(raw: pa.Table, product: Product, rejects: Rejects) -> _Columns:
     """Numpy columns with the stamps read; rows whose stamp is no time become rejects."""
     stamp_name = next(n for n in raw.column_names if n in _STAMP_COLUMNS)
     level_name = next((n for n in raw.column_names if _is_level(n)), None)
@@ -283,9 +284,9 @@ def _order(columns: _Columns, offsets: Micros | int, rejects: Rejects, station: 
     order = np.argsort(times, kind="stable")
     order = order[known[order]]
     last = np.append(np.diff(times[order]) > 0, True)
-    for row in np.flatnonzero(~known):
+    for row in map(int, np.flatnonzero(~known)):
         rejects.add("stamped by a clock we cannot convert to UTC", _show(columns, row), station)
-    for row in order[~last[: len(order)]]:
+    for row in map(int, order[~last[: len(order)]]):
         rejects.add("another row holds the same instant", _show(columns, row), station, int(times[row]))
     order = order[last[: len(order)]]
     return times[order], order
@@ -337,8 +338,3 @@ def series_batch(series: Series, station: str, schema: pa.Schema) -> pa.RecordBa
         ],
         schema=schema,
     )
-
-
-def concatenated(tables: Sequence[pa.Table]) -> pa.Table:
-    """Tables of several files one after the other, their dictionaries made one."""
-    return pa.concat_tables(tables).unify_dictionaries()

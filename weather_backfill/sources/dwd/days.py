@@ -1,0 +1,180 @@
+"""Stations come whole, days go out whole: this turns one into the other with bounded memory.
+
+Series are collected until they fill the memory allowance, then sorted by day at once and kept as a *run*: in
+memory if it is the only one, else in an Arrow file with one batch a day. Stations are added in order, so a
+day is the concatenation of its slices of all runs, already sorted by station, metric and time.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from datetime import date
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from weather_backfill.schemas import MISSING, PASS, RAW, SOURCE_QUALITY
+from weather_backfill.sources.dwd.stamps import DAY
+from weather_backfill.sources.dwd.text import NO_LEVEL, Series
+
+DAY_SCHEMA = pa.schema([*RAW, SOURCE_QUALITY])
+MEMORY_BYTES = 256 << 20
+_ROW_BYTES = 64  # a row while it is being sorted: its columns, their copy and the order
+
+
+class DayIndex:
+    """The wanted UTC days, sorted, and where a time (UTC microseconds) falls among them."""
+
+    def __init__(self, dates: Sequence[date]) -> None:
+        self.dates = sorted(set(dates))
+        numbers = np.array([np.datetime64(d, "D").astype(np.int64) for d in self.dates], dtype=np.int64)
+        self._first = int(numbers[0])
+        self._table = np.full(int(numbers[-1]) - self._first + 1, -1, dtype=np.int32)
+        self._table[numbers - self._first] = np.arange(len(numbers), dtype=np.int32)
+
+    def lookup(self, times: npt.NDArray[np.int64]) -> npt.NDArray[np.int32]:
+        """The position of each time's day; -1 if the day is not wanted."""
+        at = np.asarray(times) // DAY - self._first
+        inside = (at >= 0) & (at < len(self._table))
+        return np.where(inside, self._table[np.where(inside, at, 0)], -1).astype(np.int32)
+
+    def positions(self, times: npt.NDArray[np.int64]) -> npt.NDArray[np.int32]:
+        """The distinct positions of times that are all wanted."""
+        at = self.lookup(times)
+        return at[np.concatenate([[True], at[1:] != at[:-1]])] if len(at) else at
+
+    def wanted(self, series: Series) -> Series:
+        """The part of a series that falls on wanted days."""
+        start = self._first * DAY
+        low, high = np.searchsorted(series.times, [start, start + len(self._table) * DAY])
+        times, values, levels = (a[low:high] for a in (series.times, series.values, series.levels))
+        keep = self.lookup(times) >= 0
+        if keep.all():
+            return Series(series.metric, times, values, levels)
+        return Series(series.metric, times[keep], values[keep], levels[keep])
+
+    def no_days(self) -> npt.NDArray[np.bool_]:
+        """One False a day."""
+        return np.zeros(len(self.dates), dtype=bool)
+
+    def all_days(self) -> npt.NDArray[np.bool_]:
+        """One True a day."""
+        return np.ones(len(self.dates), dtype=bool)
+
+
+class DayStore:
+    """Collects series station by station, gives tables day by day. A context manager: it owns a folder."""
+
+    def __init__(
+        self, index: DayIndex, stations: Sequence[str], metrics: Sequence[str], memory: int = MEMORY_BYTES
+    ) -> None:
+        self._index = index
+        self._stations = {station: code for code, station in enumerate(stations)}
+        self._metrics = {metric: code for code, metric in enumerate(metrics)}
+        self._limit = max(memory // _ROW_BYTES, 1)
+        self._waiting: list[tuple[int, Series]] = []
+        self._rows = 0
+        self._runs: list[_Run | _SpilledRun] = []
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
+
+    def __enter__(self) -> DayStore:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._runs.clear()
+        if self._folder is not None:
+            self._folder.cleanup()
+
+    def add(self, station: str, series: Sequence[Series]) -> None:
+        """A station's series, sorted by metric; stations must come in the order given at the start."""
+        for one in series:
+            self._waiting.append((self._stations[station], one))
+            self._rows += len(one.times)
+        if self._rows >= self._limit:
+            self._spill()
+
+    def tables(self) -> DayTables:
+        """All days, once every station is in."""
+        if self._waiting:
+            if self._runs:
+                self._spill()
+            else:
+                self._runs.append(self._sorted_run())
+        return DayTables(self._runs)
+
+    def _spill(self) -> None:
+        self._folder = self._folder or tempfile.TemporaryDirectory(prefix="weather-dwd-")
+        path = Path(self._folder.name) / f"{len(self._runs)}.arrow"
+        self._runs.append(_SpilledRun(path, self._sorted_run()))
+
+    def _sorted_run(self) -> _Run:
+        sizes = [len(s.times) for _, s in self._waiting]
+        times = np.concatenate([s.times for _, s in self._waiting])
+        days = self._index.lookup(times)
+        order = np.argsort(
+            days.astype(np.int16 if len(self._index.dates) < 32_000 else np.int32), kind="stable"
+        )
+        stations = np.repeat(np.array([c for c, _ in self._waiting], dtype=np.int32), sizes)
+        metrics = [self._metrics[s.metric] for _, s in self._waiting]
+        values = np.concatenate([s.values for _, s in self._waiting])[order]
+        levels = np.concatenate([s.levels for _, s in self._waiting])[order]
+        missing = np.isnan(values)
+        batch = pa.record_batch(
+            [
+                pa.array(times[order]).view(DAY_SCHEMA.field("observed_at").type),
+                _tags(stations[order], self._stations),
+                _tags(np.repeat(np.array(metrics, dtype=np.int32), sizes)[order], self._metrics),
+                pa.array(values, mask=missing),
+                pa.array(np.where(missing, MISSING, PASS).astype(np.int8)),
+                pa.array(levels, mask=levels == NO_LEVEL),
+            ],
+            schema=DAY_SCHEMA,
+        )
+        self._waiting, self._rows = [], 0
+        offsets = np.searchsorted(days[order], np.arange(len(self._index.dates) + 1))
+        return _Run(batch, offsets)
+
+
+class DayTables:
+    """Days by position."""
+
+    def __init__(self, runs: Sequence[_Run | _SpilledRun]) -> None:
+        self._runs = runs
+
+    def day(self, position: int) -> pa.Table:
+        """The day's table: schema `DAY_SCHEMA`, sorted by station, metric and time."""
+        return pa.Table.from_batches([run.day(position) for run in self._runs], DAY_SCHEMA)
+
+
+class _Run:
+    def __init__(self, batch: pa.RecordBatch, offsets: npt.NDArray[np.int64]) -> None:
+        self._batch = batch
+        self._offsets = offsets
+
+    def day(self, position: int) -> pa.RecordBatch:
+        start, end = int(self._offsets[position]), int(self._offsets[position + 1])
+        return self._batch.slice(start, end - start)
+
+    def __len__(self) -> int:
+        return len(self._offsets) - 1
+
+
+class _SpilledRun:
+    def __init__(self, path: Path, run: _Run) -> None:
+        with pa.ipc.new_file(str(path), DAY_SCHEMA) as file:
+            for position in range(len(run)):
+                file.write_batch(run.day(position))
+        self._reader = pa.ipc.open_file(pa.memory_map(str(path)))
+
+    def day(self, position: int) -> pa.RecordBatch:
+        return self._reader.get_batch(position)
+
+
+def _tags(codes: npt.NDArray[np.int32], names: dict[str, int]) -> pa.DictionaryArray:
+    return pa.DictionaryArray.from_arrays(pa.array(codes), pa.array(list(names), pa.string()))
