@@ -77,8 +77,8 @@ def _opened(data: bytes, source: str) -> zipfile.ZipFile:
         archive = zipfile.ZipFile(io.BytesIO(data))
     except (zipfile.BadZipFile, ValueError, OSError, NotImplementedError) as error:
         raise UnreadableObjectError(
-            f"{source} begins like a zip and has no directory at its end ({error}; {len(data)} bytes): the file "
-            "is truncated. Fetch it again; if it stays, it is damaged upstream."
+            f"{source} begins like a zip and has no directory at its end ({error}; {len(data)} bytes): the "
+            "file is truncated. Fetch it again; if it stays, it is damaged upstream."
         ) from error
     _refuse_tricks(archive, source)
     return archive
@@ -90,8 +90,8 @@ def _not_a_zip(data: bytes, source: str) -> str:
         title = _TITLE.search(data[:65536])
         words = title.group(1).decode("latin-1").strip()[:100] if title else ""
         return (
-            f"{source} is an HTML page{f' titled {words!r}' if words else ''}, not a zip: the server answered "
-            "with an error or maintenance page under status 200. Try again later, or check the base URL."
+            f"{source} is an HTML page{f' titled {words!r}' if words else ''}, not a zip: the server "
+            "answered with an error or maintenance page under status 200. Try again later or check the base URL."
         )
     if not data:
         return f"{source} is empty: expected a zip. Fetch it again."
@@ -132,8 +132,8 @@ def _read(archive: zipfile.ZipFile, member: zipfile.ZipInfo, most: int, source: 
                 found.append(chunk)
     except (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError) as error:
         raise UnreadableObjectError(
-            f"{source}: {member.filename[:100]!r} is damaged ({error}): its rows cannot be known. Fetch it again; "
-            "if it stays, it is damaged upstream."
+            f"{source}: {member.filename[:100]!r} is damaged ({error}): its rows cannot be known. Fetch it "
+            "again; if it stays, it is damaged upstream."
         ) from error
     if size != claimed:
         raise UnreadableObjectError(
@@ -145,8 +145,8 @@ def _read(archive: zipfile.ZipFile, member: zipfile.ZipInfo, most: int, source: 
 
 def _bomb(source: str, member: zipfile.ZipInfo, size: int, most: int) -> str:
     return (
-        f"{source}: {member.filename[:100]!r} unpacks to {size} bytes or more from {member.compress_size}; at "
-        f"most {most} bytes and {MAX_RATIO} times are read: refused as a zip bomb."
+        f"{source}: {member.filename[:100]!r} unpacks to {size} bytes or more from {member.compress_size}; "
+        f"at most {most} bytes and {MAX_RATIO} times are read: refused as a zip bomb."
     )
 
 

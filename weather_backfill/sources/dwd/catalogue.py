@@ -128,7 +128,7 @@ def _selected(
     if not lists:
         raise NotFoundError(
             f"{remote.url(f'{wanted.resolution}/{wanted.folder}')} has no station list "
-            "(*_Beschreibung_Stationen.txt): selecting by state or box needs it. Name the station ids instead."
+            "(*_Beschreibung_Stationen.txt): selecting by state or box needs it. Name station ids instead."
         )
     stations = [s for path in lists for s in read_station_list(remote, path).stations]
     inside = {s.id for s in stations if chosen.holds(s)}
@@ -148,10 +148,5 @@ def read_station_list(remote: Remote, path: str) -> StationList:
 
 def covered_by_history(files: list[StationFile], day: date) -> bool:
     """Whether the name of a historical file among these claims the day."""
-    return any(
-        f.file.period is Period.HISTORICAL
-        and f.file.start
-        and f.file.end
-        and f.file.start <= day <= f.file.end
-        for f in files
-    )
+    historical = (f.file for f in files if f.file.period is Period.HISTORICAL)
+    return any(f.start and f.end and f.start <= day <= f.end for f in historical)

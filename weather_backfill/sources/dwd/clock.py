@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from typing import Protocol
 
 import numpy as np
@@ -32,6 +32,8 @@ UNKNOWN_ZONE = np.int64(np.iinfo(np.int64).min)
 """The offset of stamps whose clock we do not know: such rows are rejected, never guessed."""
 
 _MILLENNIUM = int(np.datetime64("2000-01-01", "us").astype(np.int64))
+_EARLIEST = date(1700, 1, 1)
+_DAY = timedelta(days=1)
 _ZONES = {"UTC": 0, "MEZ": HOUR}
 
 
@@ -90,9 +92,18 @@ class HourlyClock:
         ordered = sorted(named, key=lambda e: (e.start or date.min, e.end or date.max))
         if len({zone_offset(e.time_reference) for e in ordered}) == 1:
             return zone_offset(ordered[0].time_reference)
-        starts = np.array([_micros(e.start or date.min) for e in ordered])
+        edges = sorted({e.start or _EARLIEST for e in ordered} | {e.end + _DAY for e in ordered if e.end})
+        offsets = [zone_offset(_entry_on(edge, ordered).time_reference) for edge in edges]
+        starts = np.array([_micros(edge) for edge in edges])
         at = np.maximum(np.searchsorted(starts, stamps, side="right") - 1, 0)
-        return np.array([zone_offset(e.time_reference) for e in ordered], dtype=np.int64)[at]
+        return np.array(offsets, dtype=np.int64)[at]
+
+
+def _entry_on(day: date, ordered: Sequence[ParameterEntry]) -> ParameterEntry:
+    """Of the entries (sorted by start) that cover a day the last; without one, the last that began before."""
+    begun = [e for e in ordered if (e.start or _EARLIEST) <= day]
+    covering = [e for e in begun if e.end is None or e.end >= day]
+    return (covering or begun or list(ordered))[-1]
 
 
 def zone_offset(reference: str) -> int:

@@ -51,7 +51,8 @@ class DayIndex:
         """The part of a series that falls on wanted days."""
         start = self._first * DAY
         low, high = np.searchsorted(series.times, [start, start + len(self._table) * DAY])
-        times, values, levels = (a[low:high] for a in (series.times, series.values, series.levels))
+        part = slice(int(low), int(high))
+        times, values, levels = series.times[part], series.values[part], series.levels[part]
         keep = self.lookup(times) >= 0
         if keep.all():
             return Series(series.metric, times, values, levels)

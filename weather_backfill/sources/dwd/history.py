@@ -1,8 +1,8 @@
 """The history of stations as a type-2 table: one row for each span in which nothing about a station changed.
 
 Spans are days `[valid_from, valid_to)`; a null `valid_to` with `is_current` means "still so". DWD writes both
-ends included, so `valid_to` is the day after its `Bis_Datum`. Instruments have no open end in the files: their
-last day is the day the file was made, and counts as open.
+ends included, so `valid_to` is the day after its `Bis_Datum`. Instruments have no open end in the files:
+their last day is the day the file was made, and counts as open.
 """
 
 from __future__ import annotations

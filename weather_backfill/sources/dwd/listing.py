@@ -23,7 +23,8 @@ _BESIDE = re.compile(
     r"(\d{2}-[A-Za-z]{3}-\d{4}|\d{4}-\d{2}-\d{2})\s+(\d{2}:\d{2})(?::\d{2})?\s+([\d.]+[KMG]?)?"
 )
 _FACTOR = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
-_MONTHS = {m: n for n, m in enumerate("jan feb mar apr may jun jul aug sep oct nov dec".split(), 1)}
+_NAMES = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+_MONTHS = {name: number for number, name in enumerate(_NAMES, 1)}
 
 STATES = (
     "Baden-Württemberg", "Bayern", "Berlin", "Brandenburg", "Bremen", "Hamburg", "Hessen",

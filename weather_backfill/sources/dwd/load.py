@@ -70,9 +70,11 @@ def load_station(station: str, files: Sequence[StationFile], bodies: Bodies, ind
         read.append((item, parsed, contribution))
         load.unknown_columns.update(parsed.unknown_columns)
         load.rejects += _filed_rejects(parsed, index)
-    for item, broken_body, error in broken:
+    for item, broken_body, problem in broken:
         sound = [i for i, _, _ in read if i.product is item.product]
-        load.failures.append(FileFailure(item.file.name, error, _lost_days(item, broken_body, sound, index)))
+        load.failures.append(
+            FileFailure(item.file.name, problem, _lost_days(item, broken_body, sound, index))
+        )
     load.series = _merge(read, index)
     load.contributions = [c for _, _, c in read if c.days.any()]
     return load

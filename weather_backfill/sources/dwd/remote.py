@@ -181,8 +181,8 @@ class HttpRemote:
                 return response, bytes(body)
         except (httpx.TransportError, httpx.TooManyRedirects) as error:
             raise SourceUnavailableError(
-                f"{url} did not answer whole ({type(error).__name__}: {error}). Worth another try; if it stays, "
-                "check the network and the base URL."
+                f"{url} did not answer whole ({type(error).__name__}: {error}). Worth another try; if it "
+                "stays, check the network and the base URL."
             ) from error
         except httpx.DecodingError as error:
             raise SourceUnavailableError(f"{url} answered what cannot be decoded: {error}.") from error
@@ -195,8 +195,8 @@ def _raise_for_status(response: httpx.Response, url: str) -> None:
     if status in _RETRYABLE or status >= 500:
         raise SourceUnavailableError(f"{url} answered {status}: the server is busy or down. Try again later.")
     if status in (401, 403):
-        raise AccessDeniedError(f"{url} answered {status}: access denied. DWD's open data needs no login; check "
-                                "the base URL and any proxy.")  # fmt: skip
+        raise AccessDeniedError(f"{url} answered {status}: access denied. DWD's open data needs no login; "
+                                "check the base URL and any proxy.")  # fmt: skip
     if status in (404, 410):
         raise NotFoundError(f"{url} answered {status}: it is not there. Check base URL, product and station.")
     raise PermanentError(f"{url} answered {status}: expected 200. Check the base URL.")

@@ -5,8 +5,8 @@ parsed once, merged with the station's other periods (the more final row wins) a
 A file that cannot be read fails its station's days: those days are yielded with the other stations' rows and
 `incomplete` saying whose rows are unknown; a day with no rows at all because of it is a `DayFailure`.
 
-DWD stamps mark the end of an interval (10-minute means and sums, hourly sums) and are kept as they are, in UTC;
-`facts["time_label"]` says so.
+DWD stamps mark the end of an interval (10-minute means and sums, hourly sums) and are kept as they are, in
+UTC; `facts["time_label"]` says so.
 """
 
 from __future__ import annotations
@@ -61,11 +61,11 @@ class _Range:
         for position, table in load.rejects:
             self.rejects[position].append(table)
         for failure in load.failures:
-            for position in failure.days.nonzero()[0]:
+            for position in map(int, failure.days.nonzero()[0]):
                 reason = f"{failure.name}: {failure.error}"
                 known = self.failed[position].get(load.station)
                 self.failed[position][load.station] = f"{known}; {reason}" if known else reason
-                self.errors.setdefault(int(position), failure.error)
+                self.errors.setdefault(position, failure.error)
 
 
 class DwdSource:

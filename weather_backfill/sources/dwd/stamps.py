@@ -17,8 +17,8 @@ def parse_stamps(
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
     """Microseconds since 1970-01-01 by the file's own clock, and which rows hold a real time.
 
-    Hours run from 0 to 23. Hourly stamps have ten digits, all others twelve; `YYYYMMDDHH:MM` (hourly solar) has
-    twelve once the colon is gone.
+    Hours run from 0 to 23. Hourly stamps have ten digits, all others twelve; `YYYYMMDDHH:MM` (hourly solar)
+    has twelve once the colon is gone.
     """
     minutes = resolution != "hourly"
     if pa.types.is_string(column.type):

@@ -45,7 +45,7 @@ class Series:
 
 @dataclass(frozen=True, slots=True)
 class ParsedProduct:
-    """A product file: its station (None if it has no rows), a series per metric sorted by name, its rejects."""
+    """A product file: its station (None without rows), a series per metric sorted by name, its rejects."""
 
     station: str | None
     series: list[Series]
@@ -111,7 +111,8 @@ def _require_whole_tail(data: bytes, source: str) -> None:
         last = tail.rsplit(b"\n", 1)[-1][-200:].decode(errors="replace")
         raise UnreadableObjectError(
             f"{source} ends in the middle of a row ({last!r}; expected 'eor' at its end): the file is "
-            "truncated and the rows after it cannot be known. Fetch it again; if it stays, it is damaged upstream."
+            "truncated and the rows after it cannot be known. Fetch it again; if it stays, it is damaged "
+            "upstream."
         )
 
 
