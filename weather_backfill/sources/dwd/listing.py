@@ -79,14 +79,15 @@ def parse_directory(page: str, url: str) -> list[Entry]:
     found: dict[str, Entry] = {}
     links = list(_LINK.finditer(page))
     folders = 0
-    for link, following in zip(links, [*links[1:], None], strict=True):
+    ends = [link.start() for link in links[1:]] + [len(page)]
+    for link, end in zip(links, ends, strict=bool(links)):
         name = _name_below(html.unescape(link.group(1)), here)
         if name is None:
             continue
         if name.endswith("/"):
             folders += 1
         elif not name.startswith("_"):
-            found[name] = _entry(name, page[link.end() : following.start() if following else None])
+            found[name] = _entry(name, page[link.end() : end])
     if not found and not folders:
         text = " ".join(_TAG.sub(" ", page).split())[:150]
         raise SchemaError(
@@ -98,7 +99,10 @@ def parse_directory(page: str, url: str) -> list[Entry]:
 
 def _name_below(target: str, here: str) -> str | None:
     """The plain name a link means if it lies directly in this folder."""
-    parts = urlsplit(target)
+    try:
+        parts = urlsplit(target)
+    except ValueError:
+        return None
     if parts.scheme or parts.netloc or not parts.path or parts.path.startswith("#"):
         return None
     path = unquote(parts.path)

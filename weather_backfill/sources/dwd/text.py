@@ -92,7 +92,7 @@ def parse_product(
 
 def _header(data: bytes, product: Product, source: str) -> list[str]:
     line = data[: data.find(b"\n") if b"\n" in data else len(data)].decode(errors="replace")
-    names = [name.strip() for name in line.strip("\ufeff\r\n ").split(";")]
+    names = [name.strip() for name in line.strip("\r\n ").split(";")]
     has_stamp = any(name in _STAMP_COLUMNS for name in names)
     if names[0].upper() != "STATIONS_ID" or not has_stamp or not set(names) & set(product.columns):
         raise SchemaError(
@@ -128,6 +128,8 @@ def _read(data: bytes, header: list[str], product: Product, rejects: Rejects) ->
     wanted |= {n: pa.int64() for n in header if _is_level(n)}
     if product.resolution == "hourly" and product.name == "solar":
         wanted |= {n: pa.string() for n in header if n in _STAMP_COLUMNS}  # YYYYMMDDHH:MM
+
+    wanted = {n: wanted[n] for n in header if n in wanted}
 
     def on_invalid(row: Any) -> str:
         text = str(row.text or "")
@@ -181,7 +183,7 @@ def _checked(text: pa.Table, wanted: dict[str, Any], rejects: Rejects) -> pa.Tab
             reasons[row] = f"{name} is {text[name][row].as_py()!r}, expected a number"
         bad |= wrong
     for at, reason in sorted(reasons.items()):
-        rejects.add(reason, ";".join(str(text[n][at].as_py()) for n in text.column_names))
+        rejects.add(reason, _row_text(text, at))
     kept = text.filter(pa.array(~bad))
     return pa.table({n: _cast(kept[n], kind) for n, kind in wanted.items()})
 
@@ -205,8 +207,8 @@ def _columns(raw: pa.Table, product: Product, rejects: Rejects) -> _Columns:
     keep: Any = slice(None)
     if not valid.all():
         for row in np.flatnonzero(~valid):
-            cells = [str(raw[n][int(row)].as_py()) for n in raw.column_names]
-            rejects.add(f"{stamp_name} is not a time of {product.resolution} data", ";".join(cells))
+            text = _row_text(raw, int(row))
+            rejects.add(f"{stamp_name} is not a time of {product.resolution} data", text)
         keep = valid
     result = _Columns(stamps[keep], _ints(raw["STATIONS_ID"])[keep], _levels(raw, level_name)[keep])
     for name, column in product.columns.items():
@@ -217,6 +219,11 @@ def _columns(raw: pa.Table, product: Product, rejects: Rejects) -> _Columns:
         result = _Columns(minutes, result.station[rows], result.levels[rows],
                           {n: v[rows] for n, v in result.values.items()})  # fmt: skip
     return result
+
+
+def _row_text(table: pa.Table, row: int) -> str:
+    cells = (table[name][row].as_py() for name in table.column_names)
+    return ";".join("" if cell is None else str(cell) for cell in cells)
 
 
 def _ints(column: pa.ChunkedArray) -> npt.NDArray[np.int64]:
