@@ -205,7 +205,7 @@ def _raise_for_status(response: httpx.Response, url: str) -> None:
 def _with_retries(action: Callable[[], T], wait: float) -> T:
     retrying = tenacity.Retrying(
         stop=tenacity.stop_after_attempt(TRIES),
-        wait=tenacity.wait_exponential_jitter(initial=wait, max=20 * wait, jitter=wait),
+        wait=tenacity.wait_exponential(multiplier=wait, max=20 * wait) + tenacity.wait_random(0, wait),
         retry=tenacity.retry_if_exception(lambda e: isinstance(e, WeatherError) and e.retryable),
         reraise=True,
     )

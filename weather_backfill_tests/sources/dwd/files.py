@@ -82,7 +82,9 @@ def good(days: list[RawDay | DayFailure]) -> list[RawDay]:
 def frame(days: list[RawDay]) -> pd.DataFrame:
     """The rows of days as pandas: station_id, metric, observed_at, value, source_quality."""
     tables = [d.table for d in days]
-    fields = [pa.field(f.name, pa.string()) if pa.types.is_dictionary(f.type) else f for f in tables[0].schema]
+    fields = [
+        pa.field(f.name, pa.string()) if pa.types.is_dictionary(f.type) else f for f in tables[0].schema
+    ]
     return pa.concat_tables([t.cast(pa.schema(fields)) for t in tables]).to_pandas()
 
 

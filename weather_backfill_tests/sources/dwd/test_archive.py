@@ -103,6 +103,8 @@ def test_a_bomb_that_lies_about_its_size_is_refused(monkeypatch) -> None:
 
 def test_the_size_is_counted_while_it_is_read(monkeypatch) -> None:
     monkeypatch.setattr(archive, "MAX_PRODUCT_BYTES", 1000)
-    monkeypatch.setattr(zipfile.ZipInfo, "file_size", property(lambda self: 10, lambda self, v: None), raising=False)
+    monkeypatch.setattr(
+        zipfile.ZipInfo, "file_size", property(lambda self: 10, lambda self, v: None), raising=False
+    )
     with pytest.raises((UnreadableObjectError, SchemaError)):
         open_archive(zipped(produkt_a__txt="x" * 5000), "x.zip")

@@ -86,7 +86,9 @@ def test_stamps_by_the_plain_rule_switch_at_midnight() -> None:
 
 def test_summer_time_is_not_applied() -> None:
     stamps = micros("1995-07-01T12:00")
-    assert (stamps - SubHourlyHistoryClock().offsets(stamps, "x")).tolist() == micros("1995-07-01T11:00").tolist()
+    assert (stamps - SubHourlyHistoryClock().offsets(stamps, "x")).tolist() == micros(
+        "1995-07-01T11:00"
+    ).tolist()
 
 
 def test_recent_and_now_are_utc_whatever_the_year() -> None:

@@ -72,7 +72,11 @@ def test_between_two_snapshots_exactly_the_restated_days_are_named(old, new) -> 
 def test_the_last_snapshot_too() -> None:
     before, after = load("2020-03-26"), load("2020-03-27")
     expected = independent("2020-03-26", "2020-03-27")
-    history = {s for s in STATIONS if list((DWD / "cdc-2020-03-27/hourly/air_temperature/historical").glob(f"*_{s}_*"))}
+    history = {
+        s
+        for s in STATIONS
+        if list((DWD / "cdc-2020-03-27/hourly/air_temperature/historical").glob(f"*_{s}_*"))
+    }
     rows_only_in_history = changed_days(before, after)
     assert set(expected) <= set(rows_only_in_history)
     extra = set(rows_only_in_history) - set(expected)
@@ -83,7 +87,9 @@ def table(rows: list[tuple[str, float | None, int]], station: str = "00001") -> 
     size = len(rows)
     return pa.table(
         [
-            pa.array([datetime.fromisoformat(r[0]).replace(tzinfo=UTC) for r in rows], DAY_SCHEMA.field(0).type),
+            pa.array(
+                [datetime.fromisoformat(r[0]).replace(tzinfo=UTC) for r in rows], DAY_SCHEMA.field(0).type
+            ),
             pa.array([station] * size, pa.string()).dictionary_encode(),
             pa.array(["air_temperature"] * size, pa.string()).dictionary_encode(),
             pa.array([r[1] for r in rows], pa.float64()),

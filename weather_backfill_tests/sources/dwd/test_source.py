@@ -102,7 +102,9 @@ def test_history_and_recent_give_each_hour_once(expected) -> None:
 @needs_data
 def test_a_day_is_the_same_whatever_range_it_is_read_in() -> None:
     connection = DwdConnection(base_url=tree("2020-03-27"), stations=["00161", "00078"])
-    whole = {d.date: d for d in good(read_days(connection, days_between(date(2018, 12, 1), date(2019, 1, 31))))}
+    whole = {
+        d.date: d for d in good(read_days(connection, days_between(date(2018, 12, 1), date(2019, 1, 31))))
+    }
     for day in (date(2018, 12, 31), date(2019, 1, 1)):
         (alone,) = good(read_days(connection, [day]))
         assert frame([alone]).equals(frame([whole[day]]))
@@ -146,16 +148,24 @@ def test_the_inventory_names_every_day_that_holds_data() -> None:
 
 
 @needs_data
-def test_the_history_of_real_stations_is_gap_free() -> None:
+def test_the_history_of_real_stations_has_one_present_and_no_overlap() -> None:
     table, failed = DwdSource(DwdConnection(base_url=tree("2020-03-27"), stations="all")).station_history()
     assert failed == {}
     rows = table.to_pandas()
     assert rows["station_id"].nunique() == 182
-    assert (rows.groupby("station_id")["is_current"].sum() == 1).all()
+    current = rows.groupby("station_id")["is_current"].sum()
+    assert current[current != 1].to_dict() == {"03552": 0}, "Neuruppin was closed on 2019-04-10, no other"
+    following = rows.groupby("station_id")["valid_from"].shift(-1)
+    assert not (rows["valid_to"] > following).any()
     alfhausen = rows[rows["station_id"] == "00078"]
     assert alfhausen["valid_from"].min() == date(1949, 4, 15)
     last = alfhausen.iloc[-1]
-    assert (last["name"], last["latitude"], last["height"], last["is_current"]) == ("Alfhausen", 52.4853, 65.0, True)
+    assert (last["name"], last["latitude"], last["height"], last["is_current"]) == (
+        "Alfhausen",
+        52.4853,
+        65.0,
+        True,
+    )
     assert list(last["instruments"]) == ["Lufttemperatur: PT 100 (Luft)", "Rel Feuchte: EE33"]
 
 
@@ -220,7 +230,9 @@ def test_a_damaged_file_costs_its_station_and_no_other(damage, way, tmp_path) ->
 @needs_data
 def test_the_really_truncated_file_fails_its_days(tmp_path) -> None:
     path = next((DWD / "damaged").glob("*.gz"))
-    body = zipped(**{path.name.replace(".truncated_tail.txt.gz", "__txt"): gzip.decompress(path.read_bytes())})
+    body = zipped(
+        **{path.name.replace(".truncated_tail.txt.gz", "__txt"): gzip.decompress(path.read_bytes())}
+    )
     put(tmp_path, "10_minutes/air_temperature/recent/10minutenwerte_TU_03379_akt.zip", body)
     connection = local(tmp_path, resolution="10_minutes")
     days = read_days(connection, [date(2019, 1, 1), date(2020, 1, 1)])
@@ -257,9 +269,11 @@ def test_a_metric_of_two_products_is_taken_from_the_one_named_first(tmp_path) ->
     put(tmp_path, "hourly/dew_point/recent/stundenwerte_TD_00002_akt.zip", zipped(produkt_td__txt=text))
     (day,) = good(read_days(local(tmp_path, products=["air_temperature", "dew_point"]), DAYS[:1]))
     found = frame([day]).drop_duplicates("metric").set_index("metric")["value"]
-    assert found.to_dict() == {"air_temperature": 0.02, "dew_point_temperature": 1.5, "relative_humidity": 50.0} or (
-        found["dew_point_temperature"] == 1.5 and found["air_temperature"] != 99.0
-    )
+    assert found.to_dict() == {
+        "air_temperature": 0.02,
+        "dew_point_temperature": 1.5,
+        "relative_humidity": 50.0,
+    } or (found["dew_point_temperature"] == 1.5 and found["air_temperature"] != 99.0)
 
 
 def test_days_without_data_are_empty_and_days_in_no_order_are_sorted(tmp_path) -> None:

@@ -112,7 +112,11 @@ def test_ten_minutes_of_a_year_and_a_half_has_the_known_counts_and_extremes() ->
 @needs_data
 @pytest.mark.parametrize(
     ("folder", "name", "count", "missing"),
-    [("wind", "wind", 13_200, 18), ("precipitation", "precipitation", 13_199, 4_403), ("sun", "sun", 10_184, 3)],
+    [
+        ("wind", "wind", 13_200, 18),
+        ("precipitation", "precipitation", 13_199, 4_403),
+        ("sun", "sun", 10_184, 3),
+    ],
 )
 def test_the_schema_of_2016_has_the_known_counts(folder, name, count, missing) -> None:
     path = next((DWD / f"cdc-2016-10-21/hourly/{folder}/recent").glob("*.zip"))
@@ -260,7 +264,9 @@ def test_whatever_is_written_is_read_back(written, end, width) -> None:
     lines = [HOURLY_HEADER]
     for hour, value, level in written:
         stamp = pd.Timestamp("1990-01-01") + pd.Timedelta(hours=hour)
-        lines.append(f"{433:{width + 3}d};{stamp:%Y%m%d%H};{level:{width + 1}d};{value:{width}.1f};  -999;eor")
+        lines.append(
+            f"{433:{width + 3}d};{stamp:%Y%m%d%H};{level:{width + 1}d};{value:{width}.1f};  -999;eor"
+        )
     parsed = parse_product((end.join(lines) + end).encode(), TU)
     assert parsed.rejects.num_rows == 0
     if not written:
@@ -269,7 +275,9 @@ def test_whatever_is_written_is_read_back(written, end, width) -> None:
     expected = sorted(written)
     hours = (air.times - np.datetime64("1990-01-01", "us").astype(np.int64)) // 3_600_000_000
     assert hours.tolist() == [h for h, _, _ in expected]
-    assert air.values.tolist() == pytest.approx([np.nan if v == -999 else v for _, v, _ in expected], nan_ok=True)
+    assert air.values.tolist() == pytest.approx(
+        [np.nan if v == -999 else v for _, v, _ in expected], nan_ok=True
+    )
     assert long_table(parsed, DAY_SCHEMA)["source_quality"].to_pylist()[: len(expected)] == [
         None if q == -999 else q for _, _, q in expected
     ]
