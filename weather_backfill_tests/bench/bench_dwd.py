@@ -1,11 +1,12 @@
-"""A zip of a million ten-minute rows to 365 days of Parquet: ours, plain pandas, and wetterdienst's parser.
+"""A million ten-minute rows in zips to 365 days of Parquet: ours, plain pandas, and wetterdienst's parser.
 
     python weather_backfill_tests/bench/bench_dwd.py [--rows 1000000] [--repeats 5] [--no-wetterdienst]
 
-A million rows are 19 stations' years, so the file is made of one station's stamps over 19 years and the days
-taken are 365 spread evenly; every contender reads the same zip, cuts the same days, and writes one file a
-day. Each repeat is a fresh process, so that peak memory is the contender's own. wetterdienst is installed into
-an environment of the bench's own below `--folder`, and left out with a word if that is not possible.
+A year of ten-minute data has 52,560 rows, so a million rows are 19 stations: 19 zips, five values a row, near
+five million observations. Every contender reads the same zips, makes long rows, sorts nothing it need not,
+and writes one file a day with all stations in it. Each repeat is a fresh process, so that peak memory is the
+contender's own; imports are not timed. wetterdienst is installed into an environment of the bench's own below
+`--folder`, and left out with a word if that is not possible.
 """
 
 from __future__ import annotations
@@ -20,140 +21,139 @@ import sys
 import tempfile
 import time
 import zipfile
-from datetime import date, timedelta
+from datetime import date
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-NAME = "10minutenwerte_TU_00433_akt.zip"
 FOLDER = "10_minutes/air_temperature/recent"
-START = np.datetime64("2001-01-01T00:00")
+START = np.datetime64("2019-01-01T00:00")
+ROWS_A_YEAR = 365 * 144
 
 
-def make_zip(root: Path, rows: int) -> Path:
-    """A station's file with that many rows, five values each, CRLF, padded as the server does."""
-    target = root / FOLDER / NAME
-    target.parent.mkdir(parents=True, exist_ok=True)
-    random = np.random.default_rng(0)
-    stamps = np.datetime_as_string(START + np.arange(rows) * np.timedelta64(10, "m"), unit="m")
-    values = np.round(random.normal([970, 9, 8, 80, 6], [8, 8, 8, 10, 6], (rows, 5)), 1)
-    values[random.random((rows, 5)) < 0.002] = -999
-    lines = ["STATIONS_ID;MESS_DATUM;  QN;PP_10;TT_10;TM5_10;RF_10;TD_10;eor"]
-    for stamp, row in zip(stamps, values, strict=True):
-        digits = stamp[:4] + stamp[5:7] + stamp[8:10] + stamp[11:13] + stamp[14:16]
-        cells = ";".join(f"{v:6.1f}" for v in row)
-        lines.append(f"        433;{digits};    3;{cells};eor")
-    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("produkt_zehn_min_tu_20010101_20200101_00433.txt", "\r\n".join(lines) + "\r\n")
-    return target
+def make_tree(root: Path, rows: int) -> None:
+    """Stations' files of a year each, CRLF, padded as the server does, until they hold that many rows."""
+    (root / FOLDER).mkdir(parents=True, exist_ok=True)
+    stations = max(round(rows / ROWS_A_YEAR), 1)
+    stamps = np.datetime_as_string(START + np.arange(ROWS_A_YEAR) * np.timedelta64(10, "m"), unit="m")
+    digits = [s[:4] + s[5:7] + s[8:10] + s[11:13] + s[14:16] for s in stamps]
+    for station in range(1, stations + 1):
+        random = np.random.default_rng(station)
+        values = np.round(random.normal([970, 9, 8, 80, 6], [8, 8, 8, 10, 6], (ROWS_A_YEAR, 5)), 1)
+        values[random.random((ROWS_A_YEAR, 5)) < 0.002] = -999
+        lines = ["STATIONS_ID;MESS_DATUM;  QN;PP_10;TT_10;TM5_10;RF_10;TD_10;eor"]
+        for stamp, row in zip(digits, values, strict=True):
+            cells = ";".join(f"{v:6.1f}" for v in row)
+            lines.append(f"{station:11d};{stamp};    3;{cells};eor")
+        target = root / FOLDER / f"10minutenwerte_TU_{station:05d}_akt.zip"
+        with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
+            name = f"produkt_zehn_min_tu_20190101_20191231_{station:05d}.txt"
+            archive.writestr(name, "\r\n".join(lines) + "\r\n")
 
 
-def wanted_days(rows: int) -> list[date]:
-    """365 days that together hold all the file's rows if it is a year long, else an even choice of them."""
-    last = rows // 144
-    step = max(last // 365, 1)
-    return [START.astype("datetime64[D]").item() + timedelta(days=n * step) for n in range(min(365, last))]
+def texts(root: Path) -> list[bytes]:
+    """The product texts of all zips."""
+    found = []
+    for path in sorted((root / FOLDER).glob("*.zip")):
+        with zipfile.ZipFile(path) as archive:
+            found.append(archive.read(archive.namelist()[0]))
+    return found
 
 
-def ours(root: Path, rows: int, out: Path) -> int:
+def ours(root: Path, out: Path) -> int:
     """Through the source, as a run does it."""
     import pyarrow.parquet as pq
 
+    from weather_backfill.partitions import days_between
     from weather_backfill.sources.base import RawDay
     from weather_backfill.sources.dwd.connection import DwdConnection
     from weather_backfill.sources.dwd.source import DwdSource
 
     connection = DwdConnection(base_url=root.as_uri(), resolution="10_minutes", stations="all")
     written = 0
-    for day in DwdSource(connection).days(wanted_days(rows)):
+    for day in DwdSource(connection).days(days_between(date(2019, 1, 1), date(2019, 12, 31))):
         assert isinstance(day, RawDay), day
         pq.write_table(day.table, out / f"{day.date}.parquet", compression="zstd")
         written += day.table.num_rows
     return written
 
 
-def pandas_way(root: Path, rows: int, out: Path) -> int:
+def pandas_way(root: Path, out: Path) -> int:
     """What one writes in an afternoon: read_csv, melt, group by day, to_parquet."""
     import pandas as pd
 
-    with zipfile.ZipFile(root / FOLDER / NAME) as archive:
-        text = archive.read(archive.namelist()[0])
-    wide = pd.read_csv(io.BytesIO(text), sep=";", skipinitialspace=True, na_values=[-999])
-    wide = wide.drop(columns="eor").rename(columns=str.strip)
-    wide["MESS_DATUM"] = pd.to_datetime(wide["MESS_DATUM"], format="%Y%m%d%H%M", utc=True)
-    wide["STATIONS_ID"] = wide["STATIONS_ID"].astype(str).str.zfill(5)
-    long = wide.melt(["STATIONS_ID", "MESS_DATUM", "QN"], var_name="metric")
-    return _by_day(long, "MESS_DATUM", rows, out)
+    parts = []
+    for text in texts(root):
+        wide = pd.read_csv(io.BytesIO(text), sep=";", skipinitialspace=True, na_values=[-999])
+        wide = wide.drop(columns="eor").rename(columns=str.strip)
+        wide["MESS_DATUM"] = pd.to_datetime(wide["MESS_DATUM"], format="%Y%m%d%H%M", utc=True)
+        wide["STATIONS_ID"] = wide["STATIONS_ID"].astype(str).str.zfill(5)
+        parts.append(wide.melt(["STATIONS_ID", "MESS_DATUM", "QN"], var_name="metric"))
+    long = pd.concat(parts)
+    written = 0
+    for day, part in long.groupby(long["MESS_DATUM"].dt.floor("D")):
+        part.to_parquet(out / f"{day:%Y-%m-%d}.parquet", compression="zstd")
+        written += len(part)
+    return written
 
 
-def wetterdienst_way(root: Path, rows: int, out: Path) -> int:
-    """wetterdienst's own parser, then its rows by day."""
+def wetterdienst_way(root: Path, out: Path) -> int:
+    """wetterdienst's own parser (`parse_climate_observations_data`), its rows made long, cut and written."""
     import polars as pl
     from wetterdienst.metadata.period import Period
-    from wetterdienst.provider.dwd.observation import DwdObservationMetadata
-    from wetterdienst.provider.dwd.observation import parser
+    from wetterdienst.provider.dwd.observation import metadata, parser
 
-    with zipfile.ZipFile(root / FOLDER / NAME) as archive:
-        text = archive.read(archive.namelist()[0])
-    dataset = DwdObservationMetadata["10_minutes"]["temperature_air"]
-    parse = (
-        getattr(parser, "parse_climate_observations_data", None) or parser._parse_climate_observations_data
-    )
+    every = next(v for k, v in vars(metadata).items() if k == "DwdObservationMetadata")
+    dataset = every["10_minutes"]["temperature_air"]
+    parse = next(v for k, v in vars(parser).items() if k.endswith("parse_climate_observations_data"))
+    parts = []
+    for text in texts(root):
+        frame = _called(parse, text, dataset, Period.RECENT)
+        frame = frame.collect() if isinstance(frame, pl.LazyFrame) else frame
+        stamp = next(c for c in ("date", "mess_datum") if c in frame.columns)
+        ids = [c for c in ("station_id", "stations_id", stamp, "qn", "quality") if c in frame.columns]
+        if frame.schema["tt_10" if "tt_10" in frame.columns else "value"] == pl.String:
+            values = [c for c in frame.columns if c not in (*ids, "resolution", "dataset", "parameter")]
+            frame = frame.with_columns(pl.col(values).cast(pl.Float64, strict=False))
+        if "tt_10" in frame.columns:
+            frame = frame.unpivot(index=ids, on=["pp_10", "tt_10", "tm5_10", "rf_10", "td_10"])
+        parts.append(frame)
+    long = pl.concat(parts)
+    days = long.with_columns(pl.col(stamp).dt.date().alias("day")).partition_by("day", as_dict=True)
+    for (day,), part in days.items():
+        part.write_parquet(out / f"{day}.parquet", compression="zstd")
+    return sum(part.height for part in days.values())
+
+
+def _called(parse: Any, text: bytes, dataset: Any, period: Any) -> Any:
+    """Its versions differ in what they take: a list of buffers or of files with a name."""
     try:
-        found = parse([("produkt.txt", io.BytesIO(text))], dataset, Period.RECENT)
+        return parse([io.BytesIO(text)], dataset, period)
     except (TypeError, AttributeError):
-        found = parse([io.BytesIO(text)], dataset, Period.RECENT)
-    if isinstance(found, pl.LazyFrame):
-        found = found.collect()
-    names = [
-        c for c in found.columns if c not in ("station_id", "date", "resolution", "dataset", "qn", "quality")
-    ]
-    stamp = "date" if "date" in found.columns else "mess_datum"
-    numbers = [c for c in names if found.schema[c].is_numeric()]
-    if not numbers:
-        numbers = [c for c in names if c not in (stamp, "stations_id", "eor")]
-        found = found.with_columns(pl.col(numbers).cast(pl.Float64, strict=False))
-    long = found.select([stamp, *numbers]).unpivot(index=stamp, on=numbers)
-    wanted = set(wanted_days(rows))
-    written = 0
-    for (day,), part in (
-        long.with_columns(pl.col(stamp).dt.date().alias("day")).partition_by("day", as_dict=True).items()
-    ):
-        if day in wanted:
-            part.write_parquet(out / f"{day}.parquet")
-            written += part.height
-    return written
+        from wetterdienst.util.network import File
 
-
-def _by_day(long: object, stamp: str, rows: int, out: Path) -> int:
-    wanted = set(wanted_days(rows))
-    written = 0
-    for day, part in long.groupby(long[stamp].dt.date):  # type: ignore[attr-defined]
-        if day in wanted:
-            part.to_parquet(out / f"{day}.parquet")
-            written += len(part)
-    return written
+        return parse([File(url="produkt.txt", content=io.BytesIO(text), status=200)], dataset, period)
 
 
 CONTENDERS = {"ours": ours, "pandas": pandas_way, "wetterdienst": wetterdienst_way}
 
 
-def once(name: str, root: Path, rows: int) -> None:
+def once(name: str, root: Path) -> None:
     """One timed run in this process; prints seconds, rows and peak memory as JSON."""
     with tempfile.TemporaryDirectory() as out:
         if name == "ours":  # imports are not what is measured
-            import weather_backfill.sources.dwd.source
+            import weather_backfill.sources.dwd.source  # noqa: F401
         elif name == "pandas":
-            import pandas
-            import pyarrow.parquet  # noqa: F401
+            import pandas  # noqa: F401
         else:
             import wetterdienst.provider.dwd.observation  # noqa: F401
-        started = time.perf_counter()
-        written = CONTENDERS[name](root, rows, Path(out))
-        seconds = time.perf_counter() - started
+        started, computed = time.perf_counter(), time.process_time()
+        written = CONTENDERS[name](root, Path(out))
+        seconds, computed = time.perf_counter() - started, time.process_time() - computed
         files = len(list(Path(out).iterdir()))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(json.dumps({"seconds": seconds, "rows": written, "files": files, "peak_mb": peak}))
+    print(json.dumps({"seconds": seconds, "cpu": computed, "rows": written, "files": files, "peak_mb": peak}))
 
 
 def install_wetterdienst(folder: Path) -> str | None:
@@ -183,9 +183,9 @@ def main() -> None:
     given = options.parse_args()
     root = given.folder / f"tree-{given.rows}"
     if given.once:
-        return once(given.once, root, given.rows)
-    if not (root / FOLDER / NAME).exists():
-        make_zip(root, given.rows)
+        return once(given.once, root)
+    if not root.exists():
+        make_tree(root, given.rows)
     pythons = {"ours": sys.executable, "pandas": sys.executable}
     own = None if given.no_wetterdienst else install_wetterdienst(given.folder / "venv")
     if own:
@@ -219,10 +219,13 @@ def report(results: dict[str, list[dict[str, float]]]) -> None:
         if not runs:
             continue
         seconds = statistics.median(r["seconds"] for r in runs)
+        cpu = statistics.median(r["cpu"] for r in runs)
         spread = f"{min(r['seconds'] for r in runs):.2f} to {max(r['seconds'] for r in runs):.2f}"
+        peak = max(r["peak_mb"] for r in runs)
         print(
-            f"{name:13} {seconds:6.2f} s median of {len(runs)} ({spread}), {seconds / base:5.1f} times ours, "
-            f"peak {max(r['peak_mb'] for r in runs):6.0f} MB, {runs[0]['rows']:.0f} rows in {runs[0]['files']:.0f} files"
+            f"{name:13} {seconds:6.2f} s median of {len(runs)} ({spread}; {cpu:.2f} s of processor), "
+            f"{seconds / base:5.1f} times ours, peak {peak:6.0f} MB, "
+            f"{runs[0]['rows']:.0f} rows in {runs[0]['files']:.0f} files"
         )
 
 

@@ -91,7 +91,7 @@ def _not_a_zip(data: bytes, source: str) -> str:
         words = title.group(1).decode("latin-1").strip()[:100] if title else ""
         return (
             f"{source} is an HTML page{f' titled {words!r}' if words else ''}, not a zip: the server "
-            "answered with an error or maintenance page under status 200. Try again later or check the base URL."
+            "answered with an error or maintenance page under status 200. Try again later, or check base_url."
         )
     if not data:
         return f"{source} is empty: expected a zip. Fetch it again."

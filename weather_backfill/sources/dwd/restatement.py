@@ -1,7 +1,7 @@
 """What an upstream restatement changed: two versions of the same days, row by row.
 
-A row is known by station, metric and time. It was *inserted* if only the new version has it, *removed* if only
-the old has it, and *changed* if value or quality level of the upstream differ (missing equals missing).
+A row is known by station, metric and time. It was *inserted* if only the new version has it, *removed* if
+only the old has it, and *changed* if its value or quality level differ (both missing is equal).
 Rows that left because the window of `recent` rolled on are none of these: DWD did not take them back.
 """
 

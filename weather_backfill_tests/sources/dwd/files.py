@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 import zipfile
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +21,7 @@ ROOT = Path(__file__).resolve().parents[3]
 DWD = (ROOT / os.environ.get("WEATHER_TEST_DATA", "../shared/data")).resolve() / "dwd"
 needs_data = pytest.mark.skipif(not DWD.is_dir(), reason=f"no real files at {DWD}: set WEATHER_TEST_DATA")
 
+NEW_YEAR = datetime(2020, 1, 1, tzinfo=UTC)
 HOURLY_HEADER = "STATIONS_ID;MESS_DATUM;QN_9;TT_TU;RF_TU;eor"
 
 

@@ -34,7 +34,7 @@ def serve(root: Path) -> Iterator[Mirror]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
-        def do_GET(self) -> None:  # noqa: N802 - the name is http.server's
+        def do_GET(self) -> None:
             path = unquote(self.path).strip("/")
             mirror.asked[path] += 1
             fault = mirror.fault(path)

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import zipfile
-from datetime import date, datetime
+from datetime import date
 
 import pytest
 
 from weather_backfill.errors import SchemaError, UnreadableObjectError
 from weather_backfill.sources.dwd import archive
 from weather_backfill.sources.dwd.archive import open_archive, open_metadata, product_member, require_zip
-from weather_backfill_tests.sources.dwd.files import DWD, hourly, hourly_zip, needs_data, zipped
+from weather_backfill_tests.sources.dwd.files import DWD, NEW_YEAR, hourly, hourly_zip, needs_data, zipped
 
-SOUND = hourly_zip(433, datetime(2020, 1, 1), [float(n % 30) for n in range(500)])
+SOUND = hourly_zip(433, NEW_YEAR, [float(n % 30) for n in range(500)])
 
 
 @needs_data
@@ -90,7 +90,7 @@ def test_flipped_bytes_inside_are_noticed() -> None:
 
 
 def test_a_bomb_that_lies_about_its_size_is_refused(monkeypatch) -> None:
-    body = hourly(433, datetime(2020, 1, 1), [1.0] * 2000).encode()
+    body = hourly(433, NEW_YEAR, [1.0] * 2000).encode()
     data = bytearray(zipped(produkt_a__txt=body))
     at = data.rindex(b"PK\x01\x02")
     data[at + 24 : at + 28] = (100).to_bytes(4, "little")  # the directory's claim of the unpacked size

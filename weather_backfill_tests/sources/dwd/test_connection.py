@@ -45,7 +45,7 @@ def test_a_box_holds_its_edges() -> None:
 
 
 def test_products_at_every_resolution_the_server_has() -> None:
-    every = ("air_temperature", "precipitation", "wind", "pressure", "cloud_cover", "moisture", "sun", "solar",
-             "extreme_wind")  # fmt: skip
+    every = ("air_temperature", "precipitation", "wind", "pressure", "cloud_cover", "moisture", "sun",
+             "solar", "extreme_wind")  # fmt: skip
     assert len(DwdConnection(stations="all", products=every).opened_products()) == 9
     DwdConnection(stations="all", resolution="1_minute", products=["precipitation"])

@@ -15,9 +15,9 @@ from weather_backfill_tests.sources.dwd.files import DWD, needs_data
 
 URL = "https://example.org/CDC/hourly/wind/recent/"
 NGINX = (
-    '<html><head><title>Index of /x/</title></head><body><h1>Index of /x/</h1><hr><pre><a href="../">../</a>\n'
+    '<html><head><title>Index of /x/</title></head><body><hr><pre><a href="../">../</a>\n'
     '<a href="_tmp_stundenwerte_FF_00011_akt.zip">_tmp..</a>   29-Mar-2020 08:55       10\n'
-    '<a href="stundenwerte_FF_00011_akt.zip">stundenwerte_FF_00011_akt.zip</a>   29-Mar-2020 08:55       70523\n'
+    '<a href="stundenwerte_FF_00011_akt.zip">stundenwerte_FF_0..&gt;</a>   29-Mar-2020 08:55       70523\n'
     '<a href="1997/">1997/</a>   29-Mar-2020 08:55       -\n</pre></body></html>'
 )
 APACHE = (

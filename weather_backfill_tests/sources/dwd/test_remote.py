@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-
 import pytest
 
 from weather_backfill.errors import (
@@ -19,11 +17,11 @@ from weather_backfill.lake.storage import ObjectStore
 from weather_backfill.sources.dwd.archive import require_zip
 from weather_backfill.sources.dwd.cache import PREFIX, FileCache
 from weather_backfill.sources.dwd.remote import Fetched, FolderRemote, HttpRemote, NotModified, open_remote
-from weather_backfill_tests.sources.dwd.files import hourly_zip, put
+from weather_backfill_tests.sources.dwd.files import NEW_YEAR, hourly_zip, put
 from weather_backfill_tests.sources.dwd.server import serve
 
 FILE = "hourly/air_temperature/recent/stundenwerte_TU_00433_akt.zip"
-ZIP = hourly_zip(433, datetime(2020, 1, 1), [1.0, 2.0])
+ZIP = hourly_zip(433, NEW_YEAR, [1.0, 2.0])
 
 
 @pytest.fixture
@@ -91,7 +89,7 @@ def test_an_unchanged_file_is_sent_once_and_a_changed_one_again(root, tmp_path) 
         assert [d.body for d in downloads] == [ZIP] * 3
         assert [d.transferred for d in downloads] == [len(ZIP), 0, 0]
         assert (mirror.asked[FILE], mirror.sent[FILE]) == (3, 1)
-        newer = hourly_zip(433, datetime(2020, 1, 1), [1.0, 2.0, 3.0])
+        newer = hourly_zip(433, NEW_YEAR, [1.0, 2.0, 3.0])
         put(root, FILE, newer)
         assert FileCache(store, HttpRemote(mirror.url, wait=0)).fetch(FILE).body == newer
     assert len(store.list(PREFIX)) == 2, "the old version is gone"

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import gzip
+import io
 import json
 import os
-from datetime import date, datetime
+import zipfile
+from datetime import date
 from pathlib import Path
 
 import pandas as pd
@@ -25,6 +27,7 @@ from weather_backfill.sources.dwd.remote import HttpRemote
 from weather_backfill.sources.dwd.source import DwdSource
 from weather_backfill_tests.sources.dwd.files import (
     DWD,
+    NEW_YEAR,
     frame,
     good,
     hourly_zip,
@@ -169,7 +172,7 @@ def test_the_history_of_real_stations_has_one_present_and_no_overlap() -> None:
     assert list(last["instruments"]) == ["Lufttemperatur: PT 100 (Luft)", "Rel Feuchte: EE33"]
 
 
-START = datetime(2020, 1, 1)
+START = NEW_YEAR
 DAYS = days_between(date(2020, 1, 1), date(2020, 1, 3))
 
 
@@ -188,9 +191,6 @@ def cut_text() -> bytes:
 
 
 def member_bytes(body: bytes) -> bytes:
-    import io
-    import zipfile
-
     with zipfile.ZipFile(io.BytesIO(body)) as archive:
         return archive.read(archive.namelist()[0])
 
