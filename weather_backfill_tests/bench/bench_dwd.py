@@ -23,20 +23,20 @@ import time
 import zipfile
 from datetime import date
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 FOLDER = "10_minutes/air_temperature/recent"
-START = np.datetime64("2019-01-01T00:00")
 ROWS_A_YEAR = 365 * 144
 
 
 def make_tree(root: Path, rows: int) -> None:
     """Stations' files of a year each, CRLF, padded as the server does, until they hold that many rows."""
+    import numpy as np
+
     (root / FOLDER).mkdir(parents=True, exist_ok=True)
     stations = max(round(rows / ROWS_A_YEAR), 1)
-    stamps = np.datetime_as_string(START + np.arange(ROWS_A_YEAR) * np.timedelta64(10, "m"), unit="m")
+    stamps = np.datetime_as_string(
+        np.datetime64("2019-01-01T00:00") + np.arange(ROWS_A_YEAR) * np.timedelta64(10, "m"), unit="m"
+    )
     digits = [s[:4] + s[5:7] + s[8:10] + s[11:13] + s[14:16] for s in stamps]
     for station in range(1, stations + 1):
         random = np.random.default_rng(station)
@@ -99,41 +99,27 @@ def pandas_way(root: Path, out: Path) -> int:
 
 
 def wetterdienst_way(root: Path, out: Path) -> int:
-    """wetterdienst's own parser (`parse_climate_observations_data`), its rows made long, cut and written."""
+    """wetterdienst's own parser (as of 0.170), its columns made numbers and long rows, cut and written."""
     import polars as pl
     from wetterdienst.metadata.period import Period
-    from wetterdienst.provider.dwd.observation import metadata, parser
+    from wetterdienst.provider.dwd.observation.metadata import DwdObservationMetadata
+    from wetterdienst.provider.dwd.observation.parser import parse_climate_observations_data
+    from wetterdienst.util.network import File
 
-    every = next(v for k, v in vars(metadata).items() if k == "DwdObservationMetadata")
-    dataset = every["10_minutes"]["temperature_air"]
-    parse = next(v for k, v in vars(parser).items() if k.endswith("parse_climate_observations_data"))
+    dataset = DwdObservationMetadata["10_minutes"]["temperature_air"]
+    metrics = ["pp_10", "tt_10", "tm5_10", "rf_10", "td_10"]
     parts = []
     for text in texts(root):
-        frame = _called(parse, text, dataset, Period.RECENT)
-        frame = frame.collect() if isinstance(frame, pl.LazyFrame) else frame
-        stamp = next(c for c in ("date", "mess_datum") if c in frame.columns)
-        ids = [c for c in ("station_id", "stations_id", stamp, "qn", "quality") if c in frame.columns]
-        if frame.schema["tt_10" if "tt_10" in frame.columns else "value"] == pl.String:
-            values = [c for c in frame.columns if c not in (*ids, "resolution", "dataset", "parameter")]
-            frame = frame.with_columns(pl.col(values).cast(pl.Float64, strict=False))
-        if "tt_10" in frame.columns:
-            frame = frame.unpivot(index=ids, on=["pp_10", "tt_10", "tm5_10", "rf_10", "td_10"])
-        parts.append(frame)
+        files = [File(url="10minutenwerte_TU_00001_akt.zip", content=io.BytesIO(text), status=200)]
+        wide = parse_climate_observations_data(files, dataset, Period.RECENT)
+        wide = wide.with_columns(pl.col(metrics).cast(pl.Float64, strict=False)).collect()
+        ids = [c for c in ("station_id", "timestamp", "qn", "quality") if c in wide.columns]
+        parts.append(wide.unpivot(index=ids, on=metrics))
     long = pl.concat(parts)
-    days = long.with_columns(pl.col(stamp).dt.date().alias("day")).partition_by("day", as_dict=True)
+    days = long.with_columns(pl.col("timestamp").dt.date().alias("day")).partition_by("day", as_dict=True)
     for (day,), part in days.items():
         part.write_parquet(out / f"{day}.parquet", compression="zstd")
     return sum(part.height for part in days.values())
-
-
-def _called(parse: Any, text: bytes, dataset: Any, period: Any) -> Any:
-    """Its versions differ in what they take: a list of buffers or of files with a name."""
-    try:
-        return parse([io.BytesIO(text)], dataset, period)
-    except (TypeError, AttributeError):
-        from wetterdienst.util.network import File
-
-        return parse([File(url="produkt.txt", content=io.BytesIO(text), status=200)], dataset, period)
 
 
 CONTENDERS = {"ours": ours, "pandas": pandas_way, "wetterdienst": wetterdienst_way}

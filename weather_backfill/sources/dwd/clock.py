@@ -3,9 +3,11 @@
 Rules, from the data set descriptions and the files themselves:
 
 * `recent` and `now` of sub-hourly products are UTC.
-* Sub-hourly history is MEZ before 2000-01-01 and UTC from then. A decade file that ends in 1999 is MEZ to its
-  last row, even where its last hour carries the date 2000-01-01: those stamps come again, as UTC, in the next
-  file, and taking them for UTC would lose six intervals and double six others.
+* Sub-hourly history is MEZ before 2000-01-01 and UTC from then, and a file whose name lies on one side of
+  that day is written by one clock to its last row. The stamps alone would not do: files of 1999 can run on
+  into 2000-01-01 00:50 MEZ, and files of 2000 can begin at 1999-12-31 23:00 UTC. Taking the one for UTC or the
+  other for MEZ loses six intervals and doubles six others. Only a file that spans the day, or whose name gives
+  no days, is told by its stamps.
 * Hourly products say it per parameter and period in `Metadaten_Parameter*`, column `Zusatz-Info`: "in UTC",
   "in MEZ", "in MEZ (MD)" (the eastern archive; the same clock). Without metadata hourly stamps are UTC, which
   holds for all of `recent`.
@@ -31,8 +33,9 @@ HOUR = 3_600_000_000
 UNKNOWN_ZONE = np.int64(np.iinfo(np.int64).min)
 """The offset of stamps whose clock we do not know: such rows are rejected, never guessed."""
 
-_MILLENNIUM = int(np.datetime64("2000-01-01", "us").astype(np.int64))
 _EARLIEST = date(1700, 1, 1)
+_UTC_SINCE = date(2000, 1, 1)
+_MILLENNIUM = int(np.datetime64(_UTC_SINCE, "us").astype(np.int64))
 _DAY = timedelta(days=1)
 _ZONES = {"UTC": 0, "MEZ": HOUR}
 
@@ -120,8 +123,9 @@ def clock_for(resolution: str, file: ProductFile, entries: Sequence[ParameterEnt
     """The clock of one file of a product."""
     if resolution == "hourly":
         return HourlyClock(entries)
-    if file.period is Period.HISTORICAL:
-        return SubHourlyHistoryClock(ends_in_mez=file.end is not None and file.end < date(2000, 1, 1))
+    began_in_utc = file.start is not None and file.start >= _UTC_SINCE
+    if file.period is Period.HISTORICAL and not began_in_utc:
+        return SubHourlyHistoryClock(ends_in_mez=file.end is not None and file.end < _UTC_SINCE)
     return UtcClock()
 
 

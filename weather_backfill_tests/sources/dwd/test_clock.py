@@ -17,10 +17,11 @@ from weather_backfill.sources.dwd.clock import (
     clock_for,
     zone_offset,
 )
+from weather_backfill.sources.dwd.connection import DwdConnection
 from weather_backfill.sources.dwd.metadata import ParameterEntry
 from weather_backfill.sources.dwd.products import Period, ProductFile, product
 from weather_backfill.sources.dwd.text import parse_product
-from weather_backfill_tests.sources.dwd.files import DWD, needs_data
+from weather_backfill_tests.sources.dwd.files import DWD, frame, good, needs_data, put, read_days, zipped
 
 TU10 = product("10_minutes", "air_temperature")
 HOUR = 3_600_000_000
@@ -38,7 +39,8 @@ def ten_minutes(stamps: pd.DatetimeIndex, values: np.ndarray) -> bytes:
 
 
 def air(text: bytes, end: date | None) -> pd.Series:
-    file = ProductFile("x", "00003", Period.HISTORICAL, date(1993, 4, 28) if end else None, end)
+    start = date(1993, 4, 28) if end and end.year < 2000 else date(2000, 1, 1)
+    file = ProductFile("x", "00003", Period.HISTORICAL, start if end else None, end)
     parsed = parse_product(text, TU10, clock_for("10_minutes", file, []))
     assert parsed.rejects.num_rows == 0
     series = next(s for s in parsed.series if s.metric == "air_temperature")
@@ -69,10 +71,26 @@ def test_the_seam_of_two_decade_files_has_neither_gap_nor_collision(truth) -> No
     pd.testing.assert_series_equal(found, truth, check_freq=False, check_index_type=False)
 
 
+@pytest.mark.parametrize("cut", ["1999-12-31 23:00", "1999-12-31 23:30", "2000-01-01 00:00"])
+def test_the_seam_holds_wherever_the_files_meet(truth, cut, tmp_path) -> None:
+    """The old file may run past its midnight, the new one may begin before its own, and both may overlap."""
+    old, new = truth[truth.index < cut], truth[truth.index >= "1999-12-31 23:00"]
+    folder = "10_minutes/air_temperature/historical/10minutenwerte_TU_00003"
+    for part, shift, years in ((old, "1h", "19930428_19991231"), (new, "0h", "20000101_20091231")):
+        text = ten_minutes(part.index + pd.Timedelta(shift), part.to_numpy())
+        put(tmp_path, f"{folder}_{years}_hist.zip", zipped(produkt_zehn_min_tu__txt=text))
+    connection = DwdConnection(base_url=tmp_path.as_uri(), resolution="10_minutes", stations=["00003"])
+    rows = frame(good(read_days(connection, [date(1999, 12, 31), date(2000, 1, 1)])))
+    found = rows[rows["metric"] == "air_temperature"].set_index("observed_at")["value"]
+    assert found.index.is_unique
+    assert found.tolist() == truth.tolist()
+    assert (found.index == truth.index).all()
+
+
 def test_the_seam_inside_one_file_has_neither_gap_nor_collision(truth) -> None:
     old, new = as_written(truth)
     written = pd.concat([old, new])
-    found = air(ten_minutes(written.index, written.to_numpy()), date(2009, 12, 31))
+    found = air(ten_minutes(written.index, written.to_numpy()), None)
     pd.testing.assert_series_equal(found, truth, check_freq=False, check_index_type=False)
 
 
