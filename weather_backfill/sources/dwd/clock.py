@@ -5,9 +5,9 @@ Rules, from the data set descriptions and the files themselves:
 * `recent` and `now` of sub-hourly products are UTC.
 * Sub-hourly history is MEZ before 2000-01-01 and UTC from then, and a file whose name lies on one side of
   that day is written by one clock to its last row. The stamps alone would not do: files of 1999 can run on
-  into 2000-01-01 00:50 MEZ, and files of 2000 can begin at 1999-12-31 23:00 UTC. Taking the one for UTC or the
-  other for MEZ loses six intervals and doubles six others. Only a file that spans the day, or whose name gives
-  no days, is told by its stamps.
+  into 2000-01-01 00:50 MEZ, and files of 2000 can begin at 1999-12-31 23:00 UTC. Taking the one for UTC or
+  the other for MEZ loses six intervals and doubles six others. Only a file that spans the day, or whose name
+  gives no days, is told by its stamps.
 * Hourly products say it per parameter and period in `Metadaten_Parameter*`, column `Zusatz-Info`: "in UTC",
   "in MEZ", "in MEZ (MD)" (the eastern archive; the same clock). Without metadata hourly stamps are UTC, which
   holds for all of `recent`.

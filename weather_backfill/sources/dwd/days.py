@@ -33,6 +33,8 @@ class DayIndex:
         self.dates = sorted(set(dates))
         numbers = np.array([np.datetime64(d, "D").astype(np.int64) for d in self.dates], dtype=np.int64)
         self._first = int(numbers[0])
+        self._starts = numbers * DAY
+        self._gapless = int(numbers[-1] - numbers[0]) + 1 == len(numbers)
         self._table = np.full(int(numbers[-1]) - self._first + 1, -1, dtype=np.int32)
         self._table[numbers - self._first] = np.arange(len(numbers), dtype=np.int32)
 
@@ -42,10 +44,14 @@ class DayIndex:
         inside = (at >= 0) & (at < len(self._table))
         return np.where(inside, self._table[np.where(inside, at, 0)], -1).astype(np.int32)
 
-    def positions(self, times: npt.NDArray[np.int64]) -> npt.NDArray[np.int32]:
-        """The distinct positions of times that are all wanted."""
-        at = self.lookup(times)
-        return at[np.concatenate([[True], at[1:] != at[:-1]])] if len(at) else at
+    def bounds(self, times: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """Where each wanted day begins and ends in rising times."""
+        return np.searchsorted(times, self._starts), np.searchsorted(times, self._starts + DAY)
+
+    def positions(self, times: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """The positions of the wanted days that rising times fall on."""
+        begins, ends = self.bounds(times)
+        return np.flatnonzero(ends > begins)
 
     def wanted(self, series: Series) -> Series:
         """The part of a series that falls on wanted days."""
@@ -53,9 +59,9 @@ class DayIndex:
         low, high = np.searchsorted(series.times, [start, start + len(self._table) * DAY])
         part = slice(int(low), int(high))
         times, values, levels = series.times[part], series.values[part], series.levels[part]
-        keep = self.lookup(times) >= 0
-        if keep.all():
+        if self._gapless:
             return Series(series.metric, times, values, levels)
+        keep = self.lookup(times) >= 0
         return Series(series.metric, times[keep], values[keep], levels[keep])
 
     def no_days(self) -> npt.NDArray[np.bool_]:
@@ -115,31 +121,45 @@ class DayStore:
         self._runs.append(_SpilledRun(path, self._sorted_run()))
 
     def _sorted_run(self) -> _Run:
-        sizes = [len(s.times) for _, s in self._waiting]
-        times = np.concatenate([s.times for _, s in self._waiting])
-        days = self._index.lookup(times)
-        order = np.argsort(
-            days.astype(np.int16 if len(self._index.dates) < 32_000 else np.int32), kind="stable"
-        )
-        stations = np.repeat(np.array([c for c, _ in self._waiting], dtype=np.int32), sizes)
-        metrics = [self._metrics[s.metric] for _, s in self._waiting]
+        """All waiting rows by day, and within a day in the order they came: station, metric, time.
+
+        Series are sorted already, so a day's part of each is one block: blocks are put in order, not rows.
+        """
+        sizes = np.array([len(s.times) for _, s in self._waiting], dtype=np.int64)
+        bounds = [self._index.bounds(s.times) for _, s in self._waiting]
+        begins, ends = np.array([b for b, _ in bounds]), np.array([e for _, e in bounds])
+        source = (begins + (np.cumsum(sizes) - sizes)[:, None]).T.ravel()
+        counts = (ends - begins).T.ravel()
+        target = np.cumsum(counts) - counts
+        order = np.repeat(source - target, counts) + np.arange(int(counts.sum()))
+        days = len(self._index.dates)
+        stations = np.tile(np.array([c for c, _ in self._waiting], dtype=np.int32), days)
+        metrics = np.tile(np.array([self._metrics[s.metric] for _, s in self._waiting], dtype=np.int32), days)
+        offsets = np.append(target[:: len(sizes)], len(order))
+        batch = self._batch(order, np.repeat(stations, counts), np.repeat(metrics, counts))
+        self._waiting, self._rows = [], 0
+        return _Run(batch, offsets)
+
+    def _batch(
+        self, order: npt.NDArray[np.int64], stations: npt.NDArray[np.int32], metrics: npt.NDArray[np.int32]
+    ) -> pa.RecordBatch:
+        times = np.concatenate([s.times for _, s in self._waiting])[order]
         values = np.concatenate([s.values for _, s in self._waiting])[order]
         levels = np.concatenate([s.levels for _, s in self._waiting])[order]
         missing = np.isnan(values)
-        batch = pa.record_batch(
+        quality = np.full(len(values), PASS, dtype=np.int8)
+        quality[missing] = MISSING
+        return pa.record_batch(
             [
-                pa.array(times[order]).view(DAY_SCHEMA.field("observed_at").type),
-                _tags(stations[order], self._stations),
-                _tags(np.repeat(np.array(metrics, dtype=np.int32), sizes)[order], self._metrics),
+                pa.array(times).view(DAY_SCHEMA.field("observed_at").type),
+                _tags(stations, self._stations),
+                _tags(metrics, self._metrics),
                 pa.array(values, mask=missing),
-                pa.array(np.where(missing, MISSING, PASS).astype(np.int8)),
+                pa.array(quality),
                 pa.array(levels, mask=levels == NO_LEVEL),
             ],
             schema=DAY_SCHEMA,
         )
-        self._waiting, self._rows = [], 0
-        offsets = np.searchsorted(days[order], np.arange(len(self._index.dates) + 1))
-        return _Run(batch, offsets)
 
 
 class DayTables:
