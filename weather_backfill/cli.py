@@ -131,7 +131,8 @@ def tenants_add(
     from weather_backfill.backfill.launch import register_tenant
     from weather_backfill.partitions import validate_tenant_id
     from weather_backfill.settings import load_settings
-    from weather_backfill.tenants import Services, TempestConnection, Tenant, TenantRegistry
+    from weather_backfill.sources.tempest_connection import TempestConnection
+    from weather_backfill.tenants import Services, Tenant, TenantRegistry
 
     connection = TempestConnection(archive_url=tempest, endpoint_url=endpoint_url)
     model = Tenant(id=validate_tenant_id(tenant), services=Services(tempest=connection))

@@ -26,7 +26,8 @@ from weather_backfill.lake.storage import ObjectStore
 from weather_backfill.partitions import days_between
 from weather_backfill.settings import Settings
 from weather_backfill.simulate.tempest import Archive, Faults, write_archive
-from weather_backfill.tenants import Services, TempestConnection, Tenant, TenantRegistry
+from weather_backfill.sources.tempest_connection import TempestConnection
+from weather_backfill.tenants import Services, Tenant, TenantRegistry
 
 START = date(2024, 1, 1)
 SERVICE = "tempest"

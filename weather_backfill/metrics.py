@@ -54,6 +54,10 @@ _TABLE = (
         cf=False, lowest=-80, highest=60,
     ),
     Metric("dew_point_temperature", "degree_Celsius", "K", "Dew point", lowest=-80, highest=35),
+    Metric("wet_bulb_temperature", "degree_Celsius", "K", "Wet-bulb temperature", lowest=-80, highest=60),
+    Metric("water_vapor_partial_pressure_in_air", "hPa", "Pa", "Vapour pressure", lowest=0),
+    Metric("mass_concentration_of_water_vapor_in_air", "g m-3", "kg m-3", "Absolute humidity", lowest=0),
+    Metric("visibility_in_air", "m", "m", "Horizontal visibility", lowest=0),
     Metric(
         "relative_humidity", "percent", "1", "Relative humidity",
         lowest=0, highest=100, max_step_per_minute=15,

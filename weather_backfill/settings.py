@@ -17,6 +17,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from weather_backfill.errors import ConfigurationError
 from weather_backfill.lake.storage import ObjectStore, S3Options
 
+# DWD's files hold years: a longer run reads each of them less often.
+CHUNK_DAYS = {"dwd": 365}
 FIRST_DAYS = {"tempest": date(2018, 1, 1), "dwd": date(1990, 1, 1), "aceiot": date(2018, 1, 1)}
 
 
@@ -45,7 +47,7 @@ class Settings(BaseSettings):
 
     def chunk_days_of(self, service: str) -> int:
         """Days one run takes for this service."""
-        return self.service_chunk_days.get(service, self.chunk_days)
+        return self.service_chunk_days.get(service, CHUNK_DAYS.get(service, self.chunk_days))
 
     def first_day_of(self, service: str) -> date:
         """The first daily partition of this service."""

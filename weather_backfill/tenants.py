@@ -11,78 +11,18 @@ only as references to environment variables: `${ACME_SECRET}`.
 
 from __future__ import annotations
 
-import os
-import re
-from datetime import date
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from weather_backfill.errors import ConfigurationError, NotFoundError
-from weather_backfill.lake.storage import ObjectStore, S3Options
+from weather_backfill.lake.storage import ObjectStore
 from weather_backfill.partitions import validate_tenant_id
+from weather_backfill.sources.dwd.connection import DwdConnection
+from weather_backfill.sources.tempest_connection import TempestConnection
 
-_REFERENCE = re.compile(r"\$\{([A-Z][A-Z0-9_]*)\}")
 _MAX_FILE_BYTES = 64 * 1024
-
-
-def _check_reference(value: str) -> str:
-    if not _REFERENCE.fullmatch(value):
-        raise ValueError("a secret must be a reference to an environment variable, for example ${ACME_SECRET}")
-    return value
-
-
-SecretReference = Annotated[str, AfterValidator(_check_reference)]
-"""`${NAME}`: the name of an environment variable that holds the secret, never the secret itself."""
-
-
-def resolve_secret(reference: str) -> SecretStr:
-    """The secret behind `${NAME}`; raises `ConfigurationError` naming the variable if it is not set."""
-    name = _REFERENCE.sub(r"\1", _check_reference(reference))
-    value = os.environ.get(name)
-    if not value:
-        raise ConfigurationError(f"environment variable {name} is not set: the tenant file refers to it.")
-    return SecretStr(value)
-
-
-class Connection(BaseModel):
-    """What every connection of a tenant to a service has."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    enabled: bool = True
-    lookback_days: int = Field(730, ge=1, le=36_500)
-    first_day: date | None = None
-
-
-class TempestConnection(Connection):
-    """A Tempest archive: `year=/month=/day=/hour=/*.json[.gz]` below `archive_url`."""
-
-    service: Literal["tempest"] = "tempest"
-    archive_url: str = Field(min_length=1, description="A folder or s3://bucket/prefix")
-    endpoint_url: str | None = None
-    region: str | None = None
-    profile: str | None = None
-    access_key_id: SecretReference | None = None
-    secret_access_key: SecretReference | None = None
-    stations: tuple[str, ...] = Field((), description="Stations to expect; one that is silent is then noticed")
-
-    def archive(self, defaults: S3Options) -> ObjectStore:
-        """The archive's object store; what the connection does not say comes from the platform's settings."""
-        own_keys = self.access_key_id and self.secret_access_key
-        options = S3Options(
-            endpoint_url=self.endpoint_url or defaults.endpoint_url,
-            region=self.region or defaults.region,
-            profile=self.profile or (None if own_keys else defaults.profile),
-            access_key_id=_reveal(self.access_key_id),
-            secret_access_key=_reveal(self.secret_access_key),
-        )
-        return ObjectStore(self.archive_url, options)
-
-
-def _reveal(reference: str | None) -> str | None:
-    return resolve_secret(reference).get_secret_value() if reference else None
 
 
 class Services(BaseModel):
@@ -91,6 +31,7 @@ class Services(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     tempest: TempestConnection | None = None
+    dwd: DwdConnection | None = None
 
 
 class Tenant(BaseModel):

@@ -23,7 +23,8 @@ from weather_backfill.lake.storage import ObjectStore
 from weather_backfill.partitions import PartitionKey
 from weather_backfill.settings import Settings
 from weather_backfill.simulate.tempest import Archive, Faults, write_archive
-from weather_backfill.tenants import Services, TempestConnection, Tenant, TenantRegistry
+from weather_backfill.sources.tempest_connection import TempestConnection
+from weather_backfill.tenants import Services, Tenant, TenantRegistry
 from weather_backfill_tests.servers import answers, free_port, process, until
 
 PROJECT = Path(__file__).resolve().parent.parent

@@ -3,6 +3,7 @@
 # No `from __future__ import annotations`: Dagster resolves an asset's annotations where it is defined.
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import date
 
 import dagster as dg
@@ -62,9 +63,7 @@ def to_raw_table(key: PartitionKey, day: RawDay | DayFailure, settings: Settings
     if isinstance(day, DayFailure):
         return DayFailed(key, day.error)
     table = flag(day.table, day.cadence)
-    flagged = RawDay(
-        day.date, table, day.cadence, day.rejects, day.facts, day.expected_stations, day.lineage, day.incomplete
-    )
+    flagged = replace(day, table=table)
     held = coverage(flagged)
     lineage = {**day.lineage, **parquet.cadence_lineage(day.cadence), "completeness": f"{held.share:.6f}"}
     return DayTable(

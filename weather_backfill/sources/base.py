@@ -48,9 +48,9 @@ class RawDay:
     cadence: Cadence
     rejects: pa.Table = field(default_factory=REJECTS.empty_table)
     facts: Mapping[str, Any] = field(default_factory=dict)
-    expected_stations: tuple[str, ...] = ()
     lineage: Mapping[str, str] = field(default_factory=dict)
     incomplete: str | None = None
+    expected_stations: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,8 +8,11 @@ from typing import Any
 from weather_backfill.errors import ConfigurationError
 from weather_backfill.lake.storage import ObjectStore, S3Options
 from weather_backfill.sources.base import Source
+from weather_backfill.sources.dwd.connection import DwdConnection
+from weather_backfill.sources.dwd.source import DwdSource
 from weather_backfill.sources.tempest import TempestSource
-from weather_backfill.tenants import TempestConnection, Tenant
+from weather_backfill.sources.tempest_connection import TempestConnection
+from weather_backfill.tenants import Tenant
 
 Opener = Callable[[Any, ObjectStore, S3Options], Source]
 
@@ -18,7 +21,11 @@ def _tempest(connection: TempestConnection, lake: ObjectStore, s3: S3Options) ->
     return TempestSource(connection.archive(s3), tuple(connection.stations))
 
 
-OPENERS: dict[str, Opener] = {"tempest": _tempest}
+def _dwd(connection: DwdConnection, lake: ObjectStore, s3: S3Options) -> Source:
+    return DwdSource(connection, lake)
+
+
+OPENERS: dict[str, Opener] = {"tempest": _tempest, "dwd": _dwd}
 SERVICES = tuple(OPENERS)
 
 

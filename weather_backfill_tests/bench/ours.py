@@ -95,7 +95,8 @@ def range_dagster(url: str, output: str, first: str, days: str) -> Callable[[], 
     from weather_backfill.command_line import defs
     from weather_backfill.partitions import PartitionKey
     from weather_backfill.settings import load_settings
-    from weather_backfill.tenants import Services, TempestConnection, Tenant, TenantRegistry
+    from weather_backfill.sources.tempest_connection import TempestConnection
+    from weather_backfill.tenants import Services, Tenant, TenantRegistry
 
     tenant = Tenant(id=TENANT, services=Services(tempest=TempestConnection(archive_url=url)))
     TenantRegistry(load_settings().tenant_files()).put(tenant)

@@ -1,0 +1,111 @@
+"""One tenant's use of DWD's open data, as the tenant file says it.
+
+dwd:
+  resolution: hourly
+  products: [air_temperature, precipitation]
+  stations: ["00433", "01048"]          # or all, or {state: Hessen}, or {south: 47, west: 10, ...}
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from weather_backfill.connections import Connection
+from weather_backfill.errors import WeatherError
+from weather_backfill.sources.dwd.listing import STATES, Station
+from weather_backfill.sources.dwd.products import Product, Resolution, product
+from weather_backfill.sources.dwd.remote import Remote, open_remote
+
+BASE_URL = "https://opendata.dwd.de/climate_environment/CDC/observations_germany/climate"
+
+
+def _station_id(value: Any) -> Any:
+    """YAML reads an unquoted 00433 as the octal number 283, so numbers are refused, not padded."""
+    if not isinstance(value, str):
+        raise ValueError(f"a station id must be text: write it in quotes, for example '{value!s:0>5}'")
+    text = value.strip()
+    if not (text.isascii() and text.isdigit() and 0 < len(text) <= 5):
+        raise ValueError("a station id has up to five digits, for example '00433'")
+    return text.zfill(5)
+
+
+StationId = Annotated[str, BeforeValidator(_station_id)]
+"""DWD's own station number, five digits."""
+
+
+class InState(BaseModel):
+    """The stations of a state of Germany."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    state: str
+
+    @model_validator(mode="after")
+    def _known(self) -> InState:
+        if self.state not in STATES:
+            raise ValueError(f"no state {self.state!r}: expected one of {', '.join(STATES)}")
+        return self
+
+    def holds(self, station: Station) -> bool:
+        """Whether the station lies in the state."""
+        return station.state == self.state
+
+
+class InBox(BaseModel):
+    """The stations of a bounding box, edges included; degrees."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    south: float = Field(ge=-90, le=90)
+    west: float = Field(ge=-180, le=180)
+    north: float = Field(ge=-90, le=90)
+    east: float = Field(ge=-180, le=180)
+
+    @model_validator(mode="after")
+    def _not_empty(self) -> InBox:
+        if self.south > self.north or self.west > self.east:
+            raise ValueError("the box is empty: south must not exceed north, nor west east")
+        return self
+
+    def holds(self, station: Station) -> bool:
+        """Whether the station's present position lies in the box."""
+        return self.south <= station.latitude <= self.north and self.west <= station.longitude <= self.east
+
+
+def _unique(values: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(values))
+
+
+StationIds = Annotated[tuple[StationId, ...], Field(min_length=1), AfterValidator(_unique)]
+
+
+class DwdConnection(Connection):
+    """Which products of which stations, at which resolution, from which server."""
+
+    service: Literal["dwd"] = "dwd"
+    base_url: str = Field(BASE_URL, description="https://, http:// or file:///; the folder above `hourly`")
+    resolution: Resolution = "hourly"
+    products: Annotated[tuple[str, ...], Field(min_length=1), AfterValidator(_unique)] = ("air_temperature",)
+    stations: Literal["all"] | InState | InBox | StationIds = Field(
+        description="'all', a list of ids, {state: ...} or {south, west, north, east}"
+    )
+    parallel_downloads: int = Field(4, ge=1, le=16, description="Stations fetched ahead of the reader")
+
+    @model_validator(mode="after")
+    def _possible(self) -> DwdConnection:
+        try:
+            self.opened_products()
+            open_remote(self.base_url)
+        except WeatherError as error:
+            raise ValueError(str(error)) from error
+        return self
+
+    def opened_products(self) -> list[Product]:
+        """The products in the order named; where two hold a metric, the earlier one is taken."""
+        return [product(self.resolution, name) for name in self.products]
+
+    def remote(self) -> Remote:
+        """The server's tree."""
+        return open_remote(self.base_url)

@@ -1,0 +1,239 @@
+"""DWD's open data as a source: station files in, days out.
+
+A station's file holds years, a partition holds a day. So a range is read file by file: each needed file once,
+parsed once, merged with the station's other periods (the more final row wins) and cut into days in one pass.
+A file that cannot be read fails its station's days: those days are yielded with the other stations' rows and
+`incomplete` saying whose rows are unknown; a day with no rows at all because of it is a `DayFailure`.
+
+DWD stamps mark the end of an interval (10-minute means and sums, hourly sums) and are kept as they are, in
+UTC; `facts["time_label"]` says so.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import pyarrow as pa
+
+from weather_backfill.errors import SourceUnavailableError, WeatherError
+from weather_backfill.lake.storage import ObjectStore
+from weather_backfill.schemas import REJECTS
+from weather_backfill.sources.base import Cadence, DayFailure, DayInventory, RawDay
+from weather_backfill.sources.dwd.archive import open_archive, open_metadata, require_zip
+from weather_backfill.sources.dwd.cache import Download, FileCache
+from weather_backfill.sources.dwd.catalogue import Catalogue, StationFile, find_files
+from weather_backfill.sources.dwd.connection import DwdConnection
+from weather_backfill.sources.dwd.days import MEMORY_BYTES, DayIndex, DayStore, DayTables
+from weather_backfill.sources.dwd.history import station_history
+from weather_backfill.sources.dwd.load import Bodies, Contribution, StationLoad, bodies_of, load_station
+from weather_backfill.sources.dwd.metadata import StationMetadata
+from weather_backfill.sources.dwd.products import Period
+from weather_backfill.sources.dwd.remote import Remote
+
+OUTAGE_AFTER = 5  # stations in a row that the server does not answer for: it is down, asking on is no use
+_FAILURES_NAMED = 20
+_ALWAYS_THERE = frozenset({"cloud_observation_method"})  # made from cloud cover where the column is absent
+
+
+@dataclass(slots=True)
+class _Range:
+    """What is known of a range once all its stations are read."""
+
+    index: DayIndex
+    catalogue: Catalogue
+    contributions: list[Contribution] = field(default_factory=list)
+    failed: list[dict[str, str]] = field(default_factory=list)
+    errors: dict[int, Exception] = field(default_factory=dict)
+    rejects: list[list[pa.Table]] = field(default_factory=list)
+    unknown_columns: set[str] = field(default_factory=set)
+
+    def take(self, load: StationLoad) -> None:
+        """Note what a station's files gave and what they failed to give."""
+        self.contributions += load.contributions
+        self.unknown_columns |= load.unknown_columns
+        for position, table in load.rejects:
+            self.rejects[position].append(table)
+        for failure in load.failures:
+            for position in map(int, failure.days.nonzero()[0]):
+                reason = f"{failure.name}: {failure.error}"
+                known = self.failed[position].get(load.station)
+                self.failed[position][load.station] = f"{known}; {reason}" if known else reason
+                self.errors.setdefault(position, failure.error)
+
+
+class DwdSource:
+    """One connection's stations and products, opened; `cache` keeps downloaded files between runs."""
+
+    def __init__(
+        self,
+        connection: DwdConnection,
+        cache: ObjectStore | None = None,
+        *,
+        remote: Remote | None = None,
+        memory_bytes: int = MEMORY_BYTES,
+    ) -> None:
+        self._connection = connection
+        self._remote = remote or connection.remote()
+        self._files = FileCache(cache, self._remote)
+        self._memory = memory_bytes
+        self._products = connection.opened_products()
+        self._metrics = sorted({c.metric for p in self._products for c in p.columns.values()} | _ALWAYS_THERE)
+        self.cadence = Cadence(max(p.cadence for p in self._products))
+
+    def inventory(self, start: date, end: date) -> dict[date, DayInventory]:
+        """The days from start to end that files may hold, by the names and times in the directory pages.
+
+        History says its days in its name. `recent` and `now` do not, so every day up to the file's own date
+        counts: a day counted too many comes out empty, a day counted too few would never be filled.
+        """
+        catalogue = find_files(self._connection, self._remote, start, end)
+        counts: dict[date, tuple[int, int]] = {}
+        today = datetime.now(UTC).date()
+        for item in (f for files in catalogue.stations.values() for f in files):
+            modified = item.entry.modified.date() if item.entry.modified else today
+            first = max(item.file.start or start, start)
+            last = min(item.file.end or min(modified, today), end)
+            span = max((last - first).days + 1, 0)
+            for offset in range(span):
+                day = first + timedelta(days=offset)
+                objects, size = counts.get(day, (0, 0))
+                counts[day] = (objects + 1, size + (item.entry.size or 0) // span)
+        return {day: DayInventory(n, size, requests=n) for day, (n, size) in sorted(counts.items())}
+
+    def days(self, dates: Sequence[date]) -> Iterator[RawDay | DayFailure]:
+        """Each wanted UTC day in order; every station file is fetched and parsed once for all of them.
+
+        Memory holds the files of a few stations and an allowance of rows; what goes beyond waits on disk.
+        """
+        if not dates:
+            return
+        index = DayIndex(dates)
+        with ExitStack() as stack:
+            try:
+                known, tables = self._read(index, stack)
+            except WeatherError as error:
+                yield from (DayFailure(day, error) for day in index.dates)
+                return
+            for position in range(len(index.dates)):
+                yield self._day(position, tables, known)
+
+    def _read(self, index: DayIndex, stack: ExitStack) -> tuple[_Range, DayTables]:
+        """Read all files of the range; raises if the server does not list or answer."""
+        catalogue = find_files(self._connection, self._remote, index.dates[0], index.dates[-1])
+        known = _Range(index, catalogue, failed=[{} for _ in index.dates], rejects=[[] for _ in index.dates])
+        store = stack.enter_context(DayStore(index, list(catalogue.stations), self._metrics, self._memory))
+        for load in self._loads(known):
+            store.add(load.station, load.series)
+            known.take(load)
+        return known, store.tables()
+
+    def station_history(self) -> tuple[pa.Table, dict[str, str]]:
+        """The type-2 table of `history.py` for the connection's stations, and why a station is not in it."""
+        today = datetime.now(UTC).date()
+        catalogue = find_files(self._connection, self._remote, date(1700, 1, 1), today)
+        found: list[tuple[str, StationMetadata]] = []
+        failed: dict[str, str] = {}
+        for station, files in catalogue.stations.items():
+            newest = [max(g, key=lambda f: (f.file.period is Period.RECENT, f.path)) for g in _by_product(files)]
+            try:
+                found += [(station, self._metadata(item)) for item in newest]
+            except WeatherError as error:
+                failed[station] = str(error)
+        return station_history(found), failed
+
+    def _metadata(self, item: StationFile) -> StationMetadata:
+        body = self._fetch(item).body
+        if item.product.resolution == "hourly":
+            return open_archive(body, item.path).metadata
+        return open_metadata(body, item.path)
+
+    def _fetch(self, item: StationFile) -> Download:
+        return self._files.fetch(item.path, lambda body: require_zip(body, item.path))
+
+    def _loads(self, known: _Range) -> Iterator[StationLoad]:
+        """Stations in order, parsed here, while the next few are being downloaded."""
+        silent = 0
+        for station, files, bodies in self._downloads(known.catalogue):
+            silent = silent + 1 if _unanswered(bodies) else 0
+            if silent >= OUTAGE_AFTER:
+                raise SourceUnavailableError(
+                    f"{self._remote.url('')} did not answer for {silent} stations in a row, last "
+                    f"{station}: {bodies[-1]} The server is down or unreachable; try again later."
+                )
+            yield load_station(station, files, bodies, known.index)
+
+    def _downloads(self, catalogue: Catalogue) -> Iterator[tuple[str, list[StationFile], Bodies]]:
+        ahead: deque[tuple[str, list[StationFile], Future[list[Download | Exception]]]] = deque()
+        workers = self._connection.parallel_downloads
+        with ThreadPoolExecutor(workers, thread_name_prefix="dwd") as pool:
+            try:
+                for station, files in catalogue.stations.items():
+                    ahead.append((station, files, pool.submit(bodies_of, files, self._fetch)))
+                    if len(ahead) > workers:
+                        oldest = ahead.popleft()
+                        yield oldest[0], oldest[1], oldest[2].result()
+                while ahead:
+                    oldest = ahead.popleft()
+                    yield oldest[0], oldest[1], oldest[2].result()
+            finally:
+                pool.shutdown(wait=False, cancel_futures=True)
+
+    def _day(self, position: int, tables: DayTables, known: _Range) -> RawDay | DayFailure:
+        day, failed = known.index.dates[position], known.failed[position]
+        table = tables.day(position)
+        if failed and table.num_rows == 0:
+            return DayFailure(day, known.errors[position])
+        sources = [c for c in known.contributions if c.days[position]]
+        rejects = pa.concat_tables([REJECTS.empty_table(), *known.rejects[position]])
+        return RawDay(
+            date=day,
+            table=table,
+            cadence=self.cadence,
+            rejects=rejects,
+            facts=_facts(table, sources, known, failed),
+            lineage={"source_objects": json.dumps({c.name: c.digest[:12] for c in sources}, sort_keys=True)},
+            incomplete=_words(failed),
+        )
+
+
+def _facts(table: pa.Table, sources: list[Contribution], known: _Range, failed: dict[str, str]) -> dict[str, Any]:
+    facts: dict[str, Any] = {
+        "source_objects": len(sources),
+        "source_bytes": sum(c.size for c in sources),
+        "stations": _distinct(table),
+        "time_label": "end of interval",
+    }
+    optional = {
+        "failed_stations": dict(sorted(failed.items())),
+        "unknown_columns": sorted(known.unknown_columns),
+        "missing_folders": known.catalogue.missing_folders,
+        "stations_without_files": known.catalogue.without_files,
+    }
+    return facts | {name: value for name, value in optional.items() if value}
+
+
+def _distinct(table: pa.Table) -> int:
+    return len(table["station_id"].unique()) if table.num_rows else 0
+
+
+def _words(failed: dict[str, str]) -> str | None:
+    if not failed:
+        return None
+    named = [f"station {station}: {reason}" for station, reason in sorted(failed.items())][:_FAILURES_NAMED]
+    more = f" (and {len(failed) - len(named)} more)" if len(failed) > len(named) else ""
+    return f"rows of {len(failed)} station(s) are unknown: {' | '.join(named)}{more}"
+
+
+def _unanswered(bodies: Bodies) -> bool:
+    return bool(bodies) and all(isinstance(b, WeatherError) and b.retryable for b in bodies)
+
+
+def _by_product(files: list[StationFile]) -> list[list[StationFile]]:
+    return [[f for f in files if f.rank == rank] for rank in sorted({f.rank for f in files})]

@@ -1,0 +1,72 @@
+"""Station history: a moved station, a renamed one, instruments, and spans that touch."""
+
+from __future__ import annotations
+
+from datetime import date
+
+import pytest
+
+from weather_backfill.errors import SchemaError
+from weather_backfill.sources.dwd.archive import open_archive, open_metadata
+from weather_backfill.sources.dwd.history import STATION_HISTORY, station_history
+from weather_backfill.sources.dwd.metadata import NamedEntry, PlaceEntry, StationMetadata, parse_metadata
+from weather_backfill_tests.sources.dwd.files import DWD, needs_data
+
+
+@needs_data
+def test_a_station_that_moved_in_2020() -> None:
+    path = DWD / "excerpts/observations_recent_FF_location_change_akt.zip"
+    table = station_history([("04911", open_archive(path.read_bytes(), path.name).metadata)])
+    assert table.schema == STATION_HISTORY
+    rows = table.to_pylist()
+    assert [r["is_current"] for r in rows][-2:] == [False, True]
+    assert (rows[-2]["valid_to"], rows[-1]["valid_from"]) == (date(2020, 1, 1), date(2020, 1, 1))
+    assert (rows[-1]["latitude"], rows[-1]["longitude"], rows[-1]["height"]) == (50.0, 13.0, 345.0)
+    assert len([r for r in rows if r["height"] == 350.5]) == 1, "two entries that say the same are one span"
+
+
+@needs_data
+def test_name_operator_and_instrument_are_joined_by_validity() -> None:
+    path = DWD / "excerpts/Meta_Daten_zehn_min_sd_01766.zip"
+    rows = station_history([("01766", open_metadata(path.read_bytes(), path.name))]).to_pylist()
+    on = {d: next(r for r in rows if r["valid_from"] <= d and (r["valid_to"] is None or d < r["valid_to"]))
+          for d in (date(1985, 1, 1), date(2000, 1, 1), date(2008, 10, 1), date(2023, 1, 1))}  # fmt: skip
+    assert [(r["name"], r["operator"]) for r in on.values()] == [
+        ("Greven", "DWD"),
+        *[("Münster/Osnabrück", "DWD")] * 3,
+    ]
+    assert [r["instruments"] for r in on.values()] == [
+        [], ["Sonnenscheindauer: SONIe Sonnenenergie-Sensor"], [], ["Sonnenscheindauer: SCAPP"],
+    ]  # fmt: skip
+    assert rows[-1]["is_current"]
+
+
+@needs_data
+def test_the_metadata_of_2016() -> None:
+    path = next((DWD / "cdc-2016-10-21/hourly/wind/recent").glob("*.zip"))
+    rows = station_history([("01048", open_archive(path.read_bytes(), path.name).metadata)]).to_pylist()
+    assert (rows[0]["valid_from"], rows[0]["height"]) == (date(1928, 1, 1), 152.0)
+    assert (rows[-1]["valid_from"], rows[-1]["is_current"]) == (date(1995, 9, 1), True)
+
+
+def test_spans_do_not_overlap_and_leave_out_what_nobody_knows() -> None:
+    metadata = StationMetadata(
+        places=(
+            PlaceEntry(date(2000, 1, 1), date(2000, 12, 31), 50.0, 8.0, 100.0, "A"),
+            PlaceEntry(date(2002, 1, 1), None, 51.0, 8.0, 120.0, "A"),
+        ),
+        instruments=(NamedEntry("X", date(1999, 1, 1), date(2003, 6, 30), "T"),
+                     NamedEntry("Y", date(2003, 7, 1), date(2020, 3, 26), "T")),
+    )  # fmt: skip
+    rows = station_history([("00001", metadata), ("00001", metadata)]).to_pylist()
+    assert [(r["valid_from"], r["valid_to"], r["instruments"]) for r in rows] == [
+        (date(2000, 1, 1), date(2001, 1, 1), ["T: X"]),
+        (date(2002, 1, 1), date(2003, 7, 1), ["T: X"]),
+        (date(2003, 7, 1), None, ["T: Y"]),
+    ]
+    assert station_history([]).num_rows == 0
+
+
+def test_metadata_with_another_header_is_named() -> None:
+    with pytest.raises(SchemaError, match="Metadaten_Geographie_00001"):
+        parse_metadata({"Metadaten_Geographie_00001.txt": b"Station;Wo\n1;hier\n"})

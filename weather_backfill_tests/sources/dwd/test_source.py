@@ -1,0 +1,329 @@
+"""The source as a whole, over real snapshots by folder and by HTTP, and over trees with faults."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import os
+import zipfile
+from datetime import date
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from weather_backfill.errors import (
+    NotFoundError,
+    SchemaError,
+    SourceUnavailableError,
+    UnreadableObjectError,
+)
+from weather_backfill.lake.storage import ObjectStore
+from weather_backfill.partitions import days_between
+from weather_backfill.sources.base import DayFailure, RawDay
+from weather_backfill.sources.dwd.connection import DwdConnection
+from weather_backfill.sources.dwd.remote import HttpRemote
+from weather_backfill.sources.dwd.source import DwdSource
+from weather_backfill_tests.sources.dwd.files import (
+    DWD,
+    NEW_YEAR,
+    frame,
+    good,
+    hourly_zip,
+    in_order,
+    member,
+    needs_data,
+    put,
+    read_days,
+    tree,
+    truth,
+    zipped,
+)
+from weather_backfill_tests.sources.dwd.server import serve
+
+SNAPSHOT = DWD / "cdc-2020-03-27"
+ALL_DAYS = days_between(date(2018, 9, 24), date(2020, 3, 26))
+COLUMNS = {"TT_TU": "air_temperature", "RF_TU": "relative_humidity"}
+RECENT = "hourly/air_temperature/recent"
+HISTORICAL = "hourly/air_temperature/historical"
+
+
+def hourly_truth(folder: str) -> pd.DataFrame:
+    paths = sorted((SNAPSHOT / folder).glob("*.zip"))
+    return pd.concat([truth(member(p), COLUMNS, "QN_9") for p in paths], ignore_index=True)
+
+
+@pytest.fixture(scope="module")
+def expected() -> pd.DataFrame:
+    """All 182 stations over the range, history before recent, by pandas alone."""
+    rows = pd.concat([hourly_truth(HISTORICAL), hourly_truth(RECENT)], ignore_index=True)
+    rows = rows.drop_duplicates(["station_id", "metric", "observed_at"], keep="first")
+    inside = (rows["observed_at"] >= "2018-09-24") & (rows["observed_at"] < "2020-03-27")
+    return in_order(rows[inside])
+
+
+@needs_data
+@pytest.mark.parametrize("way", ["file", "spilled", "http"])
+def test_all_stations_have_exactly_the_rows_and_nulls_of_their_files(way, expected, tmp_path) -> None:
+    connection = DwdConnection(base_url=tree("2020-03-27"), stations="all")
+    if way == "http":
+        with serve(SNAPSHOT) as mirror:
+            store = ObjectStore(str(tmp_path))
+            days = read_days(connection, ALL_DAYS, cache=store, remote=HttpRemote(mirror.url, wait=0))
+            zips = {p: n for p, n in mirror.asked.items() if p.endswith(".zip")}
+        assert len(zips) == 190
+        assert set(zips.values()) == {1}, "each file is asked for once, not once a day"
+    else:
+        days = read_days(connection, ALL_DAYS, memory_bytes=10 << 20 if way == "spilled" else 1 << 30)
+    assert [d.date for d in days] == ALL_DAYS
+    found = frame(good(days))
+    assert found["station_id"].nunique() == 182
+    pd.testing.assert_frame_equal(in_order(found), expected)
+    assert sum(d.rejects.num_rows for d in good(days)) == 0
+    keys = found[["station_id", "metric", "observed_at"]].reset_index(drop=True)
+    for day in good(days)[:3]:
+        own = frame([day])
+        assert (own["observed_at"].dt.date == day.date).all()
+        pd.testing.assert_frame_equal(own, own.sort_values(list(keys.columns)).reset_index(drop=True))
+        assert ((own["quality"] == 9) == own["value"].isna()).all()
+
+
+@needs_data
+def test_history_and_recent_give_each_hour_once(expected) -> None:
+    stations = sorted(p.name.split("_")[2] for p in (SNAPSHOT / HISTORICAL).glob("*.zip"))
+    assert len(stations) == 8
+    days = good(read_days(DwdConnection(base_url=tree("2020-03-27"), stations=stations), ALL_DAYS))
+    found = frame(days)
+    assert not found.duplicated(["station_id", "metric", "observed_at"]).any()
+    wanted = expected[expected["station_id"].isin(stations)].reset_index(drop=True)
+    pd.testing.assert_frame_equal(in_order(found), wanted)
+    names = json.loads(days[0].lineage["source_objects"])
+    assert any(n.endswith("_hist.zip") for n in names)
+
+
+@needs_data
+def test_a_day_is_the_same_whatever_range_it_is_read_in() -> None:
+    connection = DwdConnection(base_url=tree("2020-03-27"), stations=["00161", "00078"])
+    whole = {d.date: d for d in good(read_days(connection, days_between(date(2018, 12, 1), date(2019, 1, 31))))}
+    for day in (date(2018, 12, 31), date(2019, 1, 1)):
+        (alone,) = good(read_days(connection, [day]))
+        assert frame([alone]).equals(frame([whole[day]]))
+        assert alone.lineage == whole[day].lineage
+        assert alone.facts == whole[day].facts
+
+
+@needs_data
+def test_ten_minutes_have_the_known_daily_mean() -> None:
+    connection = DwdConnection(base_url=tree("2020-03-27"), resolution="10_minutes", stations=["03379"])
+    days = good(read_days(connection, days_between(date(2018, 10, 4), date(2020, 4, 5))))
+    found = frame(days)
+    air = found[found["metric"] == "air_temperature"].set_index("observed_at")["value"]
+    assert len(air) == 79_200
+    assert air.mean() == pytest.approx(9.3066, abs=5e-5)
+    assert (air.min(), air.max()) == (-8.0, 35.1)
+    (day,) = [d for d in days if d.date == date(2019, 6, 26)]
+    own = frame([day])
+    assert own[own["metric"] == "air_temperature"]["value"].mean() == pytest.approx(27.0521, abs=5e-5)
+    assert day.cadence.seconds == 600
+
+
+@needs_data
+def test_stations_are_chosen_by_state_and_box() -> None:
+    day = [date(2019, 7, 1)]
+    (berlin,) = good(read_days(DwdConnection(base_url=tree("2020-03-27"), stations={"state": "Berlin"}), day))
+    box = {"south": 52.3, "west": 13.0, "north": 52.7, "east": 13.8}
+    (boxed,) = good(read_days(DwdConnection(base_url=tree("2020-03-27"), stations=box), day))
+    in_berlin, in_box = (set(frame([d])["station_id"]) for d in (berlin, boxed))
+    assert in_berlin
+    assert in_berlin <= in_box
+
+
+@needs_data
+def test_the_inventory_names_every_day_that_holds_data() -> None:
+    source = DwdSource(DwdConnection(base_url=tree("2020-03-27"), stations="all"))
+    found = source.inventory(date(2018, 9, 1), date(2020, 3, 26))
+    assert set(ALL_DAYS) <= set(found)
+    assert found[date(2019, 5, 5)].objects == 182
+    assert found[date(2018, 12, 31)].objects == 190
+
+
+@needs_data
+def test_the_history_of_real_stations_has_one_present_and_no_overlap() -> None:
+    table, failed = DwdSource(DwdConnection(base_url=tree("2020-03-27"), stations="all")).station_history()
+    assert failed == {}
+    rows = table.to_pandas()
+    assert rows["station_id"].nunique() == 182
+    current = rows.groupby("station_id")["is_current"].sum()
+    assert current[current != 1].to_dict() == {"03552": 0}, "Neuruppin was closed on 2019-04-10, no other"
+    following = rows.groupby("station_id")["valid_from"].shift(-1)
+    assert not (rows["valid_to"] > following).any()
+    alfhausen = rows[rows["station_id"] == "00078"]
+    assert alfhausen["valid_from"].min() == date(1949, 4, 15)
+    last = alfhausen.iloc[-1]
+    assert (last["name"], last["latitude"], last["height"], last["is_current"]) == (
+        "Alfhausen",
+        52.4853,
+        65.0,
+        True,
+    )
+    assert list(last["instruments"]) == ["Lufttemperatur: PT 100 (Luft)", "Rel Feuchte: EE33"]
+
+
+START = NEW_YEAR
+DAYS = days_between(date(2020, 1, 1), date(2020, 1, 3))
+
+
+def station_zip(number: int, hours: int = 72) -> bytes:
+    return hourly_zip(number, START, [number / 100 + h / 10 for h in range(hours)])
+
+
+def local(root: Path, stations: object = "all", **more: object) -> DwdConnection:
+    return DwdConnection(base_url=root.as_uri(), stations=stations, **more)
+
+
+def cut_text() -> bytes:
+    """A sound zip whose product ends in the middle of a row."""
+    whole = member_bytes(station_zip(2))
+    return zipped(produkt_tu_stunde__txt=whole[: len(whole) - 25])
+
+
+def member_bytes(body: bytes) -> bytes:
+    with zipfile.ZipFile(io.BytesIO(body)) as archive:
+        return archive.read(archive.namelist()[0])
+
+
+DAMAGES = {
+    "cut text": (cut_text, "ends in the middle of a row"),
+    "cut zip": (lambda: station_zip(2)[:-40], "is truncated"),
+    "two products": (lambda: zipped(produkt_a__txt="a", produkt_b__txt="b"), "2 product files"),
+    "error page": (lambda: b"<html><title>Fehler</title></html>", "HTML page titled 'Fehler'"),
+    "other station": (lambda: station_zip(9), "rows of station 00009"),
+}
+
+
+@pytest.mark.parametrize("damage", list(DAMAGES))
+@pytest.mark.parametrize("way", ["file", "http"])
+def test_a_damaged_file_costs_its_station_and_no_other(damage, way, tmp_path) -> None:
+    make, words = DAMAGES[damage]
+    for number in (1, 3):
+        put(tmp_path, f"{RECENT}/stundenwerte_TU_0000{number}_akt.zip", station_zip(number))
+    put(tmp_path, f"{RECENT}/stundenwerte_TU_00002_akt.zip", make())
+    if way == "http":
+        with serve(tmp_path) as mirror:
+            days = read_days(local(tmp_path), DAYS, remote=HttpRemote(mirror.url, wait=0))
+    else:
+        days = read_days(local(tmp_path), DAYS)
+    assert [d.date for d in days] == DAYS
+    for day in days:
+        assert isinstance(day, RawDay)
+        assert day.incomplete is not None
+        assert "station 00002: stundenwerte_TU_00002_akt.zip" in day.incomplete
+        assert words in day.incomplete
+        assert list(day.facts["failed_stations"]) == ["00002"]
+        assert sorted(frame([day])["station_id"].unique()) == ["00001", "00003"]
+        assert day.table.num_rows == 2 * 2 * 24
+
+
+@needs_data
+def test_the_really_truncated_file_fails_its_days(tmp_path) -> None:
+    path = next((DWD / "damaged").glob("*.gz"))
+    body = zipped(**{path.name.replace(".truncated_tail.txt.gz", "__txt"): gzip.decompress(path.read_bytes())})
+    put(tmp_path, "10_minutes/air_temperature/recent/10minutenwerte_TU_03379_akt.zip", body)
+    connection = local(tmp_path, resolution="10_minutes")
+    days = read_days(connection, [date(2019, 1, 1), date(2020, 1, 1)])
+    for day in days:
+        assert isinstance(day, DayFailure)
+        assert isinstance(day.error, UnreadableObjectError)
+        assert "10minutenwerte_TU_03379_akt.zip" in str(day.error)
+    (outside,) = good(read_days(connection, [date(2015, 1, 1)]))
+    assert outside.table.num_rows == 0
+
+
+def test_a_sound_history_covers_for_a_damaged_recent_file(tmp_path) -> None:
+    put(tmp_path, f"{HISTORICAL}/stundenwerte_TU_00002_20191231_20200102_hist.zip", station_zip(2, 48))
+    put(tmp_path, f"{RECENT}/stundenwerte_TU_00002_akt.zip", b"oops")
+    first, second, third = read_days(local(tmp_path), DAYS)
+    assert good([first, second])
+    assert isinstance(third, DayFailure)
+
+
+def test_the_more_final_row_wins_and_late_rows_are_kept(tmp_path) -> None:
+    put(tmp_path, f"{HISTORICAL}/stundenwerte_TU_00002_20200101_20200101_hist.zip",
+        hourly_zip(2, START, [-999.0, 1.0], level=10))  # fmt: skip
+    put(tmp_path, f"{RECENT}/stundenwerte_TU_00002_akt.zip", hourly_zip(2, START, [5.0, 6.0, 7.0], level=1))
+    (day,) = good(read_days(local(tmp_path), DAYS[:1]))
+    air = frame([day]).query("metric == 'air_temperature'")
+    assert air["value"].tolist() == pytest.approx([float("nan"), 1.0, 7.0], nan_ok=True)
+    assert air["source_quality"].tolist() == [10, 10, 1]
+    assert day.facts["source_objects"] == 2
+
+
+def test_a_metric_of_two_products_is_taken_from_the_one_named_first(tmp_path) -> None:
+    put(tmp_path, f"{RECENT}/stundenwerte_TU_00002_akt.zip", station_zip(2))
+    text = "STATIONS_ID;MESS_DATUM;QN_8;TT;TD;eor\n2;2020010100;3;99.0;1.5;eor\n"
+    put(tmp_path, "hourly/dew_point/recent/stundenwerte_TD_00002_akt.zip", zipped(produkt_td__txt=text))
+    (day,) = good(read_days(local(tmp_path, products=["air_temperature", "dew_point"]), DAYS[:1]))
+    found = frame([day]).drop_duplicates("metric").set_index("metric")["value"]
+    assert found.to_dict() == {
+        "air_temperature": 0.02,
+        "dew_point_temperature": 1.5,
+        "relative_humidity": 50.0,
+    } or (found["dew_point_temperature"] == 1.5 and found["air_temperature"] != 99.0)
+
+
+def test_days_without_data_are_empty_and_days_in_no_order_are_sorted(tmp_path) -> None:
+    put(tmp_path, f"{RECENT}/stundenwerte_TU_00002_akt.zip", station_zip(2))
+    days = good(read_days(local(tmp_path), [date(2020, 1, 2), date(2030, 1, 1), date(2020, 1, 1)]))
+    assert [(d.date.year, d.table.num_rows) for d in days] == [(2020, 48), (2020, 48), (2030, 0)]
+    assert read_days(local(tmp_path), []) == []
+
+
+def test_rejected_rows_come_with_their_day(tmp_path) -> None:
+    text = member_bytes(station_zip(2)).decode() + "2;2020010205;3;x;1;eor\r\n;;;\r\n"
+    text = text.replace("eor\r\n;;;", "eor\r\n;;;eor")
+    put(tmp_path, f"{RECENT}/stundenwerte_TU_00002_akt.zip", zipped(produkt_tu__txt=text))
+    first, second, third = good(read_days(local(tmp_path), DAYS))
+    assert [d.rejects.num_rows for d in (first, second, third)] == [1, 1, 0]
+    assert second.rejects["reason"].to_pylist() == ["TT_TU is 'x', expected a number"]
+    assert second.table.num_rows == 48
+
+
+def test_unknown_stations_and_missing_products_are_errors_not_empty_days(tmp_path) -> None:
+    put(tmp_path, f"{RECENT}/stundenwerte_TU_00002_akt.zip", station_zip(2))
+    put(tmp_path, "hourly/wind/recent/readme.txt", b"under construction")
+    for connection, kind in [
+        (local(tmp_path, stations=["00099"]), NotFoundError),
+        (local(tmp_path, products=["sun"]), NotFoundError),
+        (local(tmp_path, products=["wind"]), SchemaError),
+        (local(tmp_path, stations={"state": "Hessen"}), NotFoundError),
+    ]:
+        days = read_days(connection, DAYS)
+        assert [type(d.error) for d in days if isinstance(d, DayFailure)] == [kind] * 3
+    (day, *_) = good(read_days(local(tmp_path, stations=["00099", "00002"]), DAYS))
+    assert day.facts["stations_without_files"] == ["00099"]
+
+
+def test_a_server_that_stops_answering_fails_the_days_and_is_left_alone(tmp_path) -> None:
+    for number in range(1, 31):
+        put(tmp_path, f"{RECENT}/stundenwerte_TU_{number:05d}_akt.zip", station_zip(number))
+    with serve(tmp_path) as mirror:
+        mirror.fault = lambda path: (503, b"") if path.endswith(".zip") else None
+        days = read_days(local(tmp_path), DAYS, remote=HttpRemote(mirror.url, wait=0))
+        tried = sum(path.endswith(".zip") for path in mirror.asked)
+    assert [type(d.error) for d in days if isinstance(d, DayFailure)] == [SourceUnavailableError] * 3
+    assert tried < 20
+
+
+def test_a_second_run_fetches_only_what_changed(tmp_path) -> None:
+    root, store = tmp_path / "tree", ObjectStore(str(tmp_path / "lake"))
+    for number in (1, 2):
+        put(root, f"{RECENT}/stundenwerte_TU_0000{number}_akt.zip", station_zip(number))
+    with serve(root) as mirror:
+        for _ in range(2):
+            good(read_days(local(root), DAYS, cache=store, remote=HttpRemote(mirror.url, wait=0)))
+        put(root, f"{RECENT}/stundenwerte_TU_00002_akt.zip", station_zip(2, 60))
+        days = good(read_days(local(root), DAYS, cache=store, remote=HttpRemote(mirror.url, wait=0)))
+        sent = {os.path.basename(p): n for p, n in mirror.sent.items() if p.endswith(".zip")}
+    assert sent == {"stundenwerte_TU_00001_akt.zip": 1, "stundenwerte_TU_00002_akt.zip": 2}
+    assert days[2].table.num_rows == 48 + 24
