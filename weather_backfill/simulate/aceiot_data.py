@@ -44,6 +44,7 @@ class SiteSpec:
     bad_every: int = 1009
     repeat_every: int = 13
     gap: tuple[int, int] | None = None
+    jitter: bool = True
     layout: bool = False
 
     @classmethod
@@ -106,9 +107,10 @@ class SiteData:
     def _scans(self, day: date) -> Scans:
         spec, start = self.spec, (day - _EPOCH).days * _DAY_US
         if spec.layout:
-            times = [start + _minutes(t) * 60_000_000 for t, _ in LAYOUT] if day == LAYOUT_DAY else []
-            rows = np.array([n for _, n in LAYOUT] if day == LAYOUT_DAY else [], dtype=np.int64)
-            return Scans(np.array(times, dtype=np.int64), rows, rows, np.cumsum(rows))
+            layout = LAYOUT if day == LAYOUT_DAY else ()
+            at = np.array([start + _minutes(t) * 60_000_000 for t, _ in layout], dtype=np.int64)
+            rows = np.array([n for _, n in layout], dtype=np.int64)
+            return Scans(at, rows, rows, np.cumsum(rows))
         offsets = np.arange(0, 86_400, spec.cadence, dtype=np.int64)
         if spec.gap:
             offsets = offsets[(offsets < spec.gap[0] * 3600) | (offsets >= spec.gap[1] * 3600)]
@@ -116,7 +118,8 @@ class SiteData:
             offsets = offsets[:0]
         # Stamps wander by microseconds; the first of a day is exactly midnight, the edge that windows share.
         noise = _hash(offsets + start, self._seed) % np.uint64(900_000)
-        times = start + offsets * 1_000_000 + np.where(offsets == 0, 0, noise.astype(np.int64))
+        wander = np.where(offsets == 0, 0, noise.astype(np.int64)) if spec.jitter else 0
+        times = start + offsets * 1_000_000 + wander
         distinct = np.full(len(times), len(self.names), dtype=np.int64)
         repeats = np.zeros(len(times), dtype=np.int64)
         if spec.repeat_every:

@@ -152,7 +152,8 @@ class PoliteClient:
                 lambda e: isinstance(e, SourceUnavailableError) and not isinstance(e, BreakerOpenError)
             ),
             stop=tenacity.stop_after_attempt(len(waits) + 1),
-            wait=lambda retry: self._jittered(waits[retry.attempt_number - 1]),
+            # tenacity also asks how long to wait after the last try, where it stops
+            wait=lambda retry: self._jittered((*waits, 0.0)[retry.attempt_number - 1]),
             sleep=self._sleep,
             reraise=True,
         )
