@@ -221,11 +221,12 @@ def _five_minutes(site: SiteData, seed: int) -> SiteData:
 def page_body(
     site: SiteData, start: datetime, end: datetime, at: tuple[int, int], size: int, fault: bool
 ) -> bytes:
-    """A page of `[start, end)` from place `at` (microseconds, rows behind that time), with the next
+    """A page of `[start, end]` from place `at` (microseconds, rows behind that time), with the next
     cursor.
     """
     parts, left, last, skipped = [], size, None, at[1]
-    low_edge, high_edge = max(micros(start), at[0]), micros(end)
+    # Both ends belong to the window here: a client must cope with rows that two windows share.
+    low_edge, high_edge = max(micros(start), at[0]), micros(end) + 1
     day, more = moment_of(low_edge).date(), False
     while not more and (edge := _edge(day)) < high_edge:
         low = site.position(day, max(low_edge, edge), 0)

@@ -185,7 +185,7 @@ class _Walk:
                     self._follow(self._theirs, "a repaired cursor leads elsewhere")
                 return False
         time, self._expected_time = self._expected_time, None
-        if time is not None and (page.times is None or not page.rows or page.times[0] > time):
+        if time is not None and (page.first is None or page.first[1] > time):
             raise self._short("a restart at the last time does not give that time's rows")
         return True
 
