@@ -33,7 +33,8 @@ LAYOUT = (("17:15", 1464), ("17:20", 879), ("17:25", 879))
 
 @dataclass(frozen=True, slots=True)
 class SiteSpec:
-    """A made-up site. Numbers are counts of rows, 0 for never; `gap` are hours of each day without scans."""
+    """A made-up site. Numbers are counts of rows, 0 for never; `gap` are hours of each
+    day without scans, `resolution` is the step of the values."""
 
     name: str
     points: int = 20
@@ -45,6 +46,7 @@ class SiteSpec:
     repeat_every: int = 13
     gap: tuple[int, int] | None = None
     jitter: bool = True
+    resolution: float = 0.001
     layout: bool = False
 
     @classmethod
@@ -148,8 +150,9 @@ class SiteData:
         angle = 2 * np.pi * (at % _DAY_US) / _DAY_US
         noise = (_hash(at + point, self._seed + 2) % np.uint64(1000)).astype(np.float64) / 1000
         value = self._mean[point] + self._swing[point] * np.sin(angle + self._phase[point]) + noise + repeated
-        hundredths = np.floor(value * 1000).astype(np.int64)
-        text = pc.binary_join_element_wise('"', pc.cast(pa.array(hundredths / 1000), pa.string()), '"', "")
+        per_unit = round(1 / spec.resolution)
+        rounded = pa.array(np.floor(value * per_unit) / per_unit)
+        text = pc.binary_join_element_wise('"', pc.cast(rounded, pa.string()), '"', "")
         mark = _hash(at * 31 + place, self._seed + 3)
         null = (mark % np.uint64(spec.null_every) == 0) if spec.null_every else np.zeros(len(row), bool)
         bad = (mark % np.uint64(spec.bad_every) == 1) if spec.bad_every else np.zeros(len(row), bool)

@@ -62,21 +62,26 @@ def sort_window(result: WalkResult) -> tuple[np.ndarray, np.ndarray, np.ndarray]
     codes = np.concatenate([p.codes for p in pages])
     times = np.concatenate([p.times for p in pages])
     values = np.concatenate([p.values for p in pages])
-    if np.any(times[1:] < times[:-1]):
-        order = np.lexsort((times, codes))
-    else:
-        # Pages come in the order of time, so a stable sort by code is enough; 16 bits make it a radix sort.
-        small = codes.astype(np.uint16) if len(codes) and codes.max() < 1 << 16 else codes
-        order = np.argsort(small, kind="stable")
+    # Pages come in the order of time, so a stable sort by code is enough, unless a walk had to go back.
+    went_back = np.any(times[1:] < times[:-1])
+    order = np.lexsort((times, codes)) if went_back else _stable_order(codes, 0)
     codes, times, values = codes[order], times[order], values[order]
     last = np.ones(len(codes), dtype=bool)
-    last[:-1] = (codes[1:] != codes[:-1]) | (times[1:] != times[:-1])
+    np.not_equal(times[1:], times[:-1], out=last[:-1])
+    last[:-1] |= codes[1:] != codes[:-1]
     dropped = len(last) - int(last.sum())
     if dropped:
         codes, times, values = codes[last], times[last], values[last]
         result.counts.kept -= dropped
         result.counts.duplicate += dropped
     return codes, times, values
+
+
+def _stable_order(codes: np.ndarray, lowest: int) -> np.ndarray:
+    """The order that sorts codes from `lowest` up and leaves equal ones as they are."""
+    if len(codes) and int(codes.max()) - lowest < 1 << 16:
+        codes = (codes - lowest).astype(np.uint16)
+    return np.argsort(codes, kind="stable")
 
 
 def write_window(path: Path, result: WalkResult) -> None:
@@ -155,11 +160,11 @@ def _slices(codes: int, windows: Sequence[WindowFile]) -> Iterator[tuple[np.ndar
     while low < codes:
         high = max(int(np.searchsorted(totals, totals[low] + _SLICE_ROWS, side="right")) - 1, low + 1)
         parts = [slice(b[low], b[high]) for b in bounds]
-        low = high
+        lowest, low = low, high
         if not any(p.stop > p.start for p in parts):
             continue
         code = np.concatenate([w.codes[p] for w, p in zip(windows, parts, strict=True)])
-        order = np.argsort(code, kind="stable")  # windows follow each other in time
+        order = _stable_order(code, lowest)  # windows follow each other in time
         yield (
             code[order],
             np.concatenate([w.times[p] for w, p in zip(windows, parts, strict=True)])[order],

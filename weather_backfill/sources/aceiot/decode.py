@@ -101,33 +101,34 @@ def decode_page(body: bytes, points: PointSet, start: datetime, end: datetime, s
     """Decode a page of the window `[start, end)`. Raises `SchemaError` if it is not a page as documented."""
     rows, cursor, more = _parse(body, source_object)
     names, values, texts = (rows.field(name) for name in ("name", "value", "time"))
-    times, values_ok, bad_number = _times(texts), *_numbers(values)
+    times, (doubles, bad_number) = _times(texts), _numbers(values)
     codes = np.asarray(pc.fill_null(pc.index_in(names, value_set=points.names), -1))
-    # Reasons in the order in which they are judged; each row has exactly one fate.
-    bad_time = np.asarray(pc.is_null(times))
-    named = np.asarray(pc.is_valid(names))
     micro = np.asarray(pc.fill_null(times.cast(pa.int64()), 0))
-    unconfigured = named & (codes < 0)
-    broken = ~unconfigured & (bad_time | ~named)
-    open_rows = ~unconfigured & ~broken
-    outside = open_rows & ((micro < micros(start)) | (micro >= micros(end)))
-    null = open_rows & ~outside & np.asarray(pc.is_null(values))
-    wrong = open_rows & ~outside & ~null & bad_number
-    keep = open_rows & ~outside & ~null & ~wrong
-    rejects = _rejects(points.site, source_object, names, values, texts, times, broken, wrong)
-    samples = Samples(codes[keep], micro[keep], values_ok[keep])
-    counts = Counts(
-        read=len(names), kept=int(keep.sum()), rejected=rejects.num_rows, null=int(null.sum()),
-        unconfigured=int(unconfigured.sum()), outside=int(outside.sum()),
-    )  # fmt: skip
-    ends = (
-        [(names[i].as_py(), int(micro[i])) if len(names) else None for i in (0, -1)]
-        if len(names)
-        else [None] * 2
+    low, high = micros(start), micros(end)
+    bad_times = times.null_count
+    counts = Counts(read=len(names), kept=len(names))
+    samples, rejects = Samples(codes, micro, doubles), REJECTS.empty_table()
+    clean = not (bad_times or bad_number is not None or values.null_count) and (
+        not len(codes) or (codes.min() >= 0 and micro.min() >= low and micro.max() < high)
     )
-    return Page(
-        samples, rejects, counts, cursor, more, None if bad_time.any() else micro, ends[0], ends[1], len(body)
-    )
+    if not clean:
+        # Reasons in the order in which they are judged; each row has exactly one fate.
+        named = np.asarray(pc.is_valid(names))
+        unconfigured = named & (codes < 0)
+        broken = ~unconfigured & (np.asarray(pc.is_null(times)) | ~named)
+        outside = ~unconfigured & ~broken & ((micro < low) | (micro >= high))
+        left = ~(unconfigured | broken | outside)
+        null = left & np.asarray(pc.is_null(values))
+        wrong = left & ~null & (bad_number if bad_number is not None else False)
+        keep = left & ~null & ~wrong
+        rejects = _rejects(points.site, source_object, names, values, texts, times, broken, wrong)
+        samples = Samples(codes[keep], micro[keep], doubles[keep])
+        counts = Counts(
+            read=len(names), kept=int(keep.sum()), rejected=rejects.num_rows, null=int(null.sum()),
+            unconfigured=int(unconfigured.sum()), outside=int(outside.sum()),
+        )  # fmt: skip
+    first, last = [(names[i].as_py(), int(micro[i])) if len(names) else None for i in (0, -1)]
+    return Page(samples, rejects, counts, cursor, more, None if bad_times else micro, first, last, len(body))
 
 
 def _parse(body: bytes, source_object: str) -> tuple[pa.StructArray, str | None, bool]:
@@ -222,8 +223,10 @@ def _times_one_by_one(texts: pa.Array) -> pa.Array:
 _NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
 
 
-def _numbers(values: pa.Array) -> tuple[np.ndarray, np.ndarray]:
-    """Texts to doubles, and which of them are no finite number (null is not among them)."""
+def _numbers(values: pa.Array) -> tuple[np.ndarray, np.ndarray | None]:
+    """Texts to doubles, and which of them are no finite number (null is not among them; `None` for no
+    one).
+    """
     if pa.types.is_floating(values.type):
         numbers = values
     else:
@@ -233,7 +236,11 @@ def _numbers(values: pa.Array) -> tuple[np.ndarray, np.ndarray]:
             readable = pc.match_substring_regex(values, _NUMBER)
             numbers = pc.if_else(readable, values, pa.scalar(None, pa.string())).cast(pa.float64())
     doubles = np.asarray(pc.fill_null(numbers, np.nan), dtype=np.float64)
-    return doubles, ~np.isfinite(doubles) & np.asarray(pc.is_valid(values))
+    finite = np.isfinite(doubles)
+    if finite.all():
+        return doubles, None
+    bad = ~finite & np.asarray(pc.is_valid(values))
+    return doubles, bad if bad.any() else None
 
 
 def _rejects(
