@@ -13,11 +13,11 @@ import asyncio
 import base64
 import binascii
 import dataclasses
+import hashlib
 import json
 import os
 import socket
 import time
-import zlib
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
@@ -79,7 +79,8 @@ class Simulation:
         """Whether this request meets a fault of this kind."""
         if times_asked >= self.faults.most_in_a_row:
             return False
-        return zlib.crc32(f"{self.seed}|{kind}|{times_asked}|{url}".encode()) / 2**32 < rate
+        drawn = hashlib.blake2b(f"{self.seed}|{kind}|{times_asked}|{url}".encode(), digest_size=8).digest()
+        return int.from_bytes(drawn, "big") / 2**64 < rate
 
     def refusal(self, now: float) -> float:
         """Seconds to wait that a 429 must ask for, 0 if the request is welcome."""

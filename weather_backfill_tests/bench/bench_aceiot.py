@@ -190,7 +190,7 @@ def contend(name: str, folder: Path) -> None:
         seconds = CONTENDERS[name](folder, Path(out))
         usage = resource.getrusage(resource.RUSAGE_SELF)
         memory, cpu = usage.ru_maxrss * 1024, usage.ru_utime + usage.ru_stime
-        files = [f for f in Path(out).rglob("*.parquet") if "_dlt" not in f.as_posix()]
+        files = [f for f in Path(out).rglob("*.parquet") if not {"work", "_dlt_loads"} & set(f.parts)]
         rows = sum(pq.read_metadata(f).num_rows for f in files)
         size = sum(f.stat().st_size for f in files)
     print(json.dumps({"seconds": seconds, "cpu": cpu, "memory": memory, "rows": rows, "bytes": size}))
