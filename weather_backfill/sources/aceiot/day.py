@@ -37,8 +37,10 @@ class Spill:
         parent = parent or Path(tempfile.gettempdir())
         _sweep(parent)
         self.folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))
-        self._lock: IO[bytes] = (self.folder / "lock").open("wb")
+        staged = self.folder / "lock.new"
+        self._lock: IO[bytes] = staged.open("wb")
         fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        staged.rename(self.folder / "lock")  # seen by others only when it is held
 
     def close(self) -> None:
         """Delete the folder."""

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.json as pj
 
-from weather_backfill.errors import SchemaError
+from weather_backfill.errors import SchemaError, SourceUnavailableError
 from weather_backfill.partitions import UTC
 from weather_backfill.schemas import RAW_TEXT_LIMIT, REJECTS, TIMESTAMP
 from weather_backfill.sources.aceiot.points import PointSet
@@ -156,6 +156,11 @@ def _read_numbers(body: bytes, source_object: str) -> pa.Table:
     try:
         table = _read(body, [("name", pa.string()), ("value", pa.float64()), ("time", pa.string())])
     except pa.ArrowInvalid as error:
+        if not body.rstrip().endswith(b"}"):
+            raise SourceUnavailableError(
+                f"{source_object}: the page was cut or something else answered in the service's place; it "
+                f"starts {body[:120]!r} and ends {body[-40:]!r}. Worth another try."
+            ) from error
         raise SchemaError(
             f"{source_object}: the page is not as documented ({str(error)[:200]}); expected "
             '{"point_samples": [{"name", "value", "time"}], "next_cursor", "has_more"}. '

@@ -50,7 +50,8 @@ def open_client(
     """A polite client for a connection; `options` go to `PoliteClient` (clock, sleep, transport)."""
     policy = policy or Policy(connections=connection.parallel_requests)
     own = connection.requests_per_minute
-    rate = Rate(own or requests_per_minute, window, policy.total_timeout)
+    longest = policy.total_timeout + policy.read_timeout + policy.connect_timeout
+    rate = Rate(own or requests_per_minute, window, longest)
     scope = limit_scope(SERVICE, tenant if own else None)
     return PoliteClient(
         SERVICE, connection.base_url, state=state, scope=scope, rate=rate,

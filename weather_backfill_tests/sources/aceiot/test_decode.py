@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from weather_backfill.errors import SchemaError
+from weather_backfill.errors import SchemaError, SourceUnavailableError
 from weather_backfill.schemas import RAW_TEXT_LIMIT, REJECTS
 from weather_backfill.sources.aceiot.decode import Page, cut_texts, decode_page, micros
 from weather_backfill.sources.aceiot.points import PointSet
@@ -108,16 +108,22 @@ def test_numbers_instead_of_texts_and_unknown_fields_are_read() -> None:
 
 
 @pytest.mark.parametrize(
-    "body",
-    [b"", b"<html>", b"[]", b"{}", b'{"point_samples":null,"has_more":false}',
-    b'{"point_samples":[1],"has_more":false}',
-     b'{"point_samples":[null],"has_more":false}', b'{"point_samples":[]}',
-     b'{"point_samples":[{"name":1}],"has_more":false}',
-     b'{"point_samples":[],"next_cursor":null,"has_more":false}{"point_samples":[],"has_more":false}',
-     b'{"point_samples":[{"na'],
-)  # fmt: skip
-def test_what_is_no_page_is_refused(body: bytes) -> None:
-    with pytest.raises(SchemaError, match="aceiot:north/x: "):
+    ("body", "error"),
+    [
+        (b"", SourceUnavailableError),
+        (b"<html>", SourceUnavailableError),
+        (b'{"point_samples":[{"na', SourceUnavailableError),
+        (b"{}", SchemaError),
+        (b'{"point_samples":null,"has_more":false}', SchemaError),
+        (b'{"point_samples":[1],"has_more":false}', SchemaError),
+        (b'{"point_samples":[null],"has_more":false}', SchemaError),
+        (b'{"point_samples":[]}', SchemaError),
+        (b'{"point_samples":[{"name":1}],"has_more":false}', SchemaError),
+        (b'{"point_samples":[],"has_more":false}{"point_samples":[],"has_more":false}', SchemaError),
+    ],
+)
+def test_what_is_no_page_is_refused(body: bytes, error: type[Exception]) -> None:
+    with pytest.raises(error, match="aceiot:north/x: "):
         decode_page(body, POINTS, START, END, "aceiot:north/x")
 
 
