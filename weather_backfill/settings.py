@@ -39,10 +39,7 @@ class Settings(BaseSettings):
     )
     rejects_limit: float = Field(0.01, ge=0, le=1, description="Share of rejected rows that a check allows")
     completeness_target: float = Field(
-        0.75,
-        ge=0,
-        le=1,
-        description="Share of grid slots that must hold a value before a day counts complete",
+        0.75, ge=0, le=1, description="Share of grid slots that must hold a value before a day counts complete"
     )
     requests_per_minute: dict[str, int] = Field(
         default_factory=dict, description='Rate limit by service, all tenants together, JSON: {"aceiot": 50}'
