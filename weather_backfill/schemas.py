@@ -70,12 +70,11 @@ RAW_TEXT_LIMIT = 1000
 
 
 def file_schema(schema: pa.Schema, lineage: dict[str, str], metrics: list[str]) -> pa.Schema:
-    """The schema as written: tags as strings, the footer's metadata attached.
+    """The schema with the footer's metadata attached.
 
     `lineage` follows from the data alone (source objects, code version), never from the run, so that the
     same input gives the same bytes.
     """
-    fields = [pa.field(f.name, pa.string(), f.nullable) if pa.types.is_dictionary(f.type) else f for f in schema]
     units = {
         name: {"unit": m.unit, "cf_unit": m.cf_unit, "cf_standard_name": m.cf, "long_name": m.long_name}
         for name in metrics
@@ -88,9 +87,4 @@ def file_schema(schema: pa.Schema, lineage: dict[str, str], metrics: list[str]) 
         "weather.metrics": json.dumps(units, sort_keys=True),
         **{f"weather.{key}": value for key, value in sorted(lineage.items())},
     }
-    return pa.schema(fields, metadata=metadata)
-
-
-def empty(schema: pa.Schema) -> pa.Table:
-    """A table with no rows of that schema."""
-    return schema.empty_table()
+    return schema.with_metadata(metadata)

@@ -43,6 +43,12 @@ class Settings(BaseSettings):
     completeness_target: float = Field(
         0.75, ge=0, le=1, description="Share of grid slots that must hold a value before a day counts complete"
     )
+    requests_per_minute: dict[str, int] = Field(
+        default_factory=dict, description='Rate limit by service, all tenants together, JSON: {"aceiot": 50}'
+    )
+    limits_url: str | None = Field(
+        None, description="Where rate limits and breakers are shared: a file, redis:// or postgresql://"
+    )
     freshness_days: int = Field(2, ge=1, description="Age in days at which the newest day counts as stale")
 
     def chunk_days_of(self, service: str) -> int:

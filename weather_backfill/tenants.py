@@ -19,6 +19,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from weather_backfill.errors import ConfigurationError, NotFoundError
 from weather_backfill.lake.storage import ObjectStore
 from weather_backfill.partitions import validate_tenant_id
+from weather_backfill.sources.aceiot.connection import AceiotConnection
 from weather_backfill.sources.dwd.connection import DwdConnection
 from weather_backfill.sources.tempest_connection import TempestConnection
 
@@ -32,6 +33,7 @@ class Services(BaseModel):
 
     tempest: TempestConnection | None = None
     dwd: DwdConnection | None = None
+    aceiot: AceiotConnection | None = None
 
 
 class Tenant(BaseModel):

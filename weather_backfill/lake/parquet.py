@@ -21,6 +21,8 @@ from weather_backfill.sources.base import Cadence
 
 ROW_GROUP_ROWS = 1_000_000
 FOOTER_BYTES = 64 * 1024  # ours take a few kB
+SHARED_STAMPS = 0.01  # distinct stamps a row
+REGULAR_STEPS = 16
 WHOLE_SERIES = "whole series"
 TAGS = ("station_id", "metric")
 
@@ -33,7 +35,8 @@ def encode(table: pa.Table, lineage: Mapping[str, str]) -> bytes:
     if has_tags:
         footer["row_groups"] = WHOLE_SERIES
     schema = file_schema(table.schema, footer, metrics)
-    times = [f.name for f in schema if pa.types.is_timestamp(f.type)]
+    # Stamps of a station's own clock pack best as deltas; stamps that many rows share, as a dictionary.
+    times = [f.name for f in schema if pa.types.is_timestamp(f.type) and not _packs_as_dictionary(table[f.name])]
     sink = pa.BufferOutputStream()
     with pq.ParquetWriter(
         sink,
@@ -46,17 +49,20 @@ def encode(table: pa.Table, lineage: Mapping[str, str]) -> bytes:
         write_page_index=True,
     ) as writer:
         for start, stop in _row_groups(table, has_tags):
-            writer.write_table(_plain(table.slice(start, stop - start), schema), row_group_size=ROW_GROUP_ROWS)
+            part = table.slice(start, stop - start).replace_schema_metadata(schema.metadata)
+            writer.write_table(part, row_group_size=ROW_GROUP_ROWS)
         writer.add_key_value_metadata({k.decode(): v.decode() for k, v in schema.metadata.items()})
     return bytes(sink.getvalue())
 
 
-def _plain(table: pa.Table, schema: pa.Schema) -> pa.Table:
-    columns = [
-        column.cast(field.type) if pa.types.is_dictionary(column.type) else column
-        for column, field in zip(table.columns, schema, strict=True)
-    ]
-    return pa.Table.from_arrays(columns, schema=schema)
+def _packs_as_dictionary(times: pa.ChunkedArray) -> bool:
+    """Whether few irregular stamps serve many rows, as when all points of a site are read in one scan.
+
+    Regular stamps are nothing but a step to the delta encoding, however many rows share them.
+    """
+    stamps = np.sort(np.asarray(pc.unique(times.cast(pa.int64()))))
+    regular = len(np.unique(np.diff(stamps))) <= REGULAR_STEPS
+    return 0 < len(stamps) < SHARED_STAMPS * len(times) and not regular
 
 
 def _row_groups(table: pa.Table, has_tags: bool) -> list[tuple[int, int]]:

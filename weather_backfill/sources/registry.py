@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from weather_backfill.errors import ConfigurationError
 from weather_backfill.lake.storage import ObjectStore, S3Options
+from weather_backfill.settings import Settings
+from weather_backfill.sources.aceiot import source as aceiot
+from weather_backfill.sources.aceiot.connection import AceiotConnection
 from weather_backfill.sources.base import Source
 from weather_backfill.sources.dwd.connection import DwdConnection
 from weather_backfill.sources.dwd.source import DwdSource
@@ -14,22 +18,37 @@ from weather_backfill.sources.tempest import TempestSource
 from weather_backfill.sources.tempest_connection import TempestConnection
 from weather_backfill.tenants import Tenant
 
-Opener = Callable[[Any, ObjectStore, S3Options], Source]
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a source may need besides its connection."""
+
+    tenant: str
+    lake: ObjectStore
+    s3: S3Options
+    settings: Settings
 
 
-def _tempest(connection: TempestConnection, lake: ObjectStore, s3: S3Options) -> Source:
-    return TempestSource(connection.archive(s3), tuple(connection.stations))
+def _tempest(connection: TempestConnection, around: Surroundings) -> Source:
+    return TempestSource(connection.archive(around.s3), tuple(connection.stations))
 
 
-def _dwd(connection: DwdConnection, lake: ObjectStore, s3: S3Options) -> Source:
-    return DwdSource(connection, lake)
+def _dwd(connection: DwdConnection, around: Surroundings) -> Source:
+    return DwdSource(connection, around.lake)
 
 
-OPENERS: dict[str, Opener] = {"tempest": _tempest, "dwd": _dwd}
+def _aceiot(connection: AceiotConnection, around: Surroundings) -> Source:
+    allowed = around.settings.requests_per_minute.get("aceiot", aceiot.REQUESTS_PER_MINUTE)
+    return aceiot.open_source(
+        connection, around.tenant, limits_url=around.settings.limits_url, requests_per_minute=allowed
+    )
+
+
+OPENERS: dict[str, Callable[[Any, Surroundings], Source]] = {"tempest": _tempest, "dwd": _dwd, "aceiot": _aceiot}
 SERVICES = tuple(OPENERS)
 
 
-def open_source(tenant: Tenant, service: str, lake: ObjectStore, s3: S3Options) -> Source:
+def open_source(tenant: Tenant, service: str, lake: ObjectStore, s3: S3Options, settings: Settings) -> Source:
     """The source behind a tenant's connection; raises `ConfigurationError` if there is none or it is off."""
     if service not in OPENERS:
         raise ConfigurationError(f"service {service!r} is not known: expected one of {', '.join(SERVICES)}.")
@@ -38,4 +57,4 @@ def open_source(tenant: Tenant, service: str, lake: ObjectStore, s3: S3Options) 
         raise ConfigurationError(
             f"tenant {tenant.id!r} has switched {service!r} off (enabled: false in {tenant.id}.yaml)."
         )
-    return OPENERS[service](connection, lake, s3)
+    return OPENERS[service](connection, Surroundings(tenant.id, lake, s3, settings))

@@ -1,0 +1,247 @@
+"""The source: sites and windows of a day side by side within the rate limit, days one after the other.
+
+A window that fails is retried alone; windows that are done stay done while their day is tried again.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from weather_backfill.errors import SchemaError, WeatherError
+from weather_backfill.partitions import UTC, days_between
+from weather_backfill.sources.aceiot import budget
+from weather_backfill.sources.aceiot.api import AceiotApi, blames_key
+from weather_backfill.sources.aceiot.connection import PAGE_SIZES, AceiotConnection
+from weather_backfill.sources.aceiot.day import Spill, WindowFile, assemble, write_window
+from weather_backfill.sources.aceiot.decode import Counts, Page, decode_page
+from weather_backfill.sources.aceiot.points import PointSet, choose_points
+from weather_backfill.sources.aceiot.walk import walk_window
+from weather_backfill.sources.base import Cadence, DayFailure, DayInventory, RawDay, each_day
+from weather_backfill.sources.breaker import BreakerOpenError, BreakerStatus
+from weather_backfill.sources.http import BearerAuth, Policy, PoliteClient
+from weather_backfill.sources.limits import WINDOW_SECONDS, LimitStatus, Rate, limit_scope
+from weather_backfill.sources.shared_state import SharedState, open_state
+
+SERVICE = "aceiot"
+REQUESTS_PER_MINUTE = 50
+"""What the service's reference deployment keeps to; no limit is published."""
+WINDOW_TRIES = 3
+
+
+def open_client(
+    connection: AceiotConnection,
+    tenant: str,
+    state: SharedState,
+    *,
+    requests_per_minute: int = REQUESTS_PER_MINUTE,
+    policy: Policy | None = None,
+    window: float = WINDOW_SECONDS,
+    **options: Any,
+) -> PoliteClient:
+    """A polite client for a connection; `options` go to `PoliteClient` (clock, sleep, transport)."""
+    policy = policy or Policy(connections=connection.parallel_requests)
+    own = connection.requests_per_minute
+    longest = policy.total_timeout + policy.read_timeout + policy.connect_timeout
+    rate = Rate(own or requests_per_minute, window, longest)
+    scope = limit_scope(SERVICE, tenant if own else None)
+    return PoliteClient(
+        SERVICE, connection.base_url, state=state, scope=scope, rate=rate,
+        auth=BearerAuth(connection.api_key), policy=policy, blames_key=blames_key, **options,
+    )  # fmt: skip
+
+
+def open_source(
+    connection: AceiotConnection,
+    tenant: str,
+    *,
+    limits_url: str | None = None,
+    requests_per_minute: int = REQUESTS_PER_MINUTE,
+) -> AceiotSource:
+    """The source of a tenant's connection. `limits_url` is where limiter and breaker are shared
+    (`open_state`).
+    """
+    client = open_client(connection, tenant, open_state(limits_url), requests_per_minute=requests_per_minute)
+    return AceiotSource(connection, client)
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A part `[start, end)` of a site's day."""
+
+    site: str
+    start: datetime
+    end: datetime
+
+    @property
+    def name(self) -> str:
+        """As rejects and errors name it."""
+        minutes = int((self.end - self.start).total_seconds()) // 60
+        return f"{SERVICE}:{self.site}/{self.start:%Y-%m-%dT%H:%M}Z+{minutes}m"
+
+
+def windows_of(site: str, day: date, count: int) -> list[Window]:
+    """A UTC day in `count` windows of whole minutes."""
+    start = datetime.combine(day, datetime.min.time(), UTC)
+    edges = [start + timedelta(minutes=1440 * n // count) for n in range(count + 1)]
+    return [Window(site, a, b) for a, b in itertools.pairwise(edges)]
+
+
+class AceiotSource:
+    """A `Source`: one tenant's sites."""
+
+    def __init__(self, connection: AceiotConnection, client: PoliteClient, *, spill_folder: Path | None = None) -> None:
+        self._connection, self._client = connection, client
+        self._api = AceiotApi(client)
+        self._sites = sorted(connection.sites)
+        self._points: dict[str, PointSet] = {}
+        self._spill_folder = spill_folder
+
+    def close(self) -> None:
+        """End requests under way and waits, and close connections."""
+        self._client.close()
+
+    def breaker_status(self) -> BreakerStatus:
+        """Whether the service is being asked."""
+        return self._client.breaker.status()
+
+    def limit_status(self) -> LimitStatus:
+        """How full the rate limit is."""
+        return self._client.limiter.status()
+
+    def points(self, site: str) -> PointSet:
+        """A site's wanted points, asked for once."""
+        if site not in self._points:
+            self._points[site] = choose_points(site, self._api.configured_points(site), self._connection)
+        return self._points[site]
+
+    def plan(self, days: int) -> budget.Plan:
+        """What a number of days costs at the rate limit, by page size."""
+        counts = {site: self.points(site).configured for site in self._sites}
+        rate = self._client.limiter.rate
+        per_minute = max(int(rate.requests * 60 / rate.window), 1)
+        return budget.plan(counts, self._connection, days, per_minute)
+
+    def inventory(self, start: date, end: date) -> dict[date, DayInventory]:
+        """What each day costs. The API does not tell which days hold data: all do until they are read."""
+        counts = [self.points(site).configured for site in self._sites]
+        requests = sum(budget.shape_of(n, self._connection).requests for n in counts)
+        size = sum(budget.bytes_per_day(n, self._connection) for n in counts)
+        return {day: DayInventory(requests, size, requests) for day in days_between(start, end)}
+
+    def days(self, dates: Sequence[date]) -> Iterator[RawDay | DayFailure]:
+        """Read days in order, each as its table or its failure; the table is memory-mapped from a deleted
+        file.
+        """
+        spill = Spill(self._spill_folder)
+        try:
+            for outcome in each_day(dates, lambda day: self._read(day, spill)):
+                yield outcome
+                _discard(spill.folder, outcome.date)
+        except BaseException:
+            self.close()  # nobody waits for the day under way: end its waits for slots and retries
+            raise
+        finally:
+            spill.close()
+
+    def _read(self, day: date, spill: Spill) -> RawDay:
+        shapes = {site: budget.shape_of(self.points(site).configured, self._connection) for site in self._sites}
+        windows = [w for site in self._sites for w in windows_of(site, day, shapes[site].windows)]
+        paths = {w: spill.folder / f"{day}-{w.site}-{w.start:%H%M}.window" for w in windows}
+        todo = [w for w in windows if not paths[w].exists()]
+        _side_by_side(
+            [partial(self._fetch_window, w, shapes[w.site].page_size, paths[w]) for w in todo],
+            self._connection.parallel_requests,
+        )
+        by_site = {site: [WindowFile(paths[w]) for w in windows if w.site == site] for site in self._sites}
+        table = assemble(spill.folder / f"{day}.day", [(self._points[site], files) for site, files in by_site.items()])
+        files = [f for site_files in by_site.values() for f in site_files]
+        facts = self._facts(day, files, table.num_rows, shapes)
+        rejects = pa.concat_tables([f.rejects for f in files]).combine_chunks()
+        for path in paths.values():
+            _delete_window(path)
+        lineage = {"source": f"{SERVICE}:{','.join(self._sites)}"}
+        return RawDay(day, table, Cadence(self._connection.cadence_seconds), rejects, facts, lineage)
+
+    def _fetch_window(self, window: Window, page_size: int, path: Path) -> None:
+        """Walk a window until it is stored; after a failure once more, with smaller pages where we chose
+        them.
+        """
+        points = self._points[window.site]
+
+        def fetch(start: datetime, cursor: str | None, page_size: int) -> Page:
+            body = self._api.samples(window.site, start, window.end, cursor, page_size)
+            return decode_page(body, points, window.start, window.end, window.name)
+
+        size = page_size
+        for attempt in range(1, WINDOW_TRIES + 1):
+            try:
+                write_window(path, walk_window(fetch, window.start, size, window.name))
+                return
+            except BreakerOpenError:
+                raise
+            except WeatherError as error:
+                if not error.retryable or attempt == WINDOW_TRIES:
+                    raise
+            if self._connection.page_size is None:  # a server that fails at a large page may manage a smaller
+                size = max((s for s in PAGE_SIZES[3:] if s < size), default=size)
+
+    def _facts(
+        self, day: date, files: Sequence[WindowFile], rows: int, shapes: dict[str, budget.Shape]
+    ) -> dict[str, Any]:
+        counts = Counts()
+        for file in files:
+            counts.add(file.counts)
+        if not counts.reconciled or counts.kept != rows:
+            raise SchemaError(f"{day}: {counts} do not add up to the {rows} rows of the day; nothing is kept.")
+        total = {key: sum(f.facts[key] for f in files) for key in ("pages", "bytes", "repaired", "widened")}
+        return {
+            "rows_read": counts.read,
+            "rows_kept": counts.kept,
+            "rows_rejected": counts.rejected,
+            "rows_null": counts.null,
+            "rows_duplicate": counts.duplicate,
+            "rows_unconfigured": counts.unconfigured,
+            "rows_outside_window": counts.outside,
+            "pages": total["pages"],
+            "bytes_read": total["bytes"],
+            "cursors_repaired": total["repaired"],
+            "pages_widened": total["widened"],
+            "windows": len(files),
+            "page_size": max(s.page_size for s in shapes.values()),
+            "sites": len(shapes),
+            "points": sum(len(p.metrics) for p in self._points.values()),
+        }
+
+
+def _side_by_side(tasks: Sequence[Callable[[], None]], parallel: int) -> None:
+    """Run tasks on threads; the first failure stops those not begun and is raised, the rest finish."""
+    if not tasks:
+        return
+    with ThreadPoolExecutor(min(parallel, len(tasks)), thread_name_prefix=SERVICE) as pool:
+        futures = [pool.submit(task) for task in tasks]
+        _, waiting = wait(futures, return_when=FIRST_EXCEPTION)
+        for future in waiting:
+            future.cancel()
+    for future in futures:
+        if not future.cancelled():
+            future.result()
+
+
+def _delete_window(path: Path) -> None:
+    path.unlink(missing_ok=True)
+    path.with_suffix(".rejects").unlink(missing_ok=True)
+
+
+def _discard(folder: Path, day: date) -> None:
+    """Forget a day's windows: it is done, or has failed for good."""
+    for path in folder.glob(f"{day}*"):
+        path.unlink(missing_ok=True)

@@ -1,0 +1,350 @@
+"""The polite HTTP client that every HTTP source uses.
+
+A request asks the breaker whether the service is up, takes a slot of the shared rate limit, and is sent with
+limits on connect, read, the whole and the size of the answer. What fails for a moment (408, 5xx, broken
+connections) is tried again after 2, 4 and 8 s; 429 makes every process wait for as long as the server says;
+what will not get better (401, 403, 404, any other 4xx) is said at once, with what to check.
+
+The secret stands nowhere but in the header of the request under way: it is resolved from its reference for
+each request and taken out of every text that could carry it.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from email.utils import parsedate_to_datetime
+from typing import NoReturn
+from urllib.parse import urlsplit
+
+import httpx
+import tenacity
+
+from weather_backfill.connections import resolve_secret
+from weather_backfill.errors import (
+    AccessDeniedError,
+    ConfigurationError,
+    NotFoundError,
+    PermanentError,
+    SourceUnavailableError,
+)
+from weather_backfill.partitions import UTC
+from weather_backfill.sources.breaker import Breaker, BreakerOpenError, BreakerRules, breaker_scope
+from weather_backfill.sources.limits import LONGEST_PAUSE_SECONDS, Limiter, Rate
+from weather_backfill.sources.shared_state import SharedState
+
+_RETRIED = frozenset({408, 425, 500, 502, 503, 504, 507, 509, 520, 521, 522, 523, 524, 529, 598, 599})
+_SAID = 300  # characters of an answer's body that an error quotes
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """How patient a client is. Times in seconds, sizes in bytes."""
+
+    connect_timeout: float = 10.0
+    read_timeout: float = 60.0
+    total_timeout: float = 300.0
+    retry_waits: tuple[float, ...] = (2.0, 4.0, 8.0)
+    jitter: float = 0.5  # a wait is longer by up to this share of itself
+    pause_without_retry_after: float = 30.0
+    most_pauses: int = 20  # answers 429 to one request before it fails
+    max_body: int = 256 << 20
+    connections: int = 8
+    breaker: BreakerRules = field(default_factory=BreakerRules)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A whole answer: status, headers with lower-case names, and body."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes = field(repr=False)
+
+
+class BearerAuth(httpx.Auth):
+    """`Authorization: Bearer <secret>`, the secret resolved from `${NAME}` for each request."""
+
+    def __init__(self, reference: str) -> None:
+        self.reference = reference
+
+    def __repr__(self) -> str:
+        return f"BearerAuth({self.reference!r})"
+
+    def secret(self) -> str:
+        """The secret; raises `ConfigurationError` if it is not set or no header can carry it."""
+        value = resolve_secret(self.reference).get_secret_value()
+        if not value.isascii() or not value.isprintable() or value != value.strip():
+            raise ConfigurationError(
+                f"the secret behind {self.reference} holds spaces at its ends, line breaks or characters "
+                "outside ASCII: no header can carry it. Often a line break at the end of a file; set it "
+                "without."
+            )
+        return value
+
+    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
+        request.headers["Authorization"] = f"Bearer {self.secret()}"
+        yield request
+
+
+class PoliteClient:
+    """An HTTP client for one service at one base URL, safe to use from several threads.
+
+    `blames_key(status, body)` says whether an answer may mean a key that is not known; such answers count as
+    that until the key was accepted once, because some services answer 500 to a wrong key.
+    """
+
+    def __init__(
+        self,
+        service: str,
+        base_url: str,
+        *,
+        state: SharedState,
+        scope: str,
+        rate: Rate,
+        auth: BearerAuth | None = None,
+        policy: Policy | None = None,
+        blames_key: Callable[[int, bytes], bool] = lambda status, body: False,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] | None = None,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
+        self.service, self.base_url = service, base_url.rstrip("/")
+        self._policy, self._auth, self._blames_key, self._clock = (
+            policy or Policy(), auth, blames_key, clock
+        )  # fmt: skip
+        self._closed = threading.Event()
+        self._key_accepted = False
+        self._sleep = sleep or self._wait
+        host = urlsplit(self.base_url).netloc
+        self.limiter = Limiter(state, scope, rate, self._sleep)
+        self.breaker = Breaker(state, breaker_scope(service, host), self._policy.breaker, self._sleep)
+        p = self._policy
+        self._http = httpx.Client(
+            timeout=httpx.Timeout(p.read_timeout, connect=p.connect_timeout, pool=p.total_timeout),
+            limits=httpx.Limits(max_connections=p.connections, max_keepalive_connections=p.connections),
+            transport=transport,
+            headers={"User-Agent": "weather-backfill", "Accept": "application/json"},
+            follow_redirects=False,  # a redirect would carry the key to another host
+        )
+
+    def __repr__(self) -> str:
+        return f"PoliteClient({self.service!r}, {self.base_url!r})"
+
+    def close(self) -> None:
+        """End every wait and every connection; requests under way fail."""
+        self._closed.set()
+        self._http.close()
+
+    def get(self, path: str, params: Mapping[str, str] | None = None) -> Answer:
+        """GET `path` (quoted, below the base URL) and return its whole answer (2xx).
+
+        Raises `SourceUnavailableError` after the last try, `BreakerOpenError` without asking, and
+        `AccessDeniedError`, `NotFoundError` or `PermanentError` for what asking again does not change.
+        """
+        waits = self._policy.retry_waits
+        retrying = tenacity.Retrying(
+            retry=tenacity.retry_if_exception(
+                lambda e: isinstance(e, SourceUnavailableError) and not isinstance(e, BreakerOpenError)
+            ),
+            stop=tenacity.stop_after_attempt(len(waits) + 1),
+            # tenacity also asks how long to wait after the last try, where it stops
+            wait=lambda retry: self._jittered((*waits, 0.0)[retry.attempt_number - 1]),
+            sleep=self._sleep,
+            reraise=True,
+        )
+        try:
+            return retrying(self._try, path, dict(params or {}))
+        except _SuspectKeyError as error:
+            raise AccessDeniedError(
+                f"{self._name(path)}: {error} to each of {len(waits) + 1} tries, and no request with this "
+                f"key has succeeded: {self.service} answers so to a key it does not know. Check "
+                f"{self._key_name()}; if the key is right, the service itself fails."
+            ) from None
+
+    def _try(self, path: str, params: dict[str, str]) -> Answer:
+        for _ in range(self._policy.most_pauses):
+            answer = self._send(path, params)
+            if answer.status != 429:
+                return self._judge(path, answer)
+            self.limiter.pause(self._asked_wait(path, answer))
+        raise SourceUnavailableError(
+            f"{self._name(path)}: 429 Too Many Requests {self._policy.most_pauses} times in a row, although "
+            "every wait it asked for was kept. Lower requests_per_minute, and see what else uses this key."
+        )
+
+    def _send(self, path: str, params: dict[str, str]) -> Answer:
+        self.breaker.check()
+        slot = self.limiter.acquire()
+        try:
+            self.breaker.wait()
+        except BaseException:
+            self.limiter.cancel(slot)
+            raise
+        counted = False
+
+        def answered() -> None:
+            nonlocal counted
+            if not counted:
+                counted = True
+                self.limiter.answered(slot)
+
+        try:
+            answer = self._exchange(path, params, answered)
+        except httpx.HTTPError as error:
+            self._fail(path, f"{type(error).__name__}: {error}")
+        except BaseException:
+            self.breaker.release()
+            raise
+        finally:
+            answered()
+        return self._tell_breaker(path, answer)
+
+    def _exchange(self, path: str, params: dict[str, str], answered: Callable[[], None]) -> Answer:
+        started = self._clock()
+        auth = self._auth or httpx.USE_CLIENT_DEFAULT
+        with self._http.stream("GET", f"{self.base_url}{path}", params=params, auth=auth) as response:
+            answered()
+            chunks, size = [], 0
+            for chunk in response.iter_bytes():
+                chunks.append(chunk)
+                size += len(chunk)
+                if size > self._policy.max_body:
+                    raise PermanentError(
+                        f"{self._name(path)}: the answer is larger than {self._policy.max_body >> 20} MB. "
+                        "Ask for a smaller page."
+                    )
+                if self._clock() - started > self._policy.total_timeout:
+                    raise httpx.ReadTimeout(f"not complete after {self._policy.total_timeout:g} s ({size} bytes came)")
+            return Answer(response.status_code, dict(response.headers), b"".join(chunks))
+
+    def _tell_breaker(self, path: str, answer: Answer) -> Answer:
+        if answer.status not in _RETRIED:
+            self.breaker.success()
+            self._key_accepted |= answer.status < 300
+        elif self._suspects_key(answer):
+            self.breaker.release()  # one tenant's wrong key is no outage of the service
+        else:
+            self.breaker.failure(f"{answer.status} {self._said(answer)}")
+            self._hold_back(path, answer)
+        return answer
+
+    def _hold_back(self, path: str, answer: Answer) -> None:
+        if answer.status == 503 and "retry-after" in answer.headers:
+            self.limiter.pause(self._asked_wait(path, answer))
+
+    def _judge(self, path: str, answer: Answer) -> Answer:
+        status = answer.status
+        if 200 <= status < 300:
+            return answer
+        said = f"{status} {self._said(answer)}"
+        where = self._name(path)
+        if self._suspects_key(answer):
+            raise _SuspectKeyError(said)
+        if status in _RETRIED:
+            raise SourceUnavailableError(f"{where}: {said}. The service failed; retry the failed days later.")
+        if status == 401:
+            raise AccessDeniedError(f"{where}: {said}. The key was not accepted: check {self._key_name()}.")
+        if status == 403:
+            raise AccessDeniedError(
+                f"{where}: {said}. The key does not reach this: check the name in the address, and what "
+                f"{self._key_name()} is allowed to read."
+            )
+        if status == 404:
+            raise NotFoundError(f"{where}: {said}. Check the names in the address and base_url.")
+        if 300 <= status < 400:
+            raise PermanentError(
+                f"{where}: {status}, a redirect to {self.redact(answer.headers.get('location', '?'))[:200]}. "
+                "Redirects are not followed, as they would carry the key elsewhere: set base_url to the "
+                "final address."
+            )
+        raise PermanentError(f"{where}: {said}. The service does not accept this request.")
+
+    def _suspects_key(self, answer: Answer) -> bool:
+        return not self._key_accepted and answer.status >= 400 and self._blames_key(answer.status, answer.body)
+
+    def _fail(self, path: str, text: str) -> NoReturn:
+        if self._closed.is_set():
+            self.breaker.release()
+            raise SourceUnavailableError(f"{self._name(path)}: cancelled.") from None
+        told = self.redact(" ".join(text.split()))[:_SAID]
+        self.breaker.failure(told)
+        # Without the cause: httpx and h11 quote headers in some errors, and tracebacks print causes.
+        raise SourceUnavailableError(
+            f"{self._name(path)}: {told}. The service did not answer properly; check base_url and the "
+            "network, or retry the failed days later."
+        ) from None
+
+    def _asked_wait(self, path: str, answer: Answer) -> float:
+        asked = parse_retry_after(answer.headers.get("retry-after"), answer.headers.get("date"))
+        if asked is not None and asked > LONGEST_PAUSE_SECONDS:
+            self.limiter.pause(LONGEST_PAUSE_SECONDS)
+            raise SourceUnavailableError(
+                f"{self._name(path)}: {answer.status}, and it asks to wait {asked / 3600:.1f} hours. Retry "
+                "the failed days after that; a lower requests_per_minute may avoid it."
+            )
+        return self._policy.pause_without_retry_after if asked is None else asked
+
+    def redact(self, text: str) -> str:
+        """The text without the secret."""
+        if self._auth is None:
+            return text
+        try:
+            secret = resolve_secret(self._auth.reference).get_secret_value()
+        except ConfigurationError:
+            return text
+        for form in {secret, secret.strip(), repr(secret)[1:-1], repr(secret.encode())[2:-1]}:
+            if form:
+                text = text.replace(form, "***")
+        return text
+
+    def _said(self, answer: Answer) -> str:
+        text = " ".join(answer.body[: _SAID * 4].decode("utf-8", "replace").split())
+        return self.redact(text)[:_SAID] or "(no text)"
+
+    def _name(self, path: str) -> str:
+        return f"GET {self.base_url}{path}"
+
+    def _key_name(self) -> str:
+        return f"the key in {self._auth.reference}" if self._auth else "whether a key is needed"
+
+    def _jittered(self, wait: float) -> float:
+        return wait * (1 + random.uniform(0, self._policy.jitter))  # noqa: S311 - no secret
+
+    def _wait(self, seconds: float) -> None:
+        if self._closed.wait(seconds):
+            raise SourceUnavailableError(f"{self.service}: cancelled while waiting.")
+
+
+class _SuspectKeyError(SourceUnavailableError):
+    """An answer that may mean a wrong key: tried again like a 5xx, reported as a wrong key."""
+
+
+def parse_retry_after(value: str | None, date: str | None = None) -> float | None:
+    """Seconds to wait by a `Retry-After` header: a number of seconds or an HTTP date; `None` if it says
+    nothing.
+
+    A date is measured from the answer's own `Date` header where there is one, as the server's clock may be
+    off.
+    """
+    if value is None:
+        return None
+    try:
+        seconds = float(value)
+    except ValueError:
+        until, now = _http_date(value), _http_date(date) or datetime.now(UTC)
+        # HTTP dates have whole seconds: one more keeps a rounded-down date from being asked too early.
+        return max((until - now).total_seconds(), 0.0) + 1.0 if until else None
+    return seconds if 0 <= seconds < float("inf") else None
+
+
+def _http_date(value: str | None) -> datetime | None:
+    try:
+        moment = parsedate_to_datetime(value) if value else None
+    except ValueError:
+        return None
+    return moment.replace(tzinfo=UTC) if moment and moment.tzinfo is None else moment

@@ -1,0 +1,125 @@
+"""Several runs in several processes at once, all faults on; and a run that is killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from weather_backfill.simulate.aceiot_data import SiteSpec
+from weather_backfill_tests.simulate.process import KEY, VARIABLE, Simulator, simulator
+from weather_backfill_tests.sources.aceiot.helpers import expected, plain
+
+WINDOW = float(os.environ.get("WEATHER_TEST_MINUTE", "1"))
+"""Seconds of the minute of these tests: 60 for the real thing, which takes ten minutes."""
+REQUESTS = 100
+SEED = 5
+SITES = [SiteSpec("north", 60, 3600), SiteSpec("south", 40, 3600, gap=(4, 9))]
+FLAGS = ["--site", "north:60:3600", "--site", "south:40:3600:4-9"]
+DAYS = [date(2025, 10, 24) + timedelta(days=n) for n in range(7)]
+
+
+class Run:
+    """A worker's files and process."""
+
+    def __init__(self, folder: Path, name: str, server: Simulator, days: list[date], **options: Any) -> None:
+        self.out = folder / "out"
+        for made in (self.out, folder / "spill"):
+            made.mkdir(exist_ok=True)
+        self._config = folder / f"{name}.json"
+        self._config.write_text(
+            json.dumps(
+                {
+                    "url": server.url, "sites": ["north", "south"], "days": [str(d) for d in days],
+                    "out": str(self.out), "limits": str(folder / "limits.sqlite"), "spill": str(folder /
+                    "spill"), "requests": REQUESTS, "window": WINDOW, "options": options,
+                }
+            )
+        )  # fmt: skip
+        self.log = folder / f"{name}.log"
+
+    def start(self) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", "weather_backfill_tests.sources.aceiot.worker", str(self._config)]
+        with self.log.open("ab") as log:
+            return subprocess.Popen(command, stdout=log, stderr=log, env=os.environ | {VARIABLE: KEY})
+
+
+def check_limit(requests: list[dict[str, Any]]) -> None:
+    moments = sorted(r["at"] for r in requests)
+    most = 0
+    begin = 0
+    for end, moment in enumerate(moments):
+        while moments[begin] <= moment - WINDOW:
+            begin += 1
+        most = max(most, end - begin + 1)
+    assert most <= REQUESTS
+    assert most > REQUESTS * 0.8, "the limit was not reached: the test shows nothing"
+
+
+def check_pauses(requests: list[dict[str, Any]]) -> None:
+    """After a 429 nobody asks for about a second, but for what was under way when it came."""
+    moments = [(r["at"], r["status"]) for r in requests]
+    tellings = [at for at, status in moments if status == 429]
+    assert tellings
+    for told in tellings:
+        assert not [at for at, _ in moments if told + 0.5 < at < told + 0.9]
+
+
+def check_days(out: Path, days: list[date]) -> None:
+    for day in days:
+        table = plain(pq.read_table(out / f"{day}.parquet"))
+        assert table.equals(expected(SITES, day, SEED)), day
+
+
+@pytest.mark.timeout(1200)
+def test_three_processes_complete_seven_days_of_two_sites_with_every_fault_on(tmp_path: Path) -> None:
+    faults = [
+        "--cursor-fault",
+        "--errors",
+        "0.04",
+        "--cut",
+        "0.03",
+        "--slow",
+        "0.05",
+        "--slow-seconds",
+        "0.2",
+    ]
+    with simulator(*FLAGS, *faults, "--burst-every", "150", "--burst-seconds", "0.3", "--seed", str(SEED)) as server:
+        runs = [Run(tmp_path, f"run{n}", server, DAYS[n::3], page_size=50, window_minutes=480) for n in range(3)]
+        codes = [process.wait(1000) for process in [run.start() for run in runs]]
+        requests = server.requests()
+    logs = "\n".join(run.log.read_text() for run in runs)
+    assert codes == [0, 0, 0], logs[-3000:]
+    check_days(runs[0].out, DAYS)
+    check_limit(requests)
+    check_pauses(requests)
+    kinds = [(r["status"], r["kind"]) for r in requests]
+    assert (500, "JSONResponse") in kinds
+    assert (200, "CutResponse") in kinds
+    facts = [json.loads((runs[0].out / f"{d}.json").read_text()) for d in DAYS]
+    assert all(f["cursors_repaired"] for f in facts)
+    assert "HTTP Request" in logs, "the log must be on for the search below to mean anything"
+    assert not [f for f in tmp_path.rglob("*") if f.is_file() and KEY.encode() in f.read_bytes()]
+
+
+def test_a_run_killed_in_the_middle_of_a_day_completes_when_retried_without_duplicates(
+    tmp_path: Path,
+) -> None:
+    with simulator(*FLAGS, "--cursor-fault", "--slow", "1", "--slow-seconds", "0.02", "--seed", str(SEED)) as server:
+        run = Run(tmp_path, "run", server, DAYS[:1], page_size=50, window_minutes=240)
+        process = run.start()
+        while len(server.requests()) < 20:
+            assert process.poll() is None, run.log.read_text()
+        process.kill()
+        process.wait()
+        assert not list(run.out.glob("*.parquet"))
+        assert run.start().wait(60) == 0, run.log.read_text()
+    check_days(run.out, DAYS[:1])
+    assert list((tmp_path / "spill").iterdir()) == []
