@@ -13,6 +13,8 @@ from dagster_aws.s3 import S3Resource
 
 from weather_backfill.assets.factory import PolicyOf, build_service_assets
 from weather_backfill.assets.freshness import build_freshness_check
+from weather_backfill.assets.managed import build_managed_backfill
+from weather_backfill.automation import build_sensors
 from weather_backfill.lake.io_manager import ParquetIOManager
 from weather_backfill.resources import LakeResource, TenantsResource
 from weather_backfill.settings import Settings, absolute, load_settings
@@ -50,13 +52,19 @@ def build_definitions(
     """
     settings = settings or load_settings()
     assets = [asset for service in SERVICES for asset in build_service_assets(service, settings, backfill_policy)]
-    return dg.Definitions(
-        assets=assets,
-        asset_checks=[build_freshness_check(service, settings) for service in SERVICES],
-        resources={**build_resources(settings), **(resource_overrides or {})},
-        # A step subprocess costs two seconds, and a run here is one or two steps.
-        executor=dg.in_process_executor,
+    definitions: list[dg.Definitions] = []
+    definitions.append(
+        dg.Definitions(
+            assets=assets,
+            asset_checks=[build_freshness_check(service, settings) for service in SERVICES],
+            resources={**build_resources(settings), **(resource_overrides or {})},
+            jobs=[build_managed_backfill(settings, lambda: definitions[0])],
+            sensors=build_sensors(settings, lambda: definitions[0]),
+            # A step subprocess costs two seconds, and a run here is one or two steps.
+            executor=dg.in_process_executor,
+        )
     )
+    return definitions[0]
 
 
 defs = build_definitions()

@@ -49,6 +49,11 @@ class Settings(BaseSettings):
     limits_url: str | None = Field(
         None, description="Where rate limits and breakers are shared: a file, redis:// or postgresql://"
     )
+    max_active_backfills: int = Field(5, ge=1, description="Native backfills that may be active at once")
+    max_days: int = Field(30, ge=1, description="Days a backfill may ask for without saying --max-days")
+    late_days: int = Field(2, ge=0, description="Days before yesterday that the daily load reads again")
+    daily_hour: int = Field(1, ge=0, le=23, description="UTC hour from which yesterday is loaded")
+    gaps_hour: int = Field(3, ge=0, le=23, description="UTC hour from which gaps are looked for and filled")
     freshness_days: int = Field(2, ge=1, description="Age in days at which the newest day counts as stale")
 
     def chunk_days_of(self, service: str) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date
@@ -30,12 +30,14 @@ class HeldDay:
     incomplete: str | None = None
 
 
-def held_days(store: ObjectStore, service: str, tenant: str) -> dict[date, HeldDay]:
-    """The raw days of a tenant in the lake, from listings and footers."""
+def held_days(
+    store: ObjectStore, service: str, tenant: str, only: Collection[date] | None = None
+) -> dict[date, HeldDay]:
+    """The raw days of a tenant in the lake (or `only` some of them), from listings and footers."""
     objects = [
         stored
         for stored in store.list(layout.tenant_prefix(layout.RAW_OBSERVATIONS, service, tenant))
-        if stored.key.endswith(layout.FILE)
+        if stored.key.endswith(layout.FILE) and (only is None or layout.date_of(stored.key) in only)
     ]
     with ThreadPoolExecutor(_THREADS, thread_name_prefix="footer") as pool:
         return {day.date: day for day in pool.map(lambda stored: _held(store, stored), objects)}

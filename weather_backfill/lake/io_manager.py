@@ -268,7 +268,12 @@ def failure(stream: DayStream, asset: dg.AssetKey, from_backfill: bool) -> dg.Fa
     table = "\n".join(["| day | error |", "|---|---|", *(f"| {f.key} | {_cell(f.error)} |" for f in failed)])
     return dg.Failure(
         description="\n".join(parts),
-        metadata={"failed_days": dg.MetadataValue.md(table), "days_failed": len(failed), "days_total": total},
+        metadata={
+            "failed_days": dg.MetadataValue.md(table),
+            "reasons": {str(f.key): f"{type(f.error).__name__}: {f.error}" for f in failed},
+            "days_failed": len(failed),
+            "days_total": total,
+        },
         allow_retries=False,
     )
 

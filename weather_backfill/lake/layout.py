@@ -1,7 +1,9 @@
 """Where things lie in the lake: the only place that builds or reads a path.
 
     <dataset>/service=<s>/tenant=<t>/date=YYYY-MM-DD/part.parquet      one object a day
-    _journal/<root run>/<asset>/<date>|<tenant>.json                   days a run has finished
+    _journal/<root run>/<asset>/tenant=<t>/<date>.json                 days a run has finished
+    _backfills/<id>/manifest.json, summary.json                        what was asked for, what came of it
+    _audit/date=YYYY-MM-DD/<time>-<id>.json                            who asked for what, one object an event
 
 Names starting with `_` are ours and no dataset; Hive-style readers skip them.
 """
@@ -17,6 +19,8 @@ RAW_OBSERVATIONS = "raw_observations"
 REFINED_15M = "refined_15m"
 REJECTED_OBSERVATIONS = "rejected_observations"
 FILE = "part.parquet"
+BACKFILLS = "_backfills"
+AUDIT = "_audit"
 
 
 def tenant_prefix(dataset: str, service: str, tenant: str) -> str:
@@ -40,3 +44,13 @@ def date_of(object_key: str) -> date:
 def journal_prefix(root_run_id: str, asset: str) -> str:
     """The folder of a run's journal for one asset."""
     return f"_journal/{root_run_id}/{asset.replace('/', '.')}"
+
+
+def manifest_key(backfill_id: str) -> str:
+    """The manifest of a managed backfill."""
+    return f"{BACKFILLS}/{backfill_id}/manifest.json"
+
+
+def summary_key(backfill_id: str) -> str:
+    """The summary of a managed backfill that has ended."""
+    return f"{BACKFILLS}/{backfill_id}/summary.json"

@@ -61,7 +61,18 @@ class TempestSource:
             return day, DayInventory(len(found), sum(o.size for o in found))
 
         with ThreadPoolExecutor(_LIST_THREADS, thread_name_prefix="list") as pool:
-            return {day: held for day, held in pool.map(look, days_between(start, end)) if held.objects}
+            return {day: held for day, held in pool.map(look, self._day_folders(start, end)) if held.objects}
+
+    def _day_folders(self, start: date, end: date) -> list[date]:
+        """The days that have a folder: a few listings tell, where an archive holds little of a long range."""
+        folders: set[str] = set()
+        for year in self.archive.folders():
+            if not f"year={start:%Y}" <= year <= f"year={end:%Y}":
+                continue
+            for month in self.archive.folders(year):
+                if f"year={start:%Y}/month={start:%m}" <= f"{year}/{month}" <= f"year={end:%Y}/month={end:%m}":
+                    folders |= {f"{year}/{month}/{day}" for day in self.archive.folders(f"{year}/{month}")}
+        return [day for day in days_between(start, end) if day_folder(day) in folders]
 
     def days(self, dates: Sequence[date]) -> Iterator[RawDay | DayFailure]:
         """Read days in order, one ahead of the consumer."""

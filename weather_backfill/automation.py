@@ -1,0 +1,57 @@
+"""Sensors: onboarding, daily loads, gaps. Each tick reconciles what should be with what is."""
+
+from collections.abc import Callable
+from datetime import UTC, date, datetime
+
+import dagster as dg
+
+from weather_backfill.backfill.onboarding import fill_gaps, load_daily, onboard
+from weather_backfill.backfill.operations import Desk
+from weather_backfill.settings import Settings
+
+Reconcile = Callable[[Desk, date], list[str]]
+
+
+def build_sensors(settings: Settings, definitions: Callable[[], dg.Definitions]) -> list[dg.SensorDefinition]:
+    """The platform's sensors; `definitions` gives the asset graph when a tick needs it."""
+    return [
+        _reconciler(
+            "new_connections", onboard, settings, definitions, 30, 0,
+            "Launches the onboarding backfill of every connection that lacks one, newest days first, a few at a time.",
+        ),
+        _reconciler(
+            "daily_loads", load_daily, settings, definitions, 300, settings.daily_hour,
+            f"Loads yesterday, and the {settings.late_days} days before it again, for every onboarded connection.",
+        ),
+        _reconciler(
+            "gap_filler", fill_gaps, settings, definitions, 600, settings.gaps_hour,
+            "Compares what the lake holds with what should be there and launches the missing days, once a night.",
+        ),
+    ]  # fmt: skip
+
+
+def _reconciler(
+    name: str,
+    reconcile: Reconcile,
+    settings: Settings,
+    definitions: Callable[[], dg.Definitions],
+    seconds: int,
+    from_hour: int,
+    description: str,
+) -> dg.SensorDefinition:
+    @dg.sensor(
+        name=name,
+        minimum_interval_seconds=seconds,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description=description,
+    )
+    def evaluate(context: dg.SensorEvaluationContext) -> dg.SkipReason:
+        now = datetime.now(UTC)
+        if now.hour < from_hour:
+            return dg.SkipReason(f"starts at {from_hour}:00 UTC")
+        notes = reconcile(Desk(context.instance, definitions(), settings), now.date())
+        for note in notes:
+            context.log.info(note)
+        return dg.SkipReason("; ".join(notes)[:2000] or "nothing to do")
+
+    return evaluate

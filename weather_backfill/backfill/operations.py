@@ -1,0 +1,265 @@
+"""The operator's verbs: start, cancel, pause, resume, retry. The CLI, the sensors and the UI form all call these.
+
+A managed backfill is a manifest in the lake and the native backfills launched for it. Usually that is one; a
+chunk smaller than the service's, a resume and a retry add more, all tagged with the managed id.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime
+from typing import Any
+
+import dagster as dg
+from dagster._core.execution.backfill import BulkActionStatus
+
+from weather_backfill.backfill.launch import launch_backfill, register_tenant
+from weather_backfill.backfill.plan import Plan, chunks_of
+from weather_backfill.backfill.records import (
+    ACTIVE,
+    CANCELED,
+    PAUSED,
+    Manifest,
+    audit,
+    load_manifest,
+    manifests,
+    person,
+    save_manifest,
+)
+from weather_backfill.backfill.status import (
+    MANAGED_TAG,
+    Status,
+    active_backfills,
+    is_active,
+    natives_of,
+    service_of,
+    status_of,
+    target_of,
+)
+from weather_backfill.errors import ConfigurationError
+from weather_backfill.lake.storage import ObjectStore
+from weather_backfill.settings import Settings
+
+
+@dataclass(frozen=True)
+class Desk:
+    """What every verb works with: Dagster's instance, our definitions, settings and the lake."""
+
+    instance: dg.DagsterInstance
+    definitions: dg.Definitions
+    settings: Settings
+
+    @property
+    def graph(self) -> Any:
+        """The asset graph."""
+        return self.definitions.resolve_asset_graph()
+
+    @property
+    def store(self) -> ObjectStore:
+        """The lake."""
+        return self.settings.lake()
+
+
+def validate_range(start: date, end: date, max_days: int) -> None:
+    """Raise `ConfigurationError` for a range that is backwards, too long or not over yet."""
+    today = datetime.now(UTC).date()
+    if start > end:
+        raise ConfigurationError(f"start date {start} is after end date {end}: swap them.")
+    if end >= today:
+        raise ConfigurationError(
+            f"end date {end} is not over yet (today is {today} UTC): the last whole day is the one before."
+        )
+    days = (end - start).days + 1
+    if days > max_days:
+        raise ConfigurationError(
+            f"{days} days from {start} to {end} are more than {max_days}: say --max-days {days} if you mean it "
+            "(in the form: max_days)."
+        )
+
+
+def busy_days(desk: Desk, service: str, tenant: str) -> dict[str, set[date]]:
+    """The days that active backfills of a tenant's service are at or still have to do, by id; queued parts count."""
+    busy: dict[str, set[date]] = {}
+    for native in active_backfills(desk.instance):
+        if service_of(native) == service:
+            days = {key.date for key in target_of(native, desk.graph) if key.tenant == tenant}
+            busy.setdefault(native.tags.get(MANAGED_TAG, native.backfill_id), set()).update(days)
+    for manifest in manifests(desk.store):
+        if (manifest.plan.service, manifest.plan.tenant, manifest.state) == (service, tenant, ACTIVE):
+            waiting = {day for number in unlaunched(desk, manifest) for day in manifest.parts[number]}
+            busy.setdefault(manifest.backfill_id, set()).update(waiting)
+    return busy
+
+
+def overlapping(desk: Desk, plan: Plan) -> list[str]:
+    """The ids of active backfills over a day of the plan."""
+    wanted = set(plan.days)
+    return sorted(name for name, days in busy_days(desk, plan.service, plan.tenant).items() if days & wanted)
+
+
+def start(
+    desk: Desk,
+    plan: Plan,
+    *,
+    backfill_id: str | None = None,
+    force_restart: bool = False,
+    labels: Mapping[str, str] | None = None,
+    launch: bool = True,
+) -> str:
+    """Write the manifest and launch what capacity allows; returns the managed id.
+
+    Raises `ConfigurationError` if there is nothing to do or an active backfill overlaps (`force_restart` cancels
+    that one first). Idempotent by id: a manifest that exists is gone on with. Without `launch` the parts wait for
+    the sensor, which shares capacity between tenants.
+    """
+    if not plan.days:
+        raise ConfigurationError(
+            f"nothing to do: no day of {plan.tenant} from {plan.start} to {plan.end} is in state '{plan.reprocess}'."
+        )
+    name = backfill_id or _free_id(desk, plan)
+    manifest = load_manifest(desk.store, name)
+    if manifest is None:
+        for other in overlapping(desk, plan):
+            if not force_restart:
+                raise ConfigurationError(
+                    f"backfill {other!r} is active over the same days: wait for it, cancel it, or say --force-restart."
+                )
+            cancel(desk, other)
+        largest = desk.settings.chunk_days_of(plan.service)
+        parts = [plan.days] if plan.chunk_days >= largest else chunks_of(plan.days, plan.chunk_days)
+        manifest = Manifest(name, plan, parts, person(), datetime.now(UTC), labels=labels or {})
+        save_manifest(desk.store, manifest)
+        audit(desk.store, "start", backfill_id=name, dry_run=False, parameters=plan.summary(), outcome="accepted")
+    register_tenant(desk.instance, plan.service, plan.tenant)
+    if launch:
+        advance(desk, manifest)
+    return name
+
+
+def _free_id(desk: Desk, plan: Plan) -> str:
+    """`<service>-<tenant>-<start>-<end>-<n>`: readable, and the next number that is free."""
+    base = f"{plan.service}-{plan.tenant}-{plan.start:%Y%m%d}-{plan.end:%Y%m%d}"
+    number = 1
+    while load_manifest(desk.store, f"{base}-{number}") or desk.instance.get_backfill(f"{base}-{number}"):
+        number += 1
+    return f"{base}-{number}"
+
+
+def unlaunched(desk: Desk, manifest: Manifest) -> list[int]:
+    """The parts whose native backfill does not exist yet."""
+    return [n for n in range(len(manifest.parts)) if desk.instance.get_backfill(manifest.part_id(n)) is None]
+
+
+def capacity(desk: Desk) -> int:
+    """How many more native backfills may be active."""
+    return max(0, desk.settings.max_active_backfills - len(active_backfills(desk.instance)))
+
+
+def advance(desk: Desk, manifest: Manifest, most: int | None = None) -> list[str]:
+    """Launch waiting parts as far as capacity (and `most`) allows; the ids launched. Safe to call at any time."""
+    if manifest.state != ACTIVE:
+        return []
+    launched = []
+    for number in unlaunched(desk, manifest)[: min(capacity(desk), 10**6 if most is None else most)]:
+        launched.append(_launch(desk, manifest, manifest.part_id(number), manifest.parts[number]))
+    return launched
+
+
+def _launch(desk: Desk, manifest: Manifest, native_id: str, days: Sequence[date]) -> str:
+    plan = manifest.plan
+    return launch_backfill(
+        desk.instance,
+        desk.definitions,
+        backfill_id=native_id,
+        service=plan.service,
+        tenant=plan.tenant,
+        days=days,
+        title=f"{manifest.backfill_id}: {plan.service} of {plan.tenant}, {min(days)} to {max(days)}",
+        tags={MANAGED_TAG: manifest.backfill_id, **manifest.labels},
+    )
+
+
+def cancel(desk: Desk, backfill_id: str, *, action: str = "cancel") -> Status:
+    """Ask Dagster to cancel: days that are finished stay, the day in hand is finished or dropped whole."""
+    manifest = load_manifest(desk.store, backfill_id)
+    if manifest:
+        save_manifest(desk.store, replace(manifest, state=PAUSED if action == "pause" else CANCELED))
+    active = [native for native in natives_of(desk.instance, backfill_id) if is_active(native)]
+    for native in active:
+        desk.instance.update_backfill(native.with_status(BulkActionStatus.CANCELING))
+    if not manifest and not active:
+        status_of(desk.instance, desk.graph, desk.store, backfill_id)  # raises if there is no such backfill
+        raise ConfigurationError(f"backfill {backfill_id!r} has ended already: there is nothing to cancel.")
+    status = status_of(desk.instance, desk.graph, desk.store, backfill_id)
+    audit(desk.store, action, backfill_id=backfill_id, outcome=status.status, rows=status.rows)
+    return status
+
+
+def pause(desk: Desk, backfill_id: str) -> Status:
+    """Stop for now: like cancel, but `resume` goes on where it stopped."""
+    if load_manifest(desk.store, backfill_id) is None:
+        _adopt(desk, backfill_id)
+    return cancel(desk, backfill_id, action="pause")
+
+
+def resume(desk: Desk, backfill_id: str) -> Status:
+    """Go on with the days that are not done; raises `ConfigurationError` while the pause is still under way."""
+    manifest = load_manifest(desk.store, backfill_id)
+    if manifest is None or manifest.state == ACTIVE:
+        raise ConfigurationError(
+            f"backfill {backfill_id!r} is not paused: `weather-backfill pause {backfill_id}` first."
+        )
+    return _go_on(desk, manifest, "resume", only_failed=False)
+
+
+def retry(desk: Desk, backfill_id: str) -> Status:
+    """Launch the failed days again, raw and refined; raises `ConfigurationError` if none have failed."""
+    manifest = load_manifest(desk.store, backfill_id) or _adopt(desk, backfill_id)
+    return _go_on(desk, manifest, "retry", only_failed=True)
+
+
+def _go_on(desk: Desk, manifest: Manifest, action: str, *, only_failed: bool) -> Status:
+    status = status_of(desk.instance, desk.graph, desk.store, manifest.backfill_id)
+    natives = natives_of(desk.instance, manifest.backfill_id)
+    if any(is_active(native) for native in natives):
+        raise ConfigurationError(
+            f"backfill {manifest.backfill_id!r} is still {status.status}: wait until it has ended, then {action} it."
+        )
+    days = sorted(status.failed) if only_failed else [day for day in status.days if day not in status.done]
+    if not days:
+        raise ConfigurationError(
+            f"backfill {manifest.backfill_id!r} has no {'failed' if only_failed else 'open'} days."
+        )
+    manifest = replace(manifest, state=ACTIVE)
+    if only_failed or not unlaunched(desk, manifest):
+        if not capacity(desk):
+            raise ConfigurationError(
+                f"{desk.settings.max_active_backfills} backfills are active, as many as may be: wait for one to end."
+            )
+        save_manifest(desk.store, manifest)
+        _launch(desk, manifest, f"{manifest.backfill_id}.{action}{len(natives)}", days)
+    else:
+        # What was launched and cut short goes on as one more part; what never started keeps its own.
+        started = {d for n, p in enumerate(manifest.parts) if n not in unlaunched(desk, manifest) for d in p}
+        save_manifest(desk.store, manifest)
+        if cut_short := [day for day in days if day in started]:
+            _launch(desk, manifest, f"{manifest.backfill_id}.{action}{len(natives)}", cut_short)
+        advance(desk, manifest)
+    audit(desk.store, action, backfill_id=manifest.backfill_id, days=len(days), outcome="accepted")
+    return status_of(desk.instance, desk.graph, desk.store, manifest.backfill_id)
+
+
+def _adopt(desk: Desk, backfill_id: str) -> Manifest:
+    """A manifest for a backfill that Dagit or somebody's code launched, so that it can be managed."""
+    from weather_backfill.backfill.plan import Order, Reason, Reprocess
+
+    status = status_of(desk.instance, desk.graph, desk.store, backfill_id)
+    days = sorted(status.days)
+    plan = Plan(
+        status.service, status.tenant, days[0], days[-1], Reprocess.ALL, Order.OLDEST,
+        desk.settings.chunk_days_of(status.service), dict.fromkeys(days, Reason.MISSING), 0, 0, 0, 0.0, False,
+    )  # fmt: skip
+    manifest = Manifest(backfill_id, plan, [days], "dagster", status.started_at)
+    save_manifest(desk.store, manifest)
+    return manifest

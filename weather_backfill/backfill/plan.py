@@ -1,0 +1,249 @@
+"""The plan of a backfill: which days, why, in which chunks, and what they will take. Launches nothing."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from enum import StrEnum
+from itertools import islice
+from typing import Any
+
+import dagster as dg
+
+from weather_backfill.backfill.coverage import HeldDay, held_days, refined_dates
+from weather_backfill.backfill.summary import failed_dates
+from weather_backfill.errors import ConfigurationError
+from weather_backfill.lake import layout
+from weather_backfill.lake.storage import ObjectStore
+from weather_backfill.partitions import days_between
+from weather_backfill.settings import Settings
+from weather_backfill.sources.base import DayInventory, Source
+from weather_backfill.sources.registry import open_source
+from weather_backfill.tenants import Tenant
+
+TICK_SECONDS = 30  # the backfill daemon's, hard-coded in Dagster
+RUN_START_SECONDS = 3
+DEFAULT_DAY_SECONDS = 1.0
+_HISTORY = 30
+
+
+class Reason(StrEnum):
+    """What is the matter with a day, judged from the lake's files, the upstream and Dagster's records."""
+
+    MISSING = "missing"  # not in the lake, or not refined
+    FAILED = "failed"  # its last try failed
+    INCOMPLETE = "incomplete"  # in the lake with too few values, or without some stations
+    DONE = "done"
+    NO_UPSTREAM = "no upstream data"
+
+
+class Reprocess(StrEnum):
+    """Which days a backfill takes."""
+
+    MISSING = "missing"
+    FAILED = "failed"
+    INCOMPLETE = "incomplete"
+    ALL = "all"
+
+
+class Order(StrEnum):
+    """Which days come first."""
+
+    NEWEST = "newest"
+    OLDEST = "oldest"
+
+
+CHOSEN = {
+    Reprocess.MISSING: {Reason.MISSING, Reason.FAILED},
+    Reprocess.FAILED: {Reason.FAILED},
+    Reprocess.INCOMPLETE: {Reason.MISSING, Reason.FAILED, Reason.INCOMPLETE},
+    Reprocess.ALL: {Reason.MISSING, Reason.FAILED, Reason.INCOMPLETE, Reason.DONE},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A dry run: every day of the range with its reason, the chosen days in chunks, the expected cost."""
+
+    service: str
+    tenant: str
+    start: date
+    end: date
+    reprocess: Reprocess
+    order: Order
+    chunk_days: int
+    reasons: Mapping[date, Reason]
+    objects: int
+    bytes: int
+    requests: int
+    seconds: float
+    measured: bool
+
+    @property
+    def days(self) -> list[date]:
+        """The chosen days, in the order they are launched."""
+        chosen = [day for day, reason in sorted(self.reasons.items()) if reason in CHOSEN[self.reprocess]]
+        return chosen[::-1] if self.order is Order.NEWEST else chosen
+
+    @property
+    def chunks(self) -> list[list[date]]:
+        """The runs of raw: consecutive days, at most `chunk_days` of them."""
+        return chunks_of(self.days, self.chunk_days)
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes when the lake or the upstream no longer fits the plan."""
+        text = json.dumps([self.service, self.tenant, [(str(d), str(r)) for d, r in sorted(self.reasons.items())]])
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def summary(self) -> dict[str, Any]:
+        """The plan in figures, as the CLI, the form and the manifest show it."""
+        counts = Counter(str(reason) for reason in self.reasons.values())
+        return {
+            "service": self.service,
+            "tenant": self.tenant,
+            "start_date": str(self.start),
+            "end_date": str(self.end),
+            "reprocess": str(self.reprocess),
+            "order": str(self.order),
+            "days_in_range": len(self.reasons),
+            **{f"days_{str(reason).replace(' ', '_')}": counts.get(str(reason), 0) for reason in Reason},
+            "days_total": len(self.days),
+            "chunk_days": self.chunk_days,
+            "chunks_total": len(self.chunks),
+            "objects": self.objects,
+            "bytes": self.bytes,
+            "requests": self.requests,
+            "expected_seconds": round(self.seconds),
+            "expected_from": "measured days" if self.measured else "a guess of one second a day",
+            "fingerprint": self.fingerprint,
+        }
+
+    def to_json(self) -> dict[str, Any]:
+        """The whole plan, for `--out` and the manifest."""
+        return {**self.summary(), "reasons": {str(day): str(reason) for day, reason in sorted(self.reasons.items())}}
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> Plan:
+        """A plan that `to_json` wrote; raises `ConfigurationError` if it is none."""
+        try:
+            return cls(
+                document["service"], document["tenant"],
+                date.fromisoformat(document["start_date"]), date.fromisoformat(document["end_date"]),
+                Reprocess(document["reprocess"]), Order(document["order"]), int(document["chunk_days"]),
+                {date.fromisoformat(day): Reason(reason) for day, reason in document["reasons"].items()},
+                int(document["objects"]), int(document["bytes"]), int(document["requests"]),
+                float(document["expected_seconds"]), document["expected_from"] == "measured days",
+            )  # fmt: skip
+        except (KeyError, TypeError, ValueError) as error:
+            raise ConfigurationError(
+                f"this is no plan ({error!r}): write one with `weather-backfill plan --out`."
+            ) from error
+
+
+def chunks_of(days: Sequence[date], most: int) -> list[list[date]]:
+    """Runs of consecutive days, at most `most` days each, in the days' order of launch."""
+    ascending = sorted(days)
+    chunks: list[list[date]] = []
+    for day in ascending:
+        if chunks and len(chunks[-1]) < most and (day - chunks[-1][-1]).days == 1:
+            chunks[-1].append(day)
+        else:
+            chunks.append([day])
+    return chunks if list(days) == ascending else chunks[::-1]
+
+
+def build_plan(
+    instance: dg.DagsterInstance,
+    settings: Settings,
+    tenant: Tenant,
+    service: str,
+    start: date,
+    end: date,
+    *,
+    reprocess: Reprocess = Reprocess.MISSING,
+    order: Order = Order.NEWEST,
+    chunk_days: int | None = None,
+    opened: Callable[[], Source] | None = None,
+) -> Plan:
+    """Judge every day from start to end (both included) and count what the chosen ones will take.
+
+    `opened` opens the source (default: the tenant's connection). Raises what the upstream raises.
+    """
+    store = settings.lake()
+    source = opened() if opened else open_source(tenant, service, store, settings.s3, settings)
+    inventory = source.inventory(start, end)
+    days = days_between(start, end)
+    failed = set(failed_dates(instance, settings, service, tenant.id, days))
+    reasons = judge(days, inventory, store, service, tenant.id, failed, settings.completeness_target)
+    largest = settings.chunk_days_of(service)
+    plan = Plan(
+        service,
+        tenant.id,
+        start,
+        end,
+        reprocess,
+        order,
+        min(chunk_days or largest, largest),
+        reasons,
+        0,
+        0,
+        0,
+        0,
+        False,
+    )
+    taken = [inventory.get(day, DayInventory(0, 0)) for day in plan.days]
+    a_day = measured_seconds(instance, service, tenant.id)
+    requests = sum(held.requests for held in taken)
+    waiting = 60 * requests / settings.requests_per_minute.get(service, 50) if service == "aceiot" else 0
+    working = len(taken) * (a_day or DEFAULT_DAY_SECONDS) + len(plan.chunks) * 2 * RUN_START_SECONDS
+    return Plan(
+        service, tenant.id, start, end, reprocess, order, plan.chunk_days, reasons,
+        sum(held.objects for held in taken), sum(held.bytes for held in taken), requests,
+        max(working, waiting) + (2 * TICK_SECONDS if taken else 0), a_day is not None,
+    )  # fmt: skip
+
+
+def judge(
+    days: Sequence[date],
+    inventory: Mapping[date, DayInventory],
+    store: ObjectStore,
+    service: str,
+    tenant: str,
+    failed: set[date],
+    target: float,
+) -> dict[date, Reason]:
+    """Every day's reason."""
+    held, refined = held_days(store, service, tenant), refined_dates(store, service, tenant)
+    return {day: _reason(day, held.get(day), day in refined, day in inventory, day in failed, target) for day in days}
+
+
+def _reason(day: date, held: HeldDay | None, refined: bool, upstream: bool, failed: bool, target: float) -> Reason:
+    if failed:
+        return Reason.FAILED
+    if held is None:
+        return Reason.MISSING if upstream else Reason.NO_UPSTREAM
+    if held.incomplete or (held.completeness < target and upstream):
+        return Reason.INCOMPLETE
+    return Reason.DONE if refined else Reason.MISSING
+
+
+def measured_seconds(instance: dg.DagsterInstance, service: str, tenant: str) -> float | None:
+    """Mean seconds of a day, raw and refined together, over the latest measured days; None if there are none."""
+    total = 0.0
+    for dataset in (layout.RAW_OBSERVATIONS, layout.REFINED_15M):
+        records = instance.fetch_materializations(dg.AssetKey([service, dataset]), limit=10 * _HISTORY).records
+        mine = (r for r in records if (r.partition_key or "").endswith(f"|{tenant}"))
+        seconds = [
+            float(value.value)  # type: ignore[arg-type]
+            for record in islice(mine, _HISTORY)
+            if record.asset_materialization and (value := record.asset_materialization.metadata.get("seconds"))
+        ]
+        if not seconds:
+            return None
+        total += sum(seconds) / len(seconds)
+    return total

@@ -1,0 +1,214 @@
+"""How far a backfill is: from Dagster's records and from the lake's objects, whoever launched it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import dagster as dg
+from dagster import DagsterEventType, DagsterRunStatus
+from dagster._core.execution.backfill import BULK_ACTION_TERMINAL_STATUSES, BulkActionsFilter, PartitionBackfill
+
+from weather_backfill.backfill.coverage import held_days
+from weather_backfill.backfill.records import PAUSED, Manifest, load_manifest
+from weather_backfill.errors import ConfigurationError
+from weather_backfill.lake import layout
+from weather_backfill.lake.storage import ObjectStore
+from weather_backfill.partitions import PartitionKey
+
+MANAGED_TAG = "weather/backfill"
+BACKFILL_TAG = "dagster/backfill"
+_ENDED_RUNS = (DagsterRunStatus.SUCCESS, DagsterRunStatus.FAILURE, DagsterRunStatus.CANCELED)
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """A backfill's progress; `to_json` names the fields as programs see them."""
+
+    backfill_id: str
+    status: str
+    service: str
+    tenant: str
+    days: list[date]
+    done: set[date]
+    rows: int
+    started_at: datetime
+    last_updated: datetime
+    expected_seconds: float | None
+    ended_at: datetime | None
+    failed: dict[date, str] = field(default_factory=dict)
+    chunks_total: int = 0
+    chunks_succeeded: int = 0
+    chunks_failed: int = 0
+
+    @property
+    def estimated_completion(self) -> datetime | None:
+        """From the pace so far, else from the plan; None when it has ended."""
+        if self.ended_at or self.status in ("canceled", "paused"):
+            return None
+        if self.done:
+            pace = (self.last_updated - self.started_at) / len(self.done)
+            return self.last_updated + pace * (len(self.days) - len(self.done) - len(self.failed))
+        return self.started_at + timedelta(seconds=self.expected_seconds) if self.expected_seconds else None
+
+    def to_json(self) -> dict[str, Any]:
+        """Every field, dates as ISO text."""
+        ended = self.ended_at or self.last_updated
+        completion = self.estimated_completion
+        return {
+            "status": self.status,
+            "backfill_id": self.backfill_id,
+            "service": self.service,
+            "tenant": self.tenant,
+            "start_date": str(min(self.days)) if self.days else None,
+            "end_date": str(max(self.days)) if self.days else None,
+            "current_date": str(max(self.done)) if self.done else None,
+            "days_completed": len(self.done),
+            "days_total": len(self.days),
+            "progress_percent": round(100 * len(self.done) / len(self.days), 1) if self.days else 100.0,
+            "records_processed": self.rows,
+            "started_at": self.started_at.isoformat(),
+            "last_updated": self.last_updated.isoformat(),
+            "estimated_completion": completion.isoformat() if completion else None,
+            "expected_seconds": round(self.expected_seconds) if self.expected_seconds is not None else None,
+            "elapsed_seconds": round((ended - self.started_at).total_seconds()),
+            "failed_days": {str(day): reason for day, reason in sorted(self.failed.items())},
+            "chunks_total": self.chunks_total,
+            "chunks_succeeded": self.chunks_succeeded,
+            "chunks_failed": self.chunks_failed,
+        }
+
+
+def natives_of(instance: dg.DagsterInstance, backfill_id: str) -> list[PartitionBackfill]:
+    """The native backfills behind an id, oldest first: the parts and retries of a managed one, or the one itself."""
+    found = list(instance.get_backfills(filters=BulkActionsFilter(tags={MANAGED_TAG: backfill_id})))
+    own = instance.get_backfill(backfill_id)
+    if own and all(b.backfill_id != backfill_id for b in found):
+        found.append(own)
+    return sorted(found, key=lambda b: b.backfill_timestamp)
+
+
+def is_active(backfill: PartitionBackfill) -> bool:
+    """Whether Dagster is still at it."""
+    return backfill.status not in BULK_ACTION_TERMINAL_STATUSES
+
+
+def active_backfills(instance: dg.DagsterInstance) -> list[PartitionBackfill]:
+    """All native backfills that have not ended."""
+    return [b for b in instance.get_backfills() if is_active(b)]
+
+
+def target_of(backfill: PartitionBackfill, graph: Any) -> list[PartitionKey]:
+    """The raw partitions a native backfill targets; empty if it is not one of ours."""
+    subset = backfill.get_asset_backfill_data(graph).target_subset
+    keys: set[PartitionKey] = set()
+    for asset in subset.asset_keys:
+        if asset.path[-1] in (layout.RAW_OBSERVATIONS, layout.REFINED_15M) and len(asset.path) == 2:
+            keys |= {PartitionKey.parse(k) for k in subset.get_partitions_subset(asset).get_partition_keys()}
+    return sorted(keys)
+
+
+def service_of(backfill: PartitionBackfill) -> str | None:
+    """The service whose assets a native backfill targets."""
+    services = {key.path[0] for key in backfill.asset_selection or [] if len(key.path) == 2}
+    return services.pop() if len(services) == 1 else None
+
+
+def status_of(instance: dg.DagsterInstance, graph: Any, store: ObjectStore, backfill_id: str) -> Status:
+    """The status of a backfill by its id; raises `ConfigurationError` if there is none."""
+    manifest = load_manifest(store, backfill_id)
+    natives = natives_of(instance, backfill_id)
+    if not natives and manifest is None:
+        raise ConfigurationError(f"no backfill {backfill_id!r}: `weather-backfill status` lists those there are.")
+    service, tenant, days = _asked(manifest, natives, graph)
+    started = manifest.created_at if manifest else datetime.fromtimestamp(natives[0].backfill_timestamp, UTC)
+    done, rows, touched = _done(store, service, tenant, set(days), started)
+    runs = [
+        run for native in natives for run in instance.get_runs(dg.RunsFilter(tags={BACKFILL_TAG: native.backfill_id}))
+    ]
+    failed = {day: why for day, why in _failures(instance, runs).items() if day in set(days) - done}
+    raw_runs = [r for r in runs if any(k.path[-1] == layout.RAW_OBSERVATIONS for k in r.asset_selection or ())]
+    active = any(is_active(native) for native in natives)
+    launched = manifest is None or all(instance.get_backfill(manifest.part_id(n)) for n in range(len(manifest.parts)))
+    ends = [native.backfill_end_timestamp for native in natives if native.backfill_end_timestamp]
+    ended = None if active or not launched or not ends else datetime.fromtimestamp(max(ends), UTC)
+    return Status(
+        backfill_id=backfill_id,
+        status=_word(manifest, natives, active, launched, len(done) == len(days)),
+        service=service,
+        tenant=tenant,
+        days=days,
+        done=done,
+        rows=rows,
+        started_at=started,
+        last_updated=max([started, *touched]),
+        expected_seconds=manifest.plan.seconds if manifest else None,
+        ended_at=ended,
+        failed=failed,
+        chunks_total=len(manifest.plan.chunks) if manifest else len(raw_runs),
+        chunks_succeeded=sum(run.status == DagsterRunStatus.SUCCESS for run in raw_runs),
+        chunks_failed=sum(run.status == DagsterRunStatus.FAILURE for run in raw_runs),
+    )
+
+
+def _asked(manifest: Manifest | None, natives: list[PartitionBackfill], graph: Any) -> tuple[str, str, list[date]]:
+    if manifest:
+        return manifest.plan.service, manifest.plan.tenant, sorted(day for part in manifest.parts for day in part)
+    keys = target_of(natives[0], graph)
+    tenants, service = {key.tenant for key in keys}, service_of(natives[0])
+    if len(tenants) != 1 or service is None:
+        raise ConfigurationError(
+            f"backfill {natives[0].backfill_id!r} is not over one tenant of one service: look at it in Dagster."
+        )
+    return service, tenants.pop(), [key.date for key in keys]
+
+
+def _done(
+    store: ObjectStore, service: str, tenant: str, days: set[date], since: datetime
+) -> tuple[set[date], int, list[datetime]]:
+    """Days whose raw and refined objects were written since the start; their rows; when they were written."""
+    since = since.replace(microsecond=0)  # S3 knows whole seconds
+    raw, refined = (
+        {
+            layout.date_of(o.key): o.last_modified
+            for o in store.list(layout.tenant_prefix(dataset, service, tenant))
+            if o.key.endswith(layout.FILE) and o.last_modified >= since
+        }
+        for dataset in (layout.RAW_OBSERVATIONS, layout.REFINED_15M)
+    )
+    done = raw.keys() & refined.keys() & days
+    held = held_days(store, service, tenant, only=done)
+    rows = sum(day.rows for day in held.values())
+    return done, rows, [refined[day] for day in done]
+
+
+def _failures(instance: dg.DagsterInstance, runs: Iterable[Any]) -> dict[date, str]:
+    """The days that runs have failed, with their reasons, as the steps told them."""
+    found: dict[date, str] = {}
+    for run in sorted(runs, key=lambda run: run.run_id):
+        if run.status != DagsterRunStatus.FAILURE:
+            continue
+        for entry in instance.all_logs(run.run_id, of_type=DagsterEventType.STEP_FAILURE):
+            data = entry.dagster_event.step_failure_data.user_failure_data if entry.dagster_event else None
+            reasons = data.metadata.get("reasons") if data else None
+            if isinstance(reasons, dg.JsonMetadataValue) and isinstance(reasons.data, Mapping):
+                found |= {PartitionKey.parse(str(key)).date: str(why) for key, why in reasons.data.items()}
+    return found
+
+
+def _word(
+    manifest: Manifest | None, natives: list[PartitionBackfill], active: bool, launched: bool, complete: bool
+) -> str:
+    if manifest and manifest.state == PAUSED:
+        return "pausing" if active else "paused"
+    if active:
+        return "canceling" if any("CANCELING" in n.status.value for n in natives) else "running"
+    if manifest and not launched and manifest.state != "canceled":
+        return "queued" if not natives else "running"
+    if complete:
+        return "completed"
+    if natives and natives[-1].status.value == "CANCELED":
+        return "canceled"
+    return "completed with failures" if natives else (manifest.state if manifest else "unknown")

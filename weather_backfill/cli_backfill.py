@@ -1,0 +1,299 @@
+"""The operator's commands of `weather-backfill`: plan, start, status, cancel, pause, resume, retry, gaps, log."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from weather_backfill.cli_common import Day, Json, friendly, out, print_rows
+from weather_backfill.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from weather_backfill.backfill.operations import Desk
+    from weather_backfill.backfill.plan import Plan
+
+Tenant = Annotated[str | None, typer.Option(help="Tenant id")]
+Service = Annotated[str | None, typer.Option(help="tempest, dwd or aceiot")]
+MaybeDay = Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"], help="UTC day, YYYY-MM-DD")]
+ReprocessOption = Annotated[str, typer.Option("--reprocess", help="missing, failed, incomplete or all")]
+OrderOption = Annotated[str, typer.Option("--order", help="newest or oldest first")]
+ChunkDays = Annotated[int | None, typer.Option(min=1, help="Days a run takes, at most the service's own chunk")]
+MaxDays = Annotated[int | None, typer.Option(min=1, help="Refuse longer ranges (default 30, WEATHER_MAX_DAYS)")]
+Id = Annotated[str, typer.Argument(help="Backfill id, as `status` lists it")]
+
+
+def desk() -> Desk:
+    """Instance, definitions and settings of this environment."""
+    import dagster as dg
+
+    from weather_backfill.backfill.operations import Desk
+    from weather_backfill.definitions import build_definitions
+    from weather_backfill.settings import load_settings
+
+    settings = load_settings()
+    return Desk(dg.DagsterInstance.get(), build_definitions(settings), settings)
+
+
+def _make_plan(
+    at: Desk, tenant: str | None, service: str | None, start: datetime | None, end: datetime | None,
+    reprocess: str, order: str, chunk_days: int | None, max_days: int | None,
+) -> Plan:  # fmt: skip
+    from weather_backfill.backfill.operations import validate_range
+    from weather_backfill.backfill.plan import Order, Reprocess, build_plan
+    from weather_backfill.tenants import TenantRegistry
+
+    if not (tenant and service and start and end):
+        raise ConfigurationError("--tenant, --service, --start and --end are needed (or --plan with a plan's file).")
+    try:
+        which, first = Reprocess(reprocess), Order(order)
+    except ValueError as error:
+        raise ConfigurationError(
+            f"{error}: --reprocess takes {', '.join(Reprocess)}; --order takes {', '.join(Order)}."
+        ) from error
+    validate_range(start.date(), end.date(), max_days or at.settings.max_days)
+    found = TenantRegistry(at.settings.tenant_files()).get(tenant)
+    return build_plan(
+        at.instance, at.settings, found, service, start.date(), end.date(),
+        reprocess=which, order=first, chunk_days=chunk_days,
+    )  # fmt: skip
+
+
+def _show_plan(plan: Plan, as_json: bool) -> None:
+    if as_json:
+        sys.stdout.write(json.dumps(plan.to_json(), indent=2) + "\n")
+        return
+    print_rows(
+        [{"": name.replace("_", " "), "plan": str(value)} for name, value in plan.summary().items()], "Plan", False
+    )
+
+
+@friendly
+def plan(
+    tenant: Tenant = None, service: Service = None, start: MaybeDay = None, end: MaybeDay = None,
+    reprocess: ReprocessOption = "missing", order: OrderOption = "newest", chunk_days: ChunkDays = None,
+    max_days: MaxDays = None,
+    to: Annotated[Path | None, typer.Option("--out", help="Write the plan to a file for `start --plan`")] = None,
+    as_json: Json = False,
+) -> None:  # fmt: skip
+    """Show what a backfill would do; launches nothing.
+
+    Example: weather-backfill plan --tenant acme --service tempest --start 2024-01-01 --end 2024-01-30
+    """
+    from weather_backfill.backfill.records import audit
+
+    at = desk()
+    made = _make_plan(at, tenant, service, start, end, reprocess, order, chunk_days, max_days)
+    audit(at.store, "plan", dry_run=True, parameters=made.summary(), outcome="planned")
+    if to:
+        to.write_text(json.dumps(made.to_json(), indent=2))
+    _show_plan(made, as_json)
+
+
+@friendly
+def start(
+    tenant: Tenant = None, service: Service = None, start: MaybeDay = None, end: MaybeDay = None,
+    reprocess: ReprocessOption = "missing", order: OrderOption = "newest", chunk_days: ChunkDays = None,
+    max_days: MaxDays = None,
+    plan_file: Annotated[Path | None, typer.Option("--plan", help="A plan that `plan --out` wrote")] = None,
+    force_restart: Annotated[bool, typer.Option(help="Cancel an active backfill over the same days first")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask")] = False,
+    as_json: Json = False,
+) -> None:  # fmt: skip
+    """Launch a native backfill: shows the plan, asks, launches.
+
+    Example: weather-backfill start --tenant acme --service tempest --start 2024-01-01 --end 2024-01-30 --yes
+    """
+    from weather_backfill.backfill import operations
+    from weather_backfill.backfill.records import audit
+
+    at = desk()
+    made = (
+        _replan(at, plan_file, max_days)
+        if plan_file
+        else _make_plan(at, tenant, service, start, end, reprocess, order, chunk_days, max_days)
+    )
+    if not as_json:
+        _show_plan(made, False)
+    if not yes:
+        if not sys.stdin.isatty():
+            raise ConfigurationError("nothing was launched: without a terminal to ask on, say --yes.")
+        if not typer.confirm(f"Launch {len(made.days)} days?"):
+            raise ConfigurationError("nothing was launched.")
+    try:
+        name = operations.start(at, made, force_restart=force_restart)
+    except ConfigurationError as error:
+        audit(at.store, "start", dry_run=False, parameters=made.summary(), outcome=f"refused: {error}")
+        raise
+    if as_json:
+        sys.stdout.write(json.dumps({"backfill_id": name, **made.summary()}) + "\n")
+    else:
+        out.print(f"Launched [bold]{name}[/bold]. Watch it: weather-backfill status {name} --watch")
+
+
+def _replan(at: Desk, file: Path, max_days: int | None) -> Plan:
+    """The plan of a file, if the lake is still as it was then; otherwise the new plan is shown and refused."""
+    from weather_backfill.backfill.plan import Plan
+
+    try:
+        old = Plan.from_json(json.loads(file.read_text()))
+    except (OSError, json.JSONDecodeError) as error:
+        raise ConfigurationError(f"cannot read the plan {file}: {error}") from error
+    noon = datetime.min.time()
+    new = _make_plan(
+        at, old.tenant, old.service, datetime.combine(old.start, noon), datetime.combine(old.end, noon),
+        str(old.reprocess), str(old.order), old.chunk_days, max_days,
+    )  # fmt: skip
+    if new.fingerprint != old.fingerprint:
+        _show_plan(new, False)
+        raise ConfigurationError(
+            f"the plan {file} no longer fits the lake: above is what it would be now. Write it anew with --out."
+        )
+    return new
+
+
+@friendly
+def status(
+    backfill_id: Annotated[str | None, typer.Argument(help="Backfill id; without it, all backfills")] = None,
+    watch: Annotated[bool, typer.Option("--watch", help="Look again every few seconds until it has ended")] = False,
+    as_json: Json = False,
+) -> None:
+    """Show how far backfills are, whoever launched them.
+
+    Examples: weather-backfill status; weather-backfill status onboard-acme-tempest --watch
+    """
+    from rich.live import Live
+
+    at = desk()
+    if backfill_id is None:
+        print_rows(_all(at), "Backfills", as_json)
+        return
+    if not watch:
+        _print_status(_status(at, backfill_id), as_json)
+        return
+    with Live(console=out, auto_refresh=False) as live:
+        while True:
+            found = _status(at, backfill_id)
+            live.update(_status_table(found), refresh=True)
+            if found["estimated_completion"] is None and found["status"] not in ("queued", "running", "canceling"):
+                return
+            time.sleep(2)
+
+
+def _status(at: Desk, backfill_id: str) -> dict[str, Any]:
+    from weather_backfill.backfill.status import status_of
+
+    return status_of(at.instance, at.graph, at.store, backfill_id).to_json()
+
+
+def _all(at: Desk) -> list[dict[str, Any]]:
+    from weather_backfill.backfill.records import manifests
+    from weather_backfill.backfill.status import MANAGED_TAG
+
+    names = {m.backfill_id: None for m in manifests(at.store)}
+    names |= {b.tags.get(MANAGED_TAG, b.backfill_id): None for b in reversed(at.instance.get_backfills())}
+    columns = ("backfill_id", "status", "start_date", "end_date", "days_completed", "days_total", "records_processed")
+    rows = []
+    for name in names:
+        try:
+            found = _status(at, name)
+        except ConfigurationError as error:
+            found = {"backfill_id": name, "status": str(error)}
+        rows.append({column: found.get(column) for column in columns} | {"failed": len(found.get("failed_days", {}))})
+    return rows
+
+
+def _print_status(found: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        sys.stdout.write(json.dumps(found, indent=2) + "\n")
+    else:
+        out.print(_status_table(found))
+
+
+def _status_table(found: dict[str, Any]) -> Any:
+    from rich.console import Group
+    from rich.progress_bar import ProgressBar
+    from rich.table import Table
+
+    table = Table(show_header=False, title=found["backfill_id"], title_justify="left")
+    for name, value in found.items():
+        if name != "failed_days":
+            table.add_row(name.replace("_", " "), f"{value:,}" if isinstance(value, int) else str(value or ""))
+    for day, reason in found["failed_days"].items():
+        table.add_row(f"[red]failed {day}[/red]", reason)
+    return Group(ProgressBar(total=100, completed=found["progress_percent"], width=60), table)
+
+
+@friendly
+def cancel(backfill_id: Id, as_json: Json = False) -> None:
+    """Cancel: the day in hand is finished or dropped whole, finished days stay."""
+    _verb("cancel", backfill_id, as_json)
+
+
+@friendly
+def pause(backfill_id: Id, as_json: Json = False) -> None:
+    """Stop for now; `resume` goes on where it stopped."""
+    _verb("pause", backfill_id, as_json)
+
+
+@friendly
+def resume(backfill_id: Id, as_json: Json = False) -> None:
+    """Go on with the days that are not done."""
+    _verb("resume", backfill_id, as_json)
+
+
+@friendly
+def retry(backfill_id: Id, as_json: Json = False) -> None:
+    """Launch the failed days again, raw and refined."""
+    _verb("retry", backfill_id, as_json)
+
+
+def _verb(name: str, backfill_id: str, as_json: bool) -> None:
+    from weather_backfill.backfill import operations
+
+    _print_status(getattr(operations, name)(desk(), backfill_id).to_json(), as_json)
+
+
+@friendly
+def gaps(
+    tenant: Annotated[str, typer.Option(help="Tenant id")],
+    service: Annotated[str, typer.Option(help="tempest, dwd or aceiot")],
+    start: Day,
+    end: Day,
+    as_json: Json = False,
+) -> None:
+    """List the days the lake lacks and the upstream has; exits with 1 if there are any."""
+    from weather_backfill.backfill.plan import Reprocess, build_plan
+    from weather_backfill.tenants import TenantRegistry
+
+    at = desk()
+    found = TenantRegistry(at.settings.tenant_files()).get(tenant)
+    made = build_plan(
+        at.instance, at.settings, found, service, start.date(), end.date(), reprocess=Reprocess.INCOMPLETE
+    )
+    rows = [{"day": str(day), "reason": str(made.reasons[day])} for day in sorted(made.days)]
+    print_rows(rows, f"Gaps of {tenant} in {service}", as_json)
+    if rows:
+        raise typer.Exit(1)
+
+
+@friendly
+def log(limit: Annotated[int, typer.Option(min=1)] = 50, as_json: Json = False) -> None:
+    """Show the audit: who asked for what, when, with what outcome; newest first."""
+    from weather_backfill.backfill.records import audit_events
+    from weather_backfill.settings import load_settings
+
+    events = audit_events(load_settings().lake(), limit)
+    if as_json:
+        print_rows(events, "Audit", True)
+        return
+    columns = ("at", "action", "requested_by", "backfill_id", "dry_run", "outcome", "rows")
+    print_rows([{name: event.get(name) for name in columns} for event in events], "Audit", False)
+
+
+COMMANDS = (plan, start, status, cancel, pause, resume, retry, gaps, log)

@@ -1,0 +1,71 @@
+"""What all commands share: friendly errors, tables or JSON, progress bars."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from functools import wraps
+from typing import Annotated, Any, TypeVar
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from weather_backfill.errors import WeatherError
+
+out = Console()
+err = Console(stderr=True)
+SHARES = {"complete", "progress"}
+F = TypeVar("F", bound=Callable[..., Any])
+
+Day = Annotated[datetime, typer.Option(formats=["%Y-%m-%d"], help="UTC day, YYYY-MM-DD")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table")]
+
+
+def friendly(command: F) -> F:
+    """Print our own errors as one line on stderr and exit with 2, without a traceback."""
+
+    @wraps(command)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return command(*args, **kwargs)
+        except WeatherError as error:
+            err.print(f"[red]error:[/red] {error}", highlight=False, soft_wrap=True)
+            raise typer.Exit(2) from error
+
+    return run  # type: ignore[return-value]
+
+
+@contextmanager
+def progress_bar(label: str, total: int) -> Iterator[Callable[[int], None]]:
+    """A progress bar on stderr; the yielded function advances it."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=err) as progress:
+        task = progress.add_task(label, total=total)
+        yield lambda steps: progress.advance(task, steps)
+
+
+def print_rows(rows: list[dict[str, Any]], title: str, as_json: bool) -> None:
+    """Rows as a table for people, or as JSON for programs."""
+    if as_json:
+        sys.stdout.write(json.dumps(rows, default=str, indent=2) + "\n")
+        return
+    table = Table(title=title, title_justify="left")
+    for name in rows[0] if rows else ["nothing to show"]:
+        numeric = all(isinstance(row.get(name), (int, float)) for row in rows)
+        table.add_column(
+            name.replace("_", " "), justify="right" if numeric else "left", overflow="fold", no_wrap=numeric
+        )
+    for row in rows:
+        table.add_row(*(_cell(name, value) for name, value in row.items()))
+    out.print(table)
+
+
+def _cell(name: str, value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.1%}" if name in SHARES else f"{value:,.2f}"
+    return f"{value:,}" if isinstance(value, int) else str(value if value is not None else "")
