@@ -1,0 +1,177 @@
+"""The operator's verbs, in processes of their own against a real daemon: plan, start, status ... log."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from weather_backfill.backfill.operations import Desk
+from weather_backfill.definitions import build_definitions
+from weather_backfill.lake.storage import ObjectStore
+from weather_backfill.partitions import days_between
+from weather_backfill.simulate.tempest import Archive, Faults, write_archive
+from weather_backfill_tests.platform import START, Platform, graphql
+from weather_backfill_tests.servers import until
+
+RANGE = ("--tenant", "acme", "--service", "tempest", "--start", "2024-01-01", "--end", "2024-01-08")
+BAD = START + timedelta(days=3)
+
+
+def weather(platform: Platform, *arguments: str) -> Any:
+    """Run a command with --json; its answer."""
+    return json.loads(platform.run("weather-backfill", *arguments, "--json").stdout)
+
+
+def refused(platform: Platform, *arguments: str) -> str:
+    done = platform.run("weather-backfill", *arguments, check=False)
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    return done.stderr
+
+
+@pytest.fixture
+def platform(local_platform: Platform) -> Platform:
+    local_platform.add_tempest("acme", 8, faults=Faults(corrupt_day=3))
+    return local_platform
+
+
+@pytest.fixture
+def desk(platform: Platform) -> Iterator[Desk]:
+    with platform.instance as instance:
+        yield Desk(instance, build_definitions(platform.settings), platform.settings)
+
+
+@pytest.mark.timeout(700)
+def test_plan_start_status_retry_gaps_log(platform: Platform) -> None:
+    plan = weather(platform, "plan", *RANGE, "--out", str(platform.folder / "plan.json"))
+    assert (plan["days_total"], plan["days_missing"], plan["chunks_total"]) == (8, 8, 1)
+    assert plan["objects"] > 8 * 20
+    assert plan["bytes"] > 0
+    assert "nothing was launched" in refused(platform, "start", *RANGE), "no terminal and no --yes"
+    with platform.daemon():
+        name = weather(platform, "start", "--plan", str(platform.folder / "plan.json"), "--yes")["backfill_id"]
+        assert "active over the same days" in refused(platform, "start", *RANGE, "--yes")
+
+        def ended() -> Any:
+            found = weather(platform, "status", name)
+            return found if found["status"] not in ("running", "queued") else None
+
+        status = until(ended, 240, 1)
+        assert status["status"] == "completed with failures"
+        assert (status["days_completed"], status["days_total"], status["progress_percent"]) == (7, 8, 87.5)
+        assert list(status["failed_days"]) == [str(BAD)]
+        assert "cut-off.json.gz" in status["failed_days"][str(BAD)]
+        assert (status["chunks_total"], status["chunks_failed"]) == (plan["chunks_total"], 1)
+        assert status["records_processed"] == sum(
+            platform.day("raw_observations", "acme", day).num_rows for day in platform.dates("raw_observations", "acme")
+        )
+        assert status["expected_seconds"] > 0, "estimate beside measurement"
+        assert status["elapsed_seconds"] > 0
+        assert "no longer fits" in refused(platform, "start", "--plan", str(platform.folder / "plan.json"), "--yes")
+
+        gaps = platform.run("weather-backfill", "gaps", *RANGE, "--json", check=False)
+        assert (gaps.returncode, json.loads(gaps.stdout)) == (1, [{"day": str(BAD), "reason": "failed"}])
+        archive = platform.folder / "archive" / "acme"
+        (archive / "year=2024/month=01/day=04/hour=12/cut-off.json.gz").unlink()
+        write_archive(Archive("acme", BAD, BAD, 1, 7, 60), ObjectStore(str(archive)))
+        weather(platform, "retry", name)
+        until(lambda: weather(platform, "status", name)["status"] == "completed", 240, 1)
+    assert json.loads(platform.run("weather-backfill", "gaps", *RANGE, "--json").stdout) == []
+    actions = [(event["action"], event["outcome"]) for event in weather(platform, "log")]
+    assert actions[0] == ("retry", "accepted")
+    assert ("start", "accepted") in actions
+    assert ("plan", "planned") in actions
+    assert any(action == "start" and outcome.startswith("refused") for action, outcome in actions)
+    listed = weather(platform, "status")
+    assert [row["backfill_id"] for row in listed] == [name]
+
+
+@pytest.mark.timeout(700)
+def test_pause_resume_and_cancel_of_a_backfill_that_dagit_launched(platform: Platform) -> None:
+    days = days_between(START, START + timedelta(days=2))
+    launch = """mutation L($p: LaunchBackfillParams!) { launchPartitionBackfill(backfillParams: $p) {
+        ... on LaunchBackfillSuccess { backfillId } } }"""
+    selection = [{"path": ["tempest", name]} for name in ("raw_observations", "refined_15m")]
+    params = {"assetSelection": selection, "partitionNames": [f"{day}|acme" for day in days]}
+    with platform.webserver() as url:
+        name = graphql(url, launch, {"p": params})["launchPartitionBackfill"]["backfillId"]
+    # Nothing runs yet: the daemon is not up, so the order of events is ours.
+    assert weather(platform, "status", name)["status"] == "running"
+    assert weather(platform, "pause", name)["status"] == "pausing"
+    with platform.daemon():
+        until(lambda: weather(platform, "status", name)["status"] == "paused", 120, 1)
+        assert weather(platform, "resume", name)["status"] == "running"
+        until(lambda: weather(platform, "status", name)["status"] == "completed", 240, 1)
+    assert platform.dates("refined_15m", "acme") == set(days)
+    assert "no backfill 'no-such'" in refused(platform, "cancel", "no-such")
+    second = weather(platform, "start", *RANGE, "--yes", "--reprocess", "all")["backfill_id"]
+    assert weather(platform, "cancel", second)["status"] == "canceling"
+    with platform.daemon():
+        until(lambda: weather(platform, "status", second)["status"] == "canceled", 120, 1)
+
+
+VALIDATION = [
+    (("--end", "2023-12-01"), {"end_date": "2023-12-01"}, "is after end date"),
+    (("--end", "2999-01-01"), {"end_date": "2999-01-01"}, "is not over yet"),
+    (("--end", "2024-03-31"), {"end_date": "2024-03-31"}, "more than 30"),
+    (("--tenant", "nobody"), {"tenant": "nobody"}, "'nobody' is not known"),
+    (("--tenant", "../evil"), {"tenant": "../evil"}, "is not allowed"),
+    (("--service", "metar"), {"service": "metar"}, "'metar' is not known"),
+    (("--service", "dwd"), {"service": "dwd"}, "no connection to 'dwd'"),
+]
+FORM = {"service": "tempest", "tenant": "acme", "start_date": "2024-01-01", "end_date": "2024-01-08", "dry_run": False}
+
+
+@pytest.mark.parametrize(("arguments", "fields", "message"), VALIDATION)
+def test_each_rule_by_cli_and_by_the_form(
+    platform: Platform, desk: Desk, arguments: tuple[str, str], fields: dict[str, str], message: str
+) -> None:
+    assert message in " ".join(refused(platform, "start", *RANGE, *arguments, "--yes").split())
+    result = run_form(desk, {**FORM, **fields})
+    assert not result.success
+    assert message in form_error(result)
+    assert list(desk.instance.get_backfills()) == []
+
+
+def test_badly_formed_dates(platform: Platform, desk: Desk) -> None:
+    done = platform.run("weather-backfill", "start", *RANGE, "--end", "31.01.2024", check=False)
+    assert done.returncode == 2
+    assert "does not match" in " ".join(done.stderr.split())
+    assert "expected YYYY-MM-DD" in form_error(run_form(desk, {**FORM, "start_date": "31.01.2024"}))
+    assert list(desk.instance.get_backfills()) == []
+
+
+def test_the_form_plans_first_and_launches_when_told(desk: Desk) -> None:
+    dry = run_form(desk, {**FORM, "dry_run": True})
+    assert dry.success
+    assert list(desk.instance.get_backfills()) == []
+    [observed] = [e for e in dry.all_events if e.event_type == dg.DagsterEventType.ASSET_OBSERVATION]
+    assert "days total | 8" in str(observed.asset_observation_data.asset_observation.metadata["plan"].value)
+    assert run_form(desk, FORM).success
+    natives = desk.instance.get_backfills()
+    assert len(natives) == 2, "8 days in chunks of 7"
+    assert {b.tags["weather/tenant"] for b in natives} == {"acme"}
+
+
+def run_form(desk: Desk, config: dict[str, Any]) -> dg.ExecuteInProcessResult:
+    job = desk.definitions.resolve_job_def("managed_backfill")
+    run_config = {"ops": {"plan_and_launch": {"config": config}}}
+    return job.execute_in_process(run_config=run_config, instance=desk.instance, raise_on_error=False)
+
+
+def form_error(result: dg.ExecuteInProcessResult) -> str:
+    return str(result.failure_data_for_node("plan_and_launch").user_failure_data.description)
+
+
+def test_the_gate_counts_every_active_backfill(desk: Desk) -> None:
+    from weather_backfill.backfill.operations import capacity
+
+    assert capacity(desk) == desk.settings.max_active_backfills
+    run_form(desk, {**FORM, "chunk_days": 1})
+    assert len(desk.instance.get_backfills()) == desk.settings.max_active_backfills, "8 parts, 5 at once"
+    assert capacity(desk) == 0
