@@ -103,29 +103,34 @@ def tenants_list(as_json: Json = False) -> None:
 
 @app.command()
 @friendly
-def coverage(
+def report(
     service: Annotated[str, typer.Option()],
     start: Day,
     end: Day,
     tenant: Annotated[list[str] | None, typer.Option(help="Tenants to show; default all")] = None,
-    picture: Annotated[Path, typer.Option(help="Where to draw the calendar (PNG, SVG, PDF)")] = Path("coverage.png"),
+    to: Annotated[Path, typer.Option(help="Where to write the page; the calendar is drawn beside it")] = Path(
+        "report.html"
+    ),
     as_json: Json = False,
 ) -> None:
-    """Show what the lake holds, and draw the calendar.
+    """Show what the lake holds: a table here, and a page with the calendar (HTML and PNG).
 
-    Example: weather-backfill coverage --service tempest --start 2024-01-01 --end 2024-01-31
+    Example: weather-backfill report --service tempest --start 2024-01-01 --end 2024-01-31
     """
     import dagster as dg
 
+    from weather_backfill.backfill.report import write_report
     from weather_backfill.backfill.summary import summarize_tenants
     from weather_backfill.settings import load_settings
 
     instance = dg.DagsterInstance.get()
     settings = load_settings()
-    rows, drawn = summarize_tenants(instance, settings, service, tenant, start.date(), end.date(), picture)
+    begin, last = start.date(), end.date()
+    rows, drawn = summarize_tenants(instance, settings, service, tenant, begin, last, to.with_suffix(".png"))
+    page = write_report(rows, drawn, service, begin, last, to)
     print_rows(rows, f"{service}, {start:%Y-%m-%d} to {end:%Y-%m-%d}", as_json)
     if not as_json:
-        out.print(f"Calendar: {drawn}")
+        out.print(f"Report: {page}, calendar: {drawn}")
 
 
 @app.command()

@@ -197,15 +197,24 @@ def _all(at: Desk) -> list[dict[str, Any]]:
 
     names = {m.backfill_id: None for m in manifests(at.store)}
     names |= {b.tags.get(MANAGED_TAG, b.backfill_id): None for b in reversed(at.instance.get_backfills())}
-    columns = ("backfill_id", "status", "start_date", "end_date", "days_completed", "days_total", "records_processed")
     rows = []
     for name in names:
         try:
-            found = _status(at, name)
+            rows.append(_row(_status(at, name)))
         except ConfigurationError as error:
-            found = {"backfill_id": name, "status": str(error)}
-        rows.append({column: found.get(column) for column in columns} | {"failed": len(found.get("failed_days", {}))})
+            rows.append({"backfill_id": name, "status": str(error)})
     return rows
+
+
+def _row(found: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "backfill_id": found["backfill_id"],
+        "status": found["status"],
+        "range": f"{found['start_date']} - {found['end_date']}",
+        "days": f"{found['days_completed']}/{found['days_total']}",
+        "failed": len(found["failed_days"]),
+        "rows": found["records_processed"],
+    }
 
 
 def _print_status(found: dict[str, Any], as_json: bool) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 import dagster as dg
 
+from weather_backfill.assets.coverage import build_coverage
 from weather_backfill.assets.raw import build_raw
 from weather_backfill.assets.refined import build_refined
 from weather_backfill.lake import layout
@@ -37,4 +38,5 @@ def build_service_assets(
         build_raw(service, partitions, settings, policy(days)),
         rejected,
         build_refined(service, partitions, policy(days + 1)),
+        build_coverage(service, settings),
     ]
