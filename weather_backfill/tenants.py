@@ -17,7 +17,17 @@ from datetime import date
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
+from pydantic_core import ErrorDetails, PydanticCustomError
 
 from weather_backfill.errors import ConfigurationError, NotFoundError
 from weather_backfill.lake.storage import ObjectStore, S3Options
@@ -25,15 +35,18 @@ from weather_backfill.partitions import validate_tenant_id
 
 _REFERENCE = re.compile(r"\$\{([A-Z][A-Z0-9_]*)\}")
 _MAX_FILE_BYTES = 64 * 1024
+_WITHHELD = "withheld"  # the error type of a value that may be a secret and is not repeated
 
 
-def _check_reference(value: str) -> str:
-    if not _REFERENCE.fullmatch(value):
-        raise ValueError("a secret must be a reference to an environment variable, for example ${ACME_SECRET}")
+def _check_reference(value: Any) -> str:
+    if not isinstance(value, str) or not _REFERENCE.fullmatch(value):
+        raise PydanticCustomError(
+            _WITHHELD, "a secret must be a reference to an environment variable, for example ${ACME_SECRET}"
+        )
     return value
 
 
-SecretReference = Annotated[str, AfterValidator(_check_reference)]
+SecretReference = Annotated[str, BeforeValidator(_check_reference)]
 """`${NAME}`: the name of an environment variable that holds the secret, never the secret itself."""
 
 
@@ -67,6 +80,12 @@ class TempestConnection(Connection):
     access_key_id: SecretReference | None = None
     secret_access_key: SecretReference | None = None
     stations: tuple[str, ...] = Field((), description="Stations to expect; one that is silent is then noticed")
+
+    @model_validator(mode="after")
+    def _whole_key_pair(self) -> TempestConnection:
+        if (self.access_key_id is None) != (self.secret_access_key is None):
+            raise ValueError("access_key_id and secret_access_key go together: give both or none")
+        return self
 
     def archive(self, defaults: S3Options) -> ObjectStore:
         """The archive's object store; what the connection does not say comes from the platform's settings."""
@@ -148,19 +167,42 @@ def parse_tenant(text: bytes, file: str, expected_id: str) -> Tenant:
     if len(text) > _MAX_FILE_BYTES:
         raise ConfigurationError(f"{file}: {len(text)} bytes; a tenant file has at most {_MAX_FILE_BYTES}.")
     try:
-        document = yaml.safe_load(text)
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        raise ConfigurationError(f"{file} is not YAML: {error}") from error
+        document = yaml.load(text, _Loader)  # noqa: S506 - a SafeLoader
+    except yaml.MarkedYAMLError as error:
+        where = f" (line {error.problem_mark.line + 1})" if error.problem_mark else ""
+        problem = ", ".join(part for part in (error.context, error.problem) if part)
+        raise ConfigurationError(f"{file} is not YAML: {problem}{where}.") from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise ConfigurationError(f"{file} is not YAML: {str(error).splitlines()[0]}.") from error
     if not isinstance(document, dict):
         raise ConfigurationError(f"{file}: expected a mapping with id and services, found {type(document).__name__}.")
     try:
         tenant = Tenant.model_validate(document)
     except ValidationError as error:
-        problems = "; ".join(
-            f"{'.'.join(map(str, e['loc'])) or 'file'}: {e['msg']} (given {str(e['input'])[:80]!r})"
-            for e in error.errors(include_url=False)
-        )
+        problems = "; ".join(_problem(details) for details in error.errors(include_url=False))
         raise ConfigurationError(f"{file}: {problems}") from error
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{file}: {error}") from error
     if tenant.id != expected_id:
         raise ConfigurationError(f"{file}: id is {tenant.id!r}; expected {expected_id!r}, as the file is named.")
     return tenant
+
+
+class _Loader(yaml.SafeLoader):
+    """A safe loader without aliases, which make a few lines as large as memory."""
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            mark = self.peek_event().start_mark
+            raise yaml.MarkedYAMLError(problem="aliases are not allowed, write the value out", problem_mark=mark)
+        return super().compose_node(parent, index)
+
+
+def _problem(details: ErrorDetails) -> str:
+    """Field, what was expected and the value given; no value where a secret may have gone astray."""
+    text = f"{'.'.join(map(str, details['loc'])) or 'file'}: {details['msg']}"
+    value = details["input"]
+    if details["type"] in (_WITHHELD, "extra_forbidden", "missing"):
+        return text
+    given = "a list or mapping" if isinstance(value, (dict, list)) else repr(str(value)[:80])
+    return f"{text} (given {given})"
