@@ -19,11 +19,12 @@ from weather_backfill.sources.base import Cadence, RawDay
 from weather_backfill_tests.refine.test_windows import raw_table
 
 METRIC_NAMES = ["air_temperature", "battery_voltage", "some/building/point", "wind_speed"]
+MINUTELY = Cadence(60)
 EVERY_MINUTE = range(0, 86_400, 60)
 
 
 def raw_day(
-    table: pa.Table, cadence: Cadence = Cadence(60), expected: Sequence[str] = (), rejects: int = 0, **facts: Any
+    table: pa.Table, cadence: Cadence = MINUTELY, expected: Sequence[str] = (), rejects: int = 0, **facts: Any
 ) -> RawDay:
     row = {"reason": "not_json", "source_object": "a", "station_id": None, "observed_at": None, "raw_text": ""}
     return RawDay(
@@ -84,7 +85,7 @@ def test_a_silent_station_that_is_expected_counts_as_empty() -> None:
 
 
 def test_ten_samples_in_a_slot_fill_one_slot() -> None:
-    table = raw_table([(second, "ST-1", "air_temperature", 1.0, 1) for second in range(0, 600)])
+    table = raw_table([(second, "ST-1", "air_temperature", 1.0, 1) for second in range(600)])
     assert coverage(raw_day(table)).share == pytest.approx(10 / 1440)
 
 
@@ -168,7 +169,7 @@ def test_a_day_of_nothing_but_rejects_fails_its_check() -> None:
 def test_refined_windows_must_hold_every_good_value() -> None:
     columns = {name: np.zeros(2) for name in ("completeness", "mean")}
     table = pa.table({**columns, "sample_count": pa.array([3, 4], pa.int32())})
-    agree = {good: [o for o in check_refined(table, good) if o.check == "counts_agree"][0] for good in (6, 7, 8)}
+    agree = {good: next(o for o in check_refined(table, good) if o.check == "counts_agree") for good in (6, 7, 8)}
     assert {good: o.passed for good, o in agree.items()} == {6: False, 7: True, 8: False}
     assert agree[6].error
 
