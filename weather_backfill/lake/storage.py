@@ -236,7 +236,7 @@ class ObjectStore:
 
 # Some operations of obstore raise its GenericError for these, with the system's or the server's words in it.
 _NOT_THERE = ("<Code>NoSuchBucket</Code>",)
-_DENIED = ("(os error 13)", "<Code>AccessDenied</Code>", "<Code>InvalidAccessKeyId</Code>")
+_DENIED = ("(os error 13)", "status code: 401 ", "status code: 403 ")
 
 
 def _translated(error: OSError | BaseError, what: str) -> WeatherError:

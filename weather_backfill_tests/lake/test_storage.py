@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +74,8 @@ def test_every_listed_object_can_be_read(store: ObjectStore) -> None:
     for key in KEYS:
         store.put(key, key.encode())
     for stored in store.list():
-        assert store.head(stored.key) == stored
+        head = store.head(stored.key)
+        assert (head.size, head.etag) == (stored.size, stored.etag)
         assert store.get(stored.key) == stored.key.encode()
     store.delete([stored.key for stored in store.list()])
     assert store.list() == []
@@ -262,22 +262,21 @@ def test_a_url_that_is_no_store_is_refused(url: str) -> None:
 
 
 @pytest.fixture
-def no_credentials(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+def _no_credentials(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name)
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
         monkeypatch.setenv(name, str(tmp_path / "none"))
-    yield
 
 
-@pytest.mark.usefixtures("no_credentials")
+@pytest.mark.usefixtures("_no_credentials")
 def test_no_credentials_at_all_say_what_to_set() -> None:
     with pytest.raises(ConfigurationError, match="no AWS credentials for s3://bucket: set AWS_ACCESS_KEY_ID"):
         ObjectStore("s3://bucket")
 
 
-@pytest.mark.usefixtures("no_credentials")
+@pytest.mark.usefixtures("_no_credentials")
 def test_an_unknown_profile_is_named() -> None:
     with pytest.raises(ConfigurationError, match="nobody"):
         ObjectStore("s3://bucket", S3Options(profile="nobody"))
