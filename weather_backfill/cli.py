@@ -9,15 +9,20 @@ from contextlib import contextmanager
 from datetime import date, datetime
 from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
+from pydantic import ValidationError
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from weather_backfill import __version__
-from weather_backfill.errors import WeatherError
+from weather_backfill.errors import ConfigurationError, WeatherError
+
+if TYPE_CHECKING:
+    import dagster as dg
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode="rich", pretty_exceptions_enable=False, help=__doc__)
 simulate = typer.Typer(no_args_is_help=True, help="Write what a service would have sent, with its faults.")
@@ -41,11 +46,35 @@ def friendly(command: F) -> F:
     def run(*args: Any, **kwargs: Any) -> Any:
         try:
             return command(*args, **kwargs)
-        except WeatherError as error:
-            err.print(f"[red]error:[/red] {error}", highlight=False, soft_wrap=True)
+        except (WeatherError, ValidationError) as error:
+            text = str(error) if isinstance(error, WeatherError) else _given_wrong(error)
+            line = " ".join(text.split("\n"))
+            err.print(f"[red]error:[/red] {escape(line)}", highlight=False, soft_wrap=True)
             raise typer.Exit(2) from error
 
     return run  # type: ignore[return-value]
+
+
+def _given_wrong(error: ValidationError) -> str:
+    return "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_input=False))
+
+
+def open_instance() -> dg.DagsterInstance:
+    """Dagster's instance below DAGSTER_HOME; raises `ConfigurationError` if there is none."""
+    import dagster as dg
+
+    try:
+        return dg.DagsterInstance.get()
+    except dg.DagsterError as error:
+        raise ConfigurationError(
+            f"Dagster's instance cannot be opened: {str(error).splitlines()[0].strip()} Set DAGSTER_HOME to a folder."
+        ) from error
+
+
+def check_range(start: datetime, end: datetime) -> None:
+    """Raise `ConfigurationError` for a range that ends before it starts."""
+    if end < start:
+        raise ConfigurationError(f"the end {end:%Y-%m-%d} lies before the start {start:%Y-%m-%d}: exchange them.")
 
 
 @contextmanager
@@ -76,7 +105,7 @@ def print_rows(rows: list[dict[str, Any]], title: str, as_json: bool) -> None:
 def _cell(name: str, value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.1%}" if name in SHARES else f"{value:,.2f}"
-    return f"{value:,}" if isinstance(value, int) else str(value if value is not None else "")
+    return f"{value:,}" if isinstance(value, int) else escape(str(value if value is not None else ""))
 
 
 @app.callback(invoke_without_command=True)
@@ -108,6 +137,7 @@ def simulate_tempest(
     from weather_backfill.settings import load_settings
     from weather_backfill.simulate.tempest import Archive, Faults, write_archive
 
+    check_range(start, end)
     faults = Faults(corrupt_day=corrupt_day, silent_station=silent_station, silent_day=silent_day)
     archive = Archive("simulated", start.date(), end.date(), stations, seed, minutes_per_object, faults)
     with progress_bar("days", len(days_between(archive.start, archive.end))) as advance:
@@ -126,8 +156,6 @@ def tenants_add(
 
     Example: weather-backfill tenants add acme --tempest s3://acme-weather/tempest
     """
-    import dagster as dg
-
     from weather_backfill.backfill.launch import register_tenant
     from weather_backfill.partitions import validate_tenant_id
     from weather_backfill.settings import load_settings
@@ -135,8 +163,9 @@ def tenants_add(
 
     connection = TempestConnection(archive_url=tempest, endpoint_url=endpoint_url)
     model = Tenant(id=validate_tenant_id(tenant), services=Services(tempest=connection))
+    instance = open_instance()
     where = TenantRegistry(load_settings().tenant_files()).put(model)
-    new = register_tenant(dg.DagsterInstance.get(), "tempest", tenant)
+    new = register_tenant(instance, "tempest", tenant)
     out.print(f"{where} written; tempest: {'registered' if new else 'was registered already'}")
 
 
@@ -172,12 +201,13 @@ def coverage(
 
     Example: weather-backfill coverage --service tempest --start 2024-01-01 --end 2024-01-31
     """
-    import dagster as dg
-
     from weather_backfill.backfill.summary import summarize_tenants
     from weather_backfill.settings import load_settings
+    from weather_backfill.sources.registry import SERVICES
 
-    instance = dg.DagsterInstance.get()
+    if service not in SERVICES:
+        raise ConfigurationError(f"service {service!r} is not known: expected one of {', '.join(SERVICES)}.")
+    instance = open_instance()
     settings = load_settings()
     rows, drawn = summarize_tenants(instance, settings, service, tenant, start.date(), end.date(), picture)
     print_rows(rows, f"{service}, {start:%Y-%m-%d} to {end:%Y-%m-%d}", as_json)

@@ -96,7 +96,7 @@ def test_a_summary_counts_days_rows_and_rejects(platform: Platform) -> None:
 
 
 def test_an_end_before_the_start_is_refused(local_platform: Platform) -> None:
-    with dg.instance_for_test() as instance, pytest.raises(ConfigurationError, match="2024-01-01 .*before"):
+    with dg.instance_for_test() as instance, pytest.raises(ConfigurationError, match=r"2024-01-01 .*before"):
         summarize_tenants(
             instance, local_platform.settings, "tempest", None, START + timedelta(days=1), START,
             local_platform.folder / "c.png",
