@@ -140,8 +140,9 @@ def simulate_tempest(
     check_range(start, end)
     faults = Faults(corrupt_day=corrupt_day, silent_station=silent_station, silent_day=silent_day)
     archive = Archive("simulated", start.date(), end.date(), stations, seed, minutes_per_object, faults)
+    store = ObjectStore(to, load_settings().s3)
     with progress_bar("days", len(days_between(archive.start, archive.end))) as advance:
-        written = write_archive(archive, ObjectStore(to, load_settings().s3), lambda _: advance(1))
+        written = write_archive(archive, store, lambda _: advance(1))
     out.print(f"{written:,} objects of stations {', '.join(archive.station_ids)} in {to}")
 
 
