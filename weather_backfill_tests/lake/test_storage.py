@@ -211,7 +211,7 @@ def test_an_endpoint_that_does_not_answer_is_worth_another_try() -> None:
     assert error.retryable
 
 
-def test_a_bucket_that_is_not_there_is_not_found(s3_endpoint: str) -> None:
+def test_an_s3_bucket_that_is_not_there_is_not_found(s3_endpoint: str) -> None:
     store = ObjectStore("s3://no-such-bucket-here", S3Options(endpoint_url=s3_endpoint))
     for act in (store.get, store.list, lambda key: store.put(key, b"x")):
         with pytest.raises(NotFoundError):
