@@ -28,6 +28,9 @@ dev: $(VENV)/ready  ## Webserver and daemon on the demo data
 test: $(VENV)/ready  ## The whole test suite but the slow and the special ones
 	$(BIN)/python -m pytest -q -n 2
 
+test-s3: $(VENV)/ready  ## The tests that use S3, against a throw-away Ceph object gateway (Debian, root)
+	.ci/radosgw $(BIN)/python -m pytest -q -n 2 -k s3
+
 lint: $(VENV)/ready  ## Ruff and the type checker
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .

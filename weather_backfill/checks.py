@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -155,14 +156,16 @@ def _duplicates(table: pa.Table) -> Outcome:
     later[1:] = time[1:] > time[:-1]
     later[starts] = True
     wrong = int((~later).sum())
-    series = list(zip(*(table[name].take(starts).to_pylist() for name in parquet.TAGS), strict=True)) if wrong else []
-    in_order = series == sorted(set(series))
+    series = list(zip(*(table[name].take(starts).to_pylist() for name in parquet.TAGS), strict=True))
+    disordered = sum(after <= before for before, after in pairwise(series))
     return Outcome(
         "no_duplicates",
-        wrong == 0 and in_order,
+        not wrong and not disordered,
         True,
-        "every station, metric and time stands once, in order" if not wrong else f"{wrong} rows repeat or step back",
-        {"duplicates": wrong},
+        f"{wrong} rows repeat or step back, {disordered} series stand twice or out of order"
+        if wrong or disordered
+        else "every station, metric and time stands once, in order",
+        {"duplicates": wrong + disordered},
     )
 
 

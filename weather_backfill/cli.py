@@ -9,8 +9,17 @@ from typing import Annotated
 import typer
 
 from weather_backfill import __version__, cli_backfill
-from weather_backfill.cli_common import Day, Json, friendly, out, print_rows, progress_bar
-from weather_backfill.errors import WeatherError
+from weather_backfill.cli_common import (
+    Day,
+    Json,
+    check_range,
+    friendly,
+    open_instance,
+    out,
+    print_rows,
+    progress_bar,
+)
+from weather_backfill.errors import ConfigurationError, WeatherError
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode="rich", pretty_exceptions_enable=False, help=__doc__)
 simulate = typer.Typer(no_args_is_help=True, help="Write what a service would have sent, with its faults.")
@@ -50,10 +59,12 @@ def simulate_tempest(
     from weather_backfill.settings import load_settings
     from weather_backfill.simulate.tempest import Archive, Faults, write_archive
 
+    check_range(start, end)
     faults = Faults(corrupt_day=corrupt_day, silent_station=silent_station, silent_day=silent_day)
     archive = Archive("simulated", start.date(), end.date(), stations, seed, minutes_per_object, faults)
+    store = ObjectStore(to, load_settings().s3)
     with progress_bar("days", len(days_between(archive.start, archive.end))) as advance:
-        written = write_archive(archive, ObjectStore(to, load_settings().s3), lambda _: advance(1))
+        written = write_archive(archive, store, lambda _: advance(1))
     out.print(f"{written:,} objects of stations {', '.join(archive.station_ids)} in {to}")
 
 
@@ -68,8 +79,6 @@ def tenants_add(
 
     Example: weather-backfill tenants add acme --tempest s3://acme-weather/tempest
     """
-    import dagster as dg
-
     from weather_backfill.backfill.launch import register_tenant
     from weather_backfill.partitions import validate_tenant_id
     from weather_backfill.settings import load_settings
@@ -78,8 +87,9 @@ def tenants_add(
 
     connection = TempestConnection(archive_url=tempest, endpoint_url=endpoint_url)
     model = Tenant(id=validate_tenant_id(tenant), services=Services(tempest=connection))
+    instance = open_instance()
     where = TenantRegistry(load_settings().tenant_files()).put(model)
-    new = register_tenant(dg.DagsterInstance.get(), "tempest", tenant)
+    new = register_tenant(instance, "tempest", tenant)
     out.print(f"{where} written; tempest: {'registered' if new else 'was registered already'}")
 
 
@@ -117,13 +127,14 @@ def report(
 
     Example: weather-backfill report --service tempest --start 2024-01-01 --end 2024-01-31
     """
-    import dagster as dg
-
     from weather_backfill.backfill.report import write_report
     from weather_backfill.backfill.summary import summarize_tenants
     from weather_backfill.settings import load_settings
+    from weather_backfill.sources.registry import SERVICES
 
-    instance = dg.DagsterInstance.get()
+    if service not in SERVICES:
+        raise ConfigurationError(f"service {service!r} is not known: expected one of {', '.join(SERVICES)}.")
+    instance = open_instance()
     settings = load_settings()
     begin, last = start.date(), end.date()
     rows, drawn = summarize_tenants(instance, settings, service, tenant, begin, last, to.with_suffix(".png"))

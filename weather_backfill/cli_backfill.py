@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from weather_backfill.cli_common import Day, Json, friendly, out, print_rows
+from weather_backfill.cli_common import Day, Json, friendly, open_instance, out, print_rows
 from weather_backfill.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -30,14 +30,12 @@ Id = Annotated[str, typer.Argument(help="Backfill id, as `status` lists it")]
 
 def desk() -> Desk:
     """Instance, definitions and settings of this environment."""
-    import dagster as dg
-
     from weather_backfill.backfill.operations import Desk
     from weather_backfill.definitions import build_definitions
     from weather_backfill.settings import load_settings
 
     settings = load_settings()
-    return Desk(dg.DagsterInstance.get(), build_definitions(settings), settings)
+    return Desk(open_instance(), build_definitions(settings), settings)
 
 
 def _make_plan(

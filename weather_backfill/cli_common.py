@@ -8,14 +8,19 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from functools import wraps
-from typing import Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
+from pydantic import ValidationError
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from weather_backfill.errors import WeatherError
+from weather_backfill.errors import ConfigurationError, WeatherError
+
+if TYPE_CHECKING:
+    import dagster as dg
 
 out = Console()
 err = Console(stderr=True)
@@ -33,11 +38,35 @@ def friendly(command: F) -> F:
     def run(*args: Any, **kwargs: Any) -> Any:
         try:
             return command(*args, **kwargs)
-        except WeatherError as error:
-            err.print(f"[red]error:[/red] {error}", highlight=False, soft_wrap=True)
+        except (WeatherError, ValidationError) as error:
+            text = str(error) if isinstance(error, WeatherError) else _given_wrong(error)
+            line = " ".join(text.split("\n"))
+            err.print(f"[red]error:[/red] {escape(line)}", highlight=False, soft_wrap=True)
             raise typer.Exit(2) from error
 
     return run  # type: ignore[return-value]
+
+
+def _given_wrong(error: ValidationError) -> str:
+    return "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_input=False))
+
+
+def open_instance() -> dg.DagsterInstance:
+    """Dagster's instance below DAGSTER_HOME; raises `ConfigurationError` if there is none."""
+    import dagster as dg
+
+    try:
+        return dg.DagsterInstance.get()
+    except dg.DagsterError as error:
+        raise ConfigurationError(
+            f"Dagster's instance cannot be opened: {str(error).splitlines()[0].strip()} Set DAGSTER_HOME to a folder."
+        ) from error
+
+
+def check_range(start: datetime, end: datetime) -> None:
+    """Raise `ConfigurationError` for a range that ends before it starts."""
+    if end < start:
+        raise ConfigurationError(f"the end {end:%Y-%m-%d} lies before the start {start:%Y-%m-%d}: exchange them.")
 
 
 @contextmanager
@@ -68,4 +97,4 @@ def print_rows(rows: list[dict[str, Any]], title: str, as_json: bool) -> None:
 def _cell(name: str, value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.1%}" if name in SHARES else f"{value:,.2f}"
-    return f"{value:,}" if isinstance(value, int) else str(value if value is not None else "")
+    return f"{value:,}" if isinstance(value, int) else escape(str(value if value is not None else ""))

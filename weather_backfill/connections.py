@@ -9,22 +9,26 @@ from __future__ import annotations
 import os
 import re
 from datetime import date
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
+from pydantic_core import PydanticCustomError
 
 from weather_backfill.errors import ConfigurationError
 
+WITHHELD = "withheld"  # the error type of a value that may be a secret and is not repeated
 _REFERENCE = re.compile(r"\$\{([A-Z][A-Z0-9_]*)\}")
 
 
-def _check_reference(value: str) -> str:
-    if not _REFERENCE.fullmatch(value):
-        raise ValueError("a secret must be a reference to an environment variable, for example ${ACME_SECRET}")
+def _check_reference(value: Any) -> str:
+    if not isinstance(value, str) or not _REFERENCE.fullmatch(value):
+        raise PydanticCustomError(
+            WITHHELD, "a secret must be a reference to an environment variable, for example ${ACME_SECRET}"
+        )
     return value
 
 
-SecretReference = Annotated[str, AfterValidator(_check_reference)]
+SecretReference = Annotated[str, BeforeValidator(_check_reference)]
 """`${NAME}`: the name of an environment variable that holds the secret, never the secret itself."""
 
 

@@ -43,7 +43,10 @@ class PartitionKey:
         try:
             if not separator:
                 raise ValueError("no '|'")
-            return cls(date.fromisoformat(day), validate_tenant_id(tenant))
+            key = cls(date.fromisoformat(day), validate_tenant_id(tenant))
+            if str(key) != text:  # fromisoformat also takes 20240101 and 2024-W01-1: a second name for the day
+                raise ValueError(f"the day is written {key.date}")
+            return key
         except ValueError as error:
             raise ConfigurationError(
                 f"partition key {text[:100]!r} is not valid ({error}): expected 'YYYY-MM-DD|tenant', "

@@ -6,13 +6,14 @@ environment references (`${NAME}`) in tenant files.
 
 from __future__ import annotations
 
+import re
 from datetime import date
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from weather_backfill.errors import ConfigurationError
 from weather_backfill.lake.storage import ObjectStore, S3Options
@@ -33,7 +34,7 @@ class Settings(BaseSettings):
     s3_region: str | None = Field(None, description="Region of the buckets")
     s3_profile: str | None = Field(None, description="AWS profile to use")
     chunk_days: int = Field(30, ge=1, le=1000, description="Days one run of a backfill takes")
-    service_chunk_days: dict[str, int] = Field(
+    service_chunk_days: dict[str, Annotated[int, Field(ge=1, le=1000)]] = Field(
         default_factory=dict, description='Chunk days by service, JSON: {"dwd": 365}'
     )
     first_day: dict[str, date] = Field(
@@ -84,9 +85,15 @@ def load_settings(**overrides: Any) -> Settings:
         return Settings(**overrides)
     except ValidationError as error:
         problems = "; ".join(
-            f"WEATHER_{'_'.join(map(str, e['loc'])).upper()}: {e['msg']} (given {e['input']!r})" for e in error.errors()
+            f"WEATHER_{str(e['loc'][0]).upper()}{''.join(f' {part}' for part in e['loc'][1:])}: {e['msg']} "
+            f"(given {e['input']!r})"
+            for e in error.errors()
         )
         raise ConfigurationError(f"settings are not valid: {problems}") from error
+    except SettingsError as error:
+        found = re.search(r'field "(\w+)"', str(error))
+        name = f"WEATHER_{found[1].upper()}" if found else "WEATHER_*"
+        raise ConfigurationError(f"settings are not valid: {name}: expected JSON ({error.__cause__})") from error
 
 
 def absolute(url: str) -> str:

@@ -15,7 +15,9 @@ from typing import Annotated, Any
 
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import ErrorDetails
 
+from weather_backfill.connections import WITHHELD
 from weather_backfill.errors import ConfigurationError, NotFoundError
 from weather_backfill.lake.storage import ObjectStore
 from weather_backfill.partitions import validate_tenant_id
@@ -91,19 +93,42 @@ def parse_tenant(text: bytes, file: str, expected_id: str) -> Tenant:
     if len(text) > _MAX_FILE_BYTES:
         raise ConfigurationError(f"{file}: {len(text)} bytes; a tenant file has at most {_MAX_FILE_BYTES}.")
     try:
-        document = yaml.safe_load(text)
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        raise ConfigurationError(f"{file} is not YAML: {error}") from error
+        document = yaml.load(text, _Loader)  # noqa: S506 - a SafeLoader
+    except yaml.MarkedYAMLError as error:
+        where = f" (line {error.problem_mark.line + 1})" if error.problem_mark else ""
+        problem = ", ".join(part for part in (error.context, error.problem) if part)
+        raise ConfigurationError(f"{file} is not YAML: {problem}{where}.") from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise ConfigurationError(f"{file} is not YAML: {str(error).splitlines()[0]}.") from error
     if not isinstance(document, dict):
         raise ConfigurationError(f"{file}: expected a mapping with id and services, found {type(document).__name__}.")
     try:
         tenant = Tenant.model_validate(document)
     except ValidationError as error:
-        problems = "; ".join(
-            f"{'.'.join(map(str, e['loc'])) or 'file'}: {e['msg']} (given {str(e['input'])[:80]!r})"
-            for e in error.errors(include_url=False)
-        )
+        problems = "; ".join(_problem(details) for details in error.errors(include_url=False))
         raise ConfigurationError(f"{file}: {problems}") from error
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{file}: {error}") from error
     if tenant.id != expected_id:
         raise ConfigurationError(f"{file}: id is {tenant.id!r}; expected {expected_id!r}, as the file is named.")
     return tenant
+
+
+class _Loader(yaml.SafeLoader):
+    """A safe loader without aliases, which make a few lines as large as memory."""
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            mark = self.peek_event().start_mark
+            raise yaml.MarkedYAMLError(problem="aliases are not allowed, write the value out", problem_mark=mark)
+        return super().compose_node(parent, index)
+
+
+def _problem(details: ErrorDetails) -> str:
+    """Field, what was expected and the value given; no value where a secret may have gone astray."""
+    text = f"{'.'.join(map(str, details['loc'])) or 'file'}: {details['msg']}"
+    value = details["input"]
+    if details["type"] in (WITHHELD, "extra_forbidden", "missing"):
+        return text
+    given = "a list or mapping" if isinstance(value, (dict, list)) else repr(str(value)[:80])
+    return f"{text} (given {given})"

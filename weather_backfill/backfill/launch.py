@@ -40,7 +40,8 @@ def launch_backfill(
     """Launch raw and refined of a tenant's days as one native backfill; returns its id.
 
     One backfill a tenant, because Dagster groups a mixed selection into runs that can cross tenants. A backfill
-    that exists under the id is left alone. Raises `ConfigurationError` for a tenant that is not registered.
+    that exists under the id is left alone. Raises `ConfigurationError` for a tenant that is not registered
+    and for no days at all.
     """
     if instance.get_backfill(backfill_id):
         return backfill_id
@@ -48,6 +49,8 @@ def launch_backfill(
         raise ConfigurationError(
             f"tenant {tenant!r} is not registered for {service!r}: add it with `weather-backfill tenants add`."
         )
+    if not days:
+        raise ConfigurationError(f"there are no days to backfill for tenant {tenant!r}: give at least one.")
     backfill = PartitionBackfill.from_asset_partitions(
         backfill_id=backfill_id,
         asset_graph=definitions.resolve_asset_graph(),

@@ -11,6 +11,7 @@ import dagster as dg
 from dagster._core.storage.partition_status_cache import AssetPartitionStatus
 
 from weather_backfill.backfill.coverage import draw_calendar, held_days, refined_dates
+from weather_backfill.errors import ConfigurationError
 from weather_backfill.lake import layout
 from weather_backfill.partitions import PartitionKey, daily_by_tenant, days_between, tenants_partition_name
 from weather_backfill.settings import Settings
@@ -39,6 +40,8 @@ def summarize_tenants(
     picture: Path,
 ) -> tuple[list[dict[str, Any]], Path]:
     """Rows of a summary table, and the path of the coverage calendar over the same tenants and days."""
+    if end < start:
+        raise ConfigurationError(f"the end {end} lies before the start {start}: exchange them.")
     store = settings.lake()
     days = days_between(start, end)
     names = sorted(tenants or instance.get_dynamic_partitions(tenants_partition_name(service)))

@@ -1,7 +1,7 @@
 """Tables to Parquet bytes and back: sorted, small, the same bytes for the same rows.
 
 zstd level 3, dictionary pages for ids, metrics and values, delta encoding for times. A row group never splits
-the series of a station and metric (up to about a million rows), so a reader can aggregate one row group after
+the series of a station and metric, so a reader can aggregate one row group after
 another without meeting the same series twice; the footer says so under `weather.row_groups`.
 """
 
@@ -50,7 +50,7 @@ def encode(table: pa.Table, lineage: Mapping[str, str]) -> bytes:
     ) as writer:
         for start, stop in _row_groups(table, has_tags):
             part = table.slice(start, stop - start).replace_schema_metadata(schema.metadata)
-            writer.write_table(part, row_group_size=ROW_GROUP_ROWS)
+            writer.write_table(part, row_group_size=max(stop - start, 1))
         writer.add_key_value_metadata({k.decode(): v.decode() for k, v in schema.metadata.items()})
     return bytes(sink.getvalue())
 
@@ -100,7 +100,9 @@ def _distinct(table: pa.Table, column: str) -> list[str]:
 
 def open_file(source: object) -> pq.ParquetFile:
     """A Parquet file of ours, its tags as dictionaries; `source` is a path or a buffer."""
-    return pq.ParquetFile(source, read_dictionary=list(TAGS))
+    metadata = pq.read_metadata(source)
+    tags = list(TAGS) if set(TAGS) <= set(metadata.schema.names) else None  # rejects have none
+    return pq.ParquetFile(source, metadata=metadata, read_dictionary=tags)
 
 
 def decode(data: bytes) -> pa.Table:

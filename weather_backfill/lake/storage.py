@@ -142,6 +142,8 @@ class ObjectStore:
     def tail(self, stored: StoredObject, size: int) -> bytes:
         """The last `size` bytes of an object (all of a smaller one): where a Parquet file keeps its footer."""
         start = max(0, stored.size - size)
+        if start == stored.size:
+            return b""  # no range of an empty object is valid
         return self._call(
             "read", stored.key, lambda: bytes(obstore.get_range(self._store, stored.key, start=start, end=stored.size))
         )
@@ -228,20 +230,30 @@ class ObjectStore:
     def _call(self, verb: str, key: str, action: Callable[[], T]) -> T:
         try:
             return action()
-        except (FileNotFoundError, StoreNotFoundError) as error:
-            raise NotFoundError(f"could not {verb} {self.uri(key)}: it is not there.") from error
-        except (PermissionError, PermissionDeniedError, UnauthenticatedError) as error:
-            raise AccessDeniedError(
-                f"could not {verb} {self.uri(key)}: access denied. Check the credentials and that they reach "
-                "this folder or bucket."
-            ) from error
-        except NotSupportedError as error:
-            raise ConfigurationError(f"could not {verb} {self.uri(key)}: {error}") from error
         except (OSError, BaseError) as error:
-            raise StorageUnavailableError(
-                f"could not {verb} {self.uri(key)}: {_first_line(error)}. Worth another try; if it stays, check "
-                "the endpoint, the network and free space."
-            ) from error
+            raise _translated(error, f"could not {verb} {self.uri(key)}") from error
+
+
+# Some operations of obstore raise its GenericError for these, with the system's or the server's words in it.
+_NOT_THERE = ("<Code>NoSuchBucket</Code>",)
+_DENIED = ("(os error 13)", "status code: 401 ", "status code: 403 ")
+
+
+def _translated(error: OSError | BaseError, what: str) -> WeatherError:
+    """An error of the store in our taxonomy."""
+    text = str(error)
+    if isinstance(error, (FileNotFoundError, StoreNotFoundError)) or any(words in text for words in _NOT_THERE):
+        return NotFoundError(f"{what}: it is not there.")
+    denied = isinstance(error, (PermissionError, PermissionDeniedError, UnauthenticatedError))
+    if denied or any(words in text for words in _DENIED):
+        return AccessDeniedError(
+            f"{what}: access denied. Check the credentials and that they reach this folder or bucket."
+        )
+    if isinstance(error, NotSupportedError):
+        return ConfigurationError(f"{what}: {error}")
+    return StorageUnavailableError(
+        f"{what}: {_first_line(error)}. Worth another try; if it stays, check the endpoint, the network and free space."
+    )
 
 
 def _batches(keys: Iterator[str], most: int) -> list[list[str]]:
@@ -258,18 +270,23 @@ def _first_line(error: BaseException) -> str:
 
 def _s3_arguments(bucket: str, options: S3Options) -> dict[str, Any]:
     import boto3
+    from botocore.exceptions import BotoCoreError
     from obstore.auth.boto3 import Boto3CredentialProvider
 
     if not bucket:
         raise ConfigurationError("an S3 URL needs a bucket: expected s3://bucket/prefix.")
-    session = boto3.Session(
-        aws_access_key_id=options.access_key_id,
-        aws_secret_access_key=options.secret_access_key,
-        aws_session_token=options.session_token,
-        profile_name=options.profile,
-        region_name=options.region,
-    )
-    if session.get_credentials() is None:
+    try:
+        session = boto3.Session(
+            aws_access_key_id=options.access_key_id,
+            aws_secret_access_key=options.secret_access_key,
+            aws_session_token=options.session_token,
+            profile_name=options.profile,
+            region_name=options.region,
+        )
+        credentials = session.get_credentials()
+    except BotoCoreError as error:  # a profile that is not there, half a key pair
+        raise ConfigurationError(f"no AWS credentials for s3://{bucket}: {error}") from error
+    if credentials is None:
         raise ConfigurationError(
             f"no AWS credentials for s3://{bucket}: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile, "
             "or run where an instance role applies."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from weather_backfill.connections import Connection, SecretReference, reveal
 from weather_backfill.lake.storage import ObjectStore, S3Options
@@ -21,6 +21,12 @@ class TempestConnection(Connection):
     access_key_id: SecretReference | None = None
     secret_access_key: SecretReference | None = None
     stations: tuple[str, ...] = Field((), description="Stations to expect; one that is silent is then noticed")
+
+    @model_validator(mode="after")
+    def _whole_key_pair(self) -> TempestConnection:
+        if (self.access_key_id is None) != (self.secret_access_key is None):
+            raise ValueError("access_key_id and secret_access_key go together: give both or none")
+        return self
 
     def archive(self, defaults: S3Options) -> ObjectStore:
         """The archive's object store; what the connection does not say comes from the platform's settings."""

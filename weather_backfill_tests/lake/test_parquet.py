@@ -1,0 +1,152 @@
+"""Parquet files of the lake: nothing lost, the same bytes again, readable by anybody."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from itertools import groupby, pairwise
+from typing import Any
+
+import duckdb
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from weather_backfill.lake import parquet
+from weather_backfill.schemas import RAW, REFINED, REJECTS
+from weather_backfill.sources.base import Cadence
+from weather_backfill_tests.refine.test_windows import raw_table
+
+samples = st.lists(
+    st.tuples(
+        st.integers(0, 86_399), st.sampled_from(["ST-1", "ST-\u00e4", "a,'b"]),
+        st.sampled_from(["air_temperature", "x/y"]),
+        st.none() | st.floats(allow_nan=False), st.sampled_from([1, 2, 3, 4, 9]),
+    ),
+    max_size=60,
+)  # fmt: skip
+
+
+@pytest.fixture
+def small_row_groups(monkeypatch: pytest.MonkeyPatch) -> int:
+    monkeypatch.setattr(parquet, "ROW_GROUP_ROWS", 10)
+    return 10
+
+
+@settings(max_examples=60, deadline=None)
+@given(samples)
+def test_a_table_comes_back_as_it_was(rows: list[Any]) -> None:
+    table = raw_table(rows)
+    back = parquet.decode(parquet.encode(table, {}))
+    assert back.schema.equals(RAW)
+    assert back.to_pylist() == table.to_pylist()
+
+
+@pytest.mark.parametrize("schema", [RAW, REFINED, REJECTS])
+def test_an_empty_table_comes_back_with_its_schema(schema: pa.Schema) -> None:
+    back = parquet.decode(parquet.encode(schema.empty_table(), {}))
+    assert back.num_rows == 0
+    assert back.schema.equals(schema)
+
+
+def test_the_same_rows_give_the_same_bytes() -> None:
+    rows = [(s, "ST-1", m, s / 7, 1) for m in ("air_temperature", "wind_speed") for s in range(0, 3600, 60)]
+    table = raw_table(rows)
+    in_pieces = pa.concat_tables([table.slice(0, 7), table.slice(7)])
+    other_codes = table.set_column(2, RAW.field(2), _recoded(table["metric"].combine_chunks()))
+    assert parquet.encode(table, {"b": "2", "a": "1"}) == parquet.encode(raw_table(rows), {"a": "1", "b": "2"})
+    assert parquet.encode(in_pieces, {}) == parquet.encode(table, {})
+    assert parquet.encode(other_codes, {}) == parquet.encode(table, {})
+
+
+def _recoded(array: pa.DictionaryArray) -> pa.DictionaryArray:
+    """The same values with the dictionary the other way round."""
+    names = array.dictionary.to_pylist()[::-1]
+    codes = pa.array([names.index(value) for value in array.to_pylist()], pa.int32())
+    return pa.DictionaryArray.from_arrays(codes, pa.array(names))
+
+
+def test_the_footer_says_what_the_file_holds() -> None:
+    cadence = Cadence(60, {"wind_speed": 600})
+    lineage = {"source": "s3://b/\u00e4", **parquet.cadence_lineage(cadence)}
+    data = parquet.encode(raw_table([(0, "ST-1", "air_temperature", 1.0, 1)]), lineage)
+    metadata = parquet.metadata_of(data)
+    assert metadata is not None
+    footer = parquet.footer_of(metadata)
+    assert footer["source"] == "s3://b/\u00e4"
+    assert footer["row_groups"] == parquet.WHOLE_SERIES
+    assert parquet.cadence_of(footer) == cadence
+    assert '"unit": "degree_Celsius"' in footer["metrics"]
+    assert "row_groups" not in parquet.footer(
+        parquet.open_file(pa.BufferReader(parquet.encode(REJECTS.empty_table(), {})))
+    )
+
+
+def test_a_footer_is_read_from_the_last_bytes_alone() -> None:
+    data = parquet.encode(raw_table([(s, "ST-1", "x", s * 1.7, 1) for s in range(30_000)]), {"rejects": "3"})
+    assert len(data) > parquet.FOOTER_BYTES
+    metadata = parquet.metadata_of(data[-parquet.FOOTER_BYTES :])
+    assert metadata is not None
+    assert (metadata.num_rows, parquet.footer_of(metadata)["rejects"]) == (30_000, "3")
+    for damaged in (b"", b"PAR1", data[:-1], data[-40:], b"x" * 100):
+        assert parquet.metadata_of(damaged) is None
+
+
+def row_groups(data: bytes) -> Iterator[list[tuple[str, str]]]:
+    file = pq.ParquetFile(pa.BufferReader(data))
+    for number in range(file.num_row_groups):
+        group = file.read_row_group(number)
+        yield list(zip(group["station_id"].to_pylist(), group["metric"].to_pylist(), strict=True))
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.integers(1, 35), min_size=1, max_size=12))
+def test_a_series_is_never_split(small_row_groups: int, lengths: list[int]) -> None:
+    rows = [(s, f"ST-{n // 2:02d}", f"m{n % 2}", 1.0, 1) for n, length in enumerate(lengths) for s in range(length)]
+    table = raw_table(rows)
+    data = parquet.encode(table, {})
+    groups = list(row_groups(data))
+    assert [key for group in groups for key in group] == list(
+        zip(table["station_id"].to_pylist(), table["metric"].to_pylist(), strict=True)
+    )
+    series = [key for group in groups for key, _ in groupby(group)]
+    assert len(series) == len(set(series)) == len(lengths)
+    for group in groups:
+        assert len(group) <= small_row_groups or len(set(group)) == 1, "larger only for one long series"
+    for before, after in pairwise(groups):
+        first = [key for key in after if key == after[0]]
+        assert len(before) + len(first) > small_row_groups, "no smaller than it must be"
+
+
+def test_any_reader_sees_plain_strings_and_utc_times() -> None:
+    data = parquet.encode(raw_table([(0, "ST-1", "air_temperature", 1.5, 1), (60, "ST-1", "wind_speed", None, 9)]), {})
+    frame = pd.read_parquet(io.BytesIO(data))
+    assert frame.station_id.map(type).unique().tolist() == [str]
+    assert not isinstance(frame.metric.dtype, pd.CategoricalDtype)
+    assert str(frame.observed_at.dt.tz) == "UTC"
+    assert frame.value.isna().tolist() == [False, True]
+    assert pq.read_schema(pa.BufferReader(data)).field("station_id").type == pa.string()
+
+
+def test_duckdb_sees_plain_strings_and_utc_times(tmp_path: Any) -> None:
+    path = tmp_path / "day.parquet"
+    path.write_bytes(parquet.encode(raw_table([(0, "ST-1", "air_temperature", 1.5, 1)]), {}))
+    described = duckdb.sql(f"describe select * from '{path}'").fetchall()
+    assert {name: kind for name, kind, *_ in described} == {
+        "observed_at": "TIMESTAMP WITH TIME ZONE", "station_id": "VARCHAR", "metric": "VARCHAR", "value": "DOUBLE",
+        "quality": "TINYINT",
+    }  # fmt: skip
+    assert duckdb.sql(f"select epoch_us(observed_at), station_id, value from '{path}'").fetchall() == [
+        (1_711_843_200_000_000, "ST-1", 1.5)
+    ]
+
+
+def test_tables_are_put_below_one_another() -> None:
+    first, second = (raw_table([(0, station, "x", 1.0, 1)]) for station in ("b", "a"))
+    both = parquet.concat([first, second], RAW)
+    assert both["station_id"].to_pylist() == ["b", "a"]
+    assert both.schema.equals(RAW)
+    assert parquet.concat([], RAW).schema.equals(RAW)

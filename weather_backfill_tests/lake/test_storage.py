@@ -1,0 +1,290 @@
+"""Object stores on disk and on S3: one behaviour, one set of errors, nothing half written."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import boto3
+import duckdb
+import pytest
+
+from weather_backfill.errors import (
+    AccessDeniedError,
+    ConfigurationError,
+    NotFoundError,
+    StorageUnavailableError,
+    VerificationError,
+)
+from weather_backfill.lake import layout, parquet, storage
+from weather_backfill.lake.storage import ObjectStore, S3Options
+from weather_backfill_tests.refine.test_windows import raw_table
+from weather_backfill_tests.servers import free_port
+
+
+@pytest.fixture
+def local(tmp_path: Path) -> ObjectStore:
+    return ObjectStore(str(tmp_path / "store"))
+
+
+@pytest.mark.parametrize("data", [b"", b"x", bytes(range(256)) * 40_000])
+def test_what_is_put_is_got(store: ObjectStore, data: bytes) -> None:
+    stored = store.put("a/b.bin", data)
+    assert store.get("a/b.bin") == data
+    assert (stored.key, stored.size) == ("a/b.bin", len(data))
+    assert store.head("a/b.bin") == stored
+    assert store.exists("a/b.bin")
+    assert store.tail(stored, 10) == data[-10:]
+    assert store.tail(stored, 1 << 30) == data
+
+
+def test_a_large_object_is_uploaded_in_parts_and_comes_back_whole(store: ObjectStore) -> None:
+    data = os.urandom(13 << 20)
+    assert store.put("large", data).size == len(data)
+    assert store.get("large") == data
+
+
+def test_another_content_has_another_etag(store: ObjectStore) -> None:
+    first = store.put("a", b"one")
+    second = store.put("a", b"two")
+    assert first.etag != second.etag
+    assert store.get("a") == b"two"
+
+
+KEYS = ["a/2", "a/1", "b", "a/sub/3", "ab/4", "a b/\u00e4#+&=%20.json"]
+
+
+def test_a_listing_is_sorted_and_ends_at_the_folder(store: ObjectStore) -> None:
+    for key in KEYS:
+        store.put(key, key.encode())
+    assert [o.key for o in store.list()] == sorted(KEYS)
+    assert [o.key for o in store.list("a")] == ["a/1", "a/2", "a/sub/3"], "a prefix is a folder, not ab/"
+    assert [o.key for o in store.list("a/")] == ["a/1", "a/2", "a/sub/3"]
+    assert [o.size for o in store.list("a")] == [3, 3, 7]
+    assert store.list("nothing") == []
+    assert [name for name in store.folders() if name != storage.STAGING] == ["a", "a b", "ab"]
+    assert store.folders("a") == ["sub"]
+    assert store.folders("nothing") == []
+
+
+def test_every_listed_object_can_be_read(store: ObjectStore) -> None:
+    for key in KEYS:
+        store.put(key, key.encode())
+    for stored in store.list():
+        head = store.head(stored.key)
+        assert (head.size, head.etag) == (stored.size, stored.etag)
+        assert store.get(stored.key) == stored.key.encode()
+    store.delete([stored.key for stored in store.list()])
+    assert store.list() == []
+
+
+def test_deleting_what_is_not_there_is_no_error(store: ObjectStore) -> None:
+    store.put("a", b"")
+    store.put("b", b"")
+    store.delete(["nothing", "a"])
+    store.delete("a")
+    assert [o.key for o in store.list()] == ["b"]
+
+
+def test_what_is_not_there_is_named(store: ObjectStore) -> None:
+    for look in (store.get, store.head):
+        with pytest.raises(NotFoundError, match=r"could not .* .*folder/nothing: it is not there"):
+            look("folder/nothing")
+    with pytest.raises(NotFoundError), store.local_copy("folder/nothing"):
+        pass
+    assert not store.exists("folder/nothing")
+
+
+def test_many_objects_are_read_in_order_and_a_missing_one_is_an_error_among_them(store: ObjectStore) -> None:
+    keys = [f"{n * 7919 % 1000:03d}" for n in range(1000)]
+    for key in keys[:600]:
+        if key != keys[300]:
+            store.put(key, key.encode())
+    wanted = keys[:600] * 5  # more than the batches that are read ahead
+    found = list(store.read_many(iter(wanted)))
+    assert [key for key, _ in found] == wanted
+    errors = {key for key, content in found if isinstance(content, NotFoundError)}
+    assert errors == {keys[300]}
+    assert all(content == key.encode() for key, content in found if key != keys[300])
+    assert list(store.read_many([])) == []
+
+
+def test_reading_many_may_stop_early(store: ObjectStore) -> None:
+    store.put("a", b"1")
+    reading = store.read_many(["a"] * 5000)
+    assert next(reading) == ("a", b"1")
+    reading.close()  # type: ignore[attr-defined]
+
+
+def test_a_local_copy_holds_the_bytes_and_goes(store: ObjectStore) -> None:
+    store.put("folder/part.parquet", b"data")
+    with store.local_copy("folder/part.parquet") as path:
+        assert path.read_bytes() == b"data"
+        assert path.name == "part.parquet"
+    assert path.exists() is (store.folder is not None), "a download goes, the lake's own file stays"
+    assert store.get("folder/part.parquet") == b"data"
+
+
+def test_duckdb_reads_lazily(store: ObjectStore) -> None:
+    keys = [f"date=2024-01-0{n}/part.parquet" for n in (1, 2)]
+    for number, key in enumerate(keys):
+        store.put(key, parquet.encode(raw_table([(s, "ST-1", "x", float(number), 1) for s in range(100)]), {}))
+    with duckdb.connect() as connection:
+        store.register(connection)
+        relation = connection.read_parquet([store.uri(key) for key in keys])
+        assert relation.aggregate("count(*), sum(value)").fetchall() == [(200, 100.0)]
+        store.put(keys[0], parquet.encode(raw_table([(s, "ST-1", "x", 5.0, 1) for s in range(10)]), {}))
+        assert relation.aggregate("count(*), sum(value)").fetchall() == [(110, 150.0)], "nothing was read before"
+
+
+KILLED = """
+import os, sys
+from pathlib import Path
+from weather_backfill.lake.storage import ObjectStore
+Path.replace = lambda *_: os._exit(9)  # the process dies between writing and renaming
+ObjectStore(sys.argv[1]).put("dataset/part.parquet", b"data")
+"""
+
+
+def test_a_process_that_dies_before_the_rename_leaves_nothing_in_the_dataset(local: ObjectStore) -> None:
+    local.put("dataset/part.parquet", b"before")
+    died = subprocess.run([sys.executable, "-c", KILLED, str(local.folder)], check=False)
+    assert died.returncode == 9
+    assert local.get("dataset/part.parquet") == b"before"
+    assert [o.key for o in local.list("dataset")] == ["dataset/part.parquet"]
+    assert len(local.list(storage.STAGING)) == 1, "what it left is not in a dataset"
+
+
+def test_a_write_that_fails_leaves_no_staged_file(local: ObjectStore) -> None:
+    local.put("a/part.parquet", b"")
+    with pytest.raises(StorageUnavailableError, match="could not write"):
+        local.put("a", b"a folder is in the way")
+    assert local.list(storage.STAGING) == []
+
+
+def test_a_full_disk_is_worth_another_try(local: ObjectStore) -> None:
+    """/dev/full answers every write as a full disk does."""
+    assert local.folder
+    (local.folder / storage.STAGING).symlink_to("/dev")
+
+    class Full:
+        hex = "full"
+
+    patch = pytest.MonkeyPatch()
+    patch.setattr(storage.uuid, "uuid4", Full)
+    patch.setattr(Path, "unlink", lambda *_, **__: None)  # not the device
+    try:
+        with pytest.raises(StorageUnavailableError, match=r"No space left.*free space"):
+            local.put("a", b"data")
+    finally:
+        patch.undo()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="users of Unix")
+def test_a_folder_of_somebody_else_is_access_denied(local: ObjectStore) -> None:
+    local.put("a", b"secret")
+    assert local.folder
+    (local.folder / "a").chmod(0)
+    local.folder.chmod(0)
+    me = os.geteuid()
+    if me == 0:
+        os.seteuid(65534)  # root may read everything
+    try:
+        for act in (local.get, local.head, lambda key: local.put(key, b"")):
+            with pytest.raises(AccessDeniedError, match=r"access denied. Check the credentials"):
+                act("a")
+    finally:
+        os.seteuid(me)
+        local.folder.chmod(0o700)
+
+
+def test_an_endpoint_that_does_not_answer_is_worth_another_try() -> None:
+    store = ObjectStore("s3://bucket/prefix", S3Options(endpoint_url=f"http://127.0.0.1:{free_port()}"))
+    with pytest.raises(StorageUnavailableError, match=r"could not look at s3://bucket/prefix/a: .*check the endpoint"):
+        store.head("a")
+    [(key, error)] = store.read_many(["a"])
+    assert key == "a"
+    assert isinstance(error, StorageUnavailableError)
+    assert error.retryable
+
+
+def test_an_s3_bucket_that_is_not_there_is_not_found(s3_endpoint: str) -> None:
+    store = ObjectStore("s3://no-such-bucket-here", S3Options(endpoint_url=s3_endpoint))
+    for act in (store.get, store.list, lambda key: store.put(key, b"x")):
+        with pytest.raises(NotFoundError):
+            act("a")
+
+
+@pytest.mark.radosgw
+@pytest.mark.skipif("WEATHER_TEST_S3_ENDPOINT" not in os.environ, reason="moto checks no credentials: make test-s3")
+def test_wrong_s3_credentials_are_access_denied(s3_endpoint: str, bucket: str) -> None:
+    wrong = [("nobody", "x"), (os.environ["WEATHER_TEST_S3_KEY"], "wrong")]
+    for key, secret in wrong:
+        options = S3Options(endpoint_url=s3_endpoint, access_key_id=key, secret_access_key=secret)
+        store = ObjectStore(f"s3://{bucket}", options)
+        for act in (store.get, store.head, store.list, lambda name, store=store: store.put(name, b"x")):
+            with pytest.raises(AccessDeniedError, match="access denied"):
+                act("a")
+
+
+@pytest.mark.radosgw
+@pytest.mark.skipif("WEATHER_TEST_S3_ENDPOINT" not in os.environ, reason="a real server: make test-s3")
+def test_an_upload_to_s3_is_accepted_and_read_by_another_client(s3_endpoint: str, bucket: str) -> None:
+    store = ObjectStore(f"s3://{bucket}", S3Options(endpoint_url=s3_endpoint))
+    store.put("a", b"data")
+    body = boto3.client("s3", endpoint_url=s3_endpoint).get_object(Bucket=bucket, Key="a")["Body"].read()
+    assert body == b"data"
+
+
+class OtherWriter(ObjectStore):
+    """Somebody else writes the same object right after us."""
+
+    def _call(self, verb: str, key: str, action: Any) -> Any:
+        result = super()._call(verb, key, action)
+        if verb == "write" and self.folder:
+            (self.folder / key).write_bytes(b"other")
+        return result
+
+
+def test_an_upload_that_did_not_arrive_whole_is_noticed(tmp_path: Path) -> None:
+    with pytest.raises(VerificationError, match=r"holds 5 bytes after an upload of 4") as caught:
+        OtherWriter(str(tmp_path)).put("a", b"data")
+    assert caught.value.retryable
+
+
+@pytest.mark.parametrize("url", ["gs://bucket", "http://host/folder", "s3://", "s3:///prefix"])
+def test_a_url_that_is_no_store_is_refused(url: str) -> None:
+    with pytest.raises(ConfigurationError, match="expected"):
+        ObjectStore(url)
+
+
+@pytest.fixture
+def _no_credentials(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
+        monkeypatch.setenv(name, str(tmp_path / "none"))
+
+
+@pytest.mark.usefixtures("_no_credentials")
+def test_no_credentials_at_all_say_what_to_set() -> None:
+    with pytest.raises(ConfigurationError, match="no AWS credentials for s3://bucket: set AWS_ACCESS_KEY_ID"):
+        ObjectStore("s3://bucket")
+
+
+@pytest.mark.usefixtures("_no_credentials")
+def test_an_unknown_profile_is_named() -> None:
+    with pytest.raises(ConfigurationError, match="nobody"):
+        ObjectStore("s3://bucket", S3Options(profile="nobody"))
+
+
+def test_addresses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert ObjectStore("lake").uri("a/b") == str(tmp_path / "lake/a/b")
+    assert ObjectStore(f"file://{tmp_path}/my%20lake/").uri("a") == str(tmp_path / "my lake/a")
+    assert ObjectStore("s3://bucket/prefix/").uri("a") == "s3://bucket/prefix/a"
+    assert layout.FILE not in repr(ObjectStore("lake"))
