@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import os
 import re
-from datetime import date
+from datetime import date, datetime, time
 from typing import Annotated, Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, field_validator
 from pydantic_core import PydanticCustomError
 
 from weather_backfill.errors import ConfigurationError
@@ -41,14 +42,43 @@ def resolve_secret(reference: str) -> SecretStr:
     return SecretStr(value)
 
 
+class OffPeak(BaseModel):
+    """The hours in which a connection's backfills may be launched; may run over midnight."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    start: time = Field(description="HH:MM, included")
+    end: time = Field(description="HH:MM, excluded")
+    time_zone: str = "UTC"
+
+    @field_validator("time_zone")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        try:
+            ZoneInfo(name)
+        except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+            raise ValueError("no such time zone: expected an IANA name, for example Europe/Berlin") from error
+        return name
+
+    def holds(self, moment: datetime) -> bool:
+        """Whether an aware moment lies in the window."""
+        local = moment.astimezone(ZoneInfo(self.time_zone)).time()
+        if self.start <= self.end:
+            return self.start <= local < self.end
+        return local >= self.start or local < self.end
+
+
 class Connection(BaseModel):
     """What every connection of a tenant to a service has."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     enabled: bool = True
-    lookback_days: int = Field(730, ge=1, le=36_500)
-    first_day: date | None = None
+    lookback_days: int = Field(730, ge=1, le=36_500, description="Days before today that onboarding loads")
+    first_day: date | None = Field(None, description="Nothing before this day is asked for")
+    chunk_days: int | None = Field(None, ge=1, le=1000, description="Days a run takes, at most the service's own chunk")
+    priority: int = Field(0, ge=-100, le=100, description="Higher goes first where backfills wait")
+    off_peak: OffPeak | None = Field(None, description="Launch backfills only in these hours")
 
 
 def reveal(reference: str | None) -> str | None:

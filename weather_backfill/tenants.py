@@ -5,12 +5,14 @@
       tempest:
         archive_url: s3://acme-weather/tempest
 
-A file that is broken names its file, field, value and fix, and never blocks another tenant. Secrets appear
+`_defaults.yaml` beside them holds defaults by service (`tempest: {lookback_days: 365}`); a tenant's own settings
+go on top. A file that is broken names its file, field, value and fix, and never blocks another tenant. Secrets appear
 only as references to environment variables: `${ACME_SECRET}`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import yaml
@@ -25,6 +27,7 @@ from weather_backfill.sources.aceiot.connection import AceiotConnection
 from weather_backfill.sources.dwd.connection import DwdConnection
 from weather_backfill.sources.tempest_connection import TempestConnection
 
+DEFAULTS = "_defaults.yaml"
 _MAX_FILE_BYTES = 64 * 1024
 
 
@@ -66,7 +69,7 @@ class TenantRegistry:
     def ids(self) -> list[str]:
         """The ids of all tenant files, readable or not."""
         names = [o.key for o in self._files.list() if "/" not in o.key]
-        return sorted(n.removesuffix(".yaml") for n in names if n.endswith(".yaml"))
+        return sorted(n.removesuffix(".yaml") for n in names if n.endswith(".yaml") and n != DEFAULTS)
 
     def get(self, tenant: str) -> Tenant:
         """One tenant; raises `ConfigurationError` that names file, field, value and fix."""
@@ -78,7 +81,29 @@ class TenantRegistry:
                 f"tenant {tenant!r} is not known: there is no {self._files.uri(file)}. "
                 "Add it with `weather-backfill tenants add`."
             ) from error
-        return parse_tenant(text, self._files.uri(file), tenant)
+        return parse_tenant(text, self._files.uri(file), tenant, self._defaults())
+
+    def _defaults(self) -> dict[str, Any]:
+        try:
+            text = self._files.get(DEFAULTS)
+        except NotFoundError:
+            return {}
+        defaults = _mapping(text, self._files.uri(DEFAULTS))
+        unknown = sorted(set(defaults) - set(Services.model_fields))
+        if unknown or not all(isinstance(value, dict) for value in defaults.values()):
+            raise ConfigurationError(
+                f"{self._files.uri(DEFAULTS)}: expected a mapping of settings for each of "
+                f"{', '.join(Services.model_fields)}" + (f"; found {', '.join(map(str, unknown))}." if unknown else ".")
+            )
+        return defaults
+
+    def remove(self, tenant: str) -> str:
+        """Delete a tenant's file: nothing more is loaded, its data stays. Returns where the file was."""
+        file = f"{validate_tenant_id(tenant)}.yaml"
+        if not self._files.exists(file):
+            raise ConfigurationError(f"tenant {tenant!r} is not known: there is no {self._files.uri(file)}.")
+        self._files.delete(file)
+        return self._files.uri(file)
 
     def put(self, tenant: Tenant) -> str:
         """Write a tenant's file; returns where."""
@@ -88,8 +113,26 @@ class TenantRegistry:
         return self._files.uri(key)
 
 
-def parse_tenant(text: bytes, file: str, expected_id: str) -> Tenant:
-    """A tenant from the bytes of its YAML file."""
+def parse_tenant(text: bytes, file: str, expected_id: str, defaults: Mapping[str, Any] | None = None) -> Tenant:
+    """A tenant from the bytes of its YAML file, its connections on top of the services' defaults."""
+    document = _mapping(text, file)
+    services = document.get("services")
+    if defaults and isinstance(services, dict):
+        merged = {k: {**defaults.get(k, {}), **v} if isinstance(v, dict) else v for k, v in services.items()}
+        document = {**document, "services": merged}
+    try:
+        tenant = Tenant.model_validate(document)
+    except ValidationError as error:
+        problems = "; ".join(_problem(details) for details in error.errors(include_url=False))
+        raise ConfigurationError(f"{file}: {problems}") from error
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{file}: {error}") from error
+    if tenant.id != expected_id:
+        raise ConfigurationError(f"{file}: id is {tenant.id!r}; expected {expected_id!r}, as the file is named.")
+    return tenant
+
+
+def _mapping(text: bytes, file: str) -> dict[str, Any]:
     if len(text) > _MAX_FILE_BYTES:
         raise ConfigurationError(f"{file}: {len(text)} bytes; a tenant file has at most {_MAX_FILE_BYTES}.")
     try:
@@ -102,16 +145,7 @@ def parse_tenant(text: bytes, file: str, expected_id: str) -> Tenant:
         raise ConfigurationError(f"{file} is not YAML: {str(error).splitlines()[0]}.") from error
     if not isinstance(document, dict):
         raise ConfigurationError(f"{file}: expected a mapping with id and services, found {type(document).__name__}.")
-    try:
-        tenant = Tenant.model_validate(document)
-    except ValidationError as error:
-        problems = "; ".join(_problem(details) for details in error.errors(include_url=False))
-        raise ConfigurationError(f"{file}: {problems}") from error
-    except ConfigurationError as error:
-        raise ConfigurationError(f"{file}: {error}") from error
-    if tenant.id != expected_id:
-        raise ConfigurationError(f"{file}: id is {tenant.id!r}; expected {expected_id!r}, as the file is named.")
-    return tenant
+    return document
 
 
 class _Loader(yaml.SafeLoader):

@@ -7,9 +7,9 @@ made good by the next one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 from weather_backfill.backfill.operations import Desk, advance, busy_days, capacity, start, unlaunched
 from weather_backfill.backfill.plan import Order, Plan, Reason, Reprocess, build_plan
@@ -22,6 +22,7 @@ from weather_backfill.tenants import Tenant, TenantRegistry
 
 KIND = "weather/kind"
 _LOOKBACK = "weather/lookback"
+Rules = Mapping[tuple[str, str], Connection]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,22 +59,34 @@ def connections(desk: Desk, notes: list[str]) -> Iterator[Wanted]:
                 yield Wanted(tenant, service, connection)
 
 
-def onboard(desk: Desk, today: date) -> list[str]:
+def onboard(desk: Desk, today: date, now: datetime | None = None) -> list[str]:
     """One reconciling pass: launch what is missing, as far as capacity goes; what happened, and what waits and why."""
     notes: list[str] = []
-    waiting: list[Manifest] = []
+    now = now or datetime.now(UTC)
     known = {manifest.backfill_id: manifest for manifest in manifests(desk.store)}
-    for wanted in connections(desk, notes):
+    enabled = list(connections(desk, notes))
+    for wanted in enabled:
         try:
-            manifest = _onboarding(desk, wanted, today, known)
+            note = _onboarding(desk, wanted, today, known)
         except Exception as error:  # a tenant's trouble stays the tenant's
-            notes.append(f"{wanted.name}: {type(error).__name__}: {error}")
-            continue
-        if isinstance(manifest, str):
-            notes.append(manifest)
+            note = f"{wanted.name}: {type(error).__name__}: {error}"
+        notes += [note] if note else []
+    rules = {(wanted.tenant.id, wanted.service): wanted.connection for wanted in enabled}
     waiting = [m for m in manifests(desk.store) if m.state == ACTIVE and unlaunched(desk, m)]
-    notes += _share(desk, waiting)
-    return notes
+    return notes + _share(desk, [m for m in waiting if _may_launch(m, rules, now, notes)], rules)
+
+
+def _may_launch(manifest: Manifest, rules: Rules, now: datetime, notes: list[str]) -> bool:
+    """Whether a waiting backfill's connection is still there and wants launches at this hour."""
+    connection = rules.get((manifest.plan.tenant, manifest.plan.service))
+    if connection is None:
+        notes.append(f"{manifest.backfill_id} waits: its connection is gone, switched off or broken")
+        return False
+    if connection.off_peak and not connection.off_peak.holds(now):
+        window = connection.off_peak
+        notes.append(f"{manifest.backfill_id} waits for {window.start:%H:%M}-{window.end:%H:%M} {window.time_zone}")
+        return False
+    return True
 
 
 def _onboarding(desk: Desk, wanted: Wanted, today: date, known: dict[str, Manifest]) -> str | None:
@@ -85,7 +98,7 @@ def _onboarding(desk: Desk, wanted: Wanted, today: date, known: dict[str, Manife
     begin, end = wanted.window(today)
     plan = build_plan(
         desk.instance, desk.settings, wanted.tenant, wanted.service, begin, end,
-        reprocess=Reprocess.MISSING, order=Order.NEWEST,
+        reprocess=Reprocess.MISSING, order=Order.NEWEST, chunk_days=wanted.connection.chunk_days,
     )  # fmt: skip
     if not plan.days:
         return f"{wanted.name}: nothing to load from {begin} to {end}: {_why(plan)}"
@@ -108,7 +121,7 @@ def _write_only(desk: Desk, plan: Plan, name: str, labels: dict[str, str]) -> No
     start(desk, plan, backfill_id=name, labels=labels, launch=False)
 
 
-def _share(desk: Desk, waiting: list[Manifest]) -> list[str]:
+def _share(desk: Desk, waiting: list[Manifest], rules: Rules) -> list[str]:
     """Launch one part of each tenant in turn until capacity is used up; who has least goes first."""
     notes: list[str] = []
 
@@ -117,7 +130,10 @@ def _share(desk: Desk, waiting: list[Manifest]) -> list[str]:
             len(natives_of(desk.instance, m.backfill_id)) for m in waiting if m.plan.tenant == manifest.plan.tenant
         )
 
-    queue = sorted(waiting, key=lambda m: (has(m), m.created_at))
+    def rank(manifest: Manifest) -> tuple[int, int, datetime]:
+        return -rules[(manifest.plan.tenant, manifest.plan.service)].priority, has(manifest), manifest.created_at
+
+    queue = sorted(waiting, key=rank)
     while queue and capacity(desk):
         manifest = queue.pop(0)
         launched = advance(desk, manifest, most=1)
