@@ -48,6 +48,10 @@ class SchemaError(PermanentError):
     """Columns or types are not what the format says."""
 
 
+class IncompleteDayError(PermanentError):
+    """A day of which only some stations could be read: its good rows are written, the day fails."""
+
+
 class ConfigurationError(PermanentError):
     """A setting, tenant file or argument is wrong; the message names it and the fix."""
 

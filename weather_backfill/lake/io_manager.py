@@ -27,7 +27,7 @@ from dagster import DagsterEvent
 
 from weather_backfill import schemas
 from weather_backfill.checks import Outcome
-from weather_backfill.errors import ConfigurationError, NotFoundError
+from weather_backfill.errors import ConfigurationError, IncompleteDayError, NotFoundError
 from weather_backfill.lake import layout, parquet
 from weather_backfill.lake.days import DayFailed, DayRecord, DayStream, DayTable, Journal
 from weather_backfill.lake.storage import ObjectStore
@@ -82,7 +82,7 @@ class ParquetIOManager(dg.ConfigurableIOManager):
         try:
             record = retrying()(write_day, self.lake.store, service, dataset, day)
             if day.incomplete:
-                failures.append(DayFailed(day.key, ConfigurationError(day.incomplete)))
+                failures.append(DayFailed(day.key, IncompleteDayError(day.incomplete)))
                 return None
             journal.add(record)
         except Exception as error:
