@@ -28,7 +28,12 @@ def raw_day(
 ) -> RawDay:
     row = {"reason": "not_json", "source_object": "a", "station_id": None, "observed_at": None, "raw_text": ""}
     return RawDay(
-        date(2024, 3, 31), table, cadence, pa.Table.from_pylist([row] * rejects, REJECTS), facts, tuple(expected)
+        date(2024, 3, 31),
+        table,
+        cadence,
+        pa.Table.from_pylist([row] * rejects, REJECTS),
+        facts,
+        expected_stations=tuple(expected),
     )
 
 

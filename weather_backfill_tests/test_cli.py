@@ -11,7 +11,7 @@ import pytest
 from weather_backfill_tests.platform import Platform
 
 COMMANDS = [[], ["simulate"], ["simulate", "tempest"], ["tenants"], ["tenants", "add"], ["tenants", "list"],
-            ["coverage"], ["demo"], ["dev"]]  # fmt: skip
+            ["report"], ["demo"], ["dev"]]  # fmt: skip
 SPAN = ["--start", "2024-01-01", "--end", "2024-01-03"]
 
 
@@ -46,11 +46,11 @@ def test_simulate_add_list_and_show(local_platform: Platform) -> None:
     assert "was registered already" in cli(platform, "tenants", "add", "acme", "--tempest", archive).stdout
     [row] = json.loads(cli(platform, "tenants", "list", "--json").stdout)
     assert row == {"tenant": "acme", "services": "tempest", "problem": None}
-    done = cli(platform, "coverage", "--service", "tempest", *SPAN, "--json")
+    done = cli(platform, "report", "--service", "tempest", *SPAN, "--json")
     [row] = json.loads(done.stdout)
     assert (row["tenant"], row["days"], row["raw"]) == ("acme", 3, 0)
-    assert (platform.folder / "coverage.png").stat().st_size > 1000
-    assert "acme" in cli(platform, "coverage", "--service", "tempest", *SPAN).stdout
+    assert (platform.folder / "report.png").stat().st_size > 1000
+    assert "acme" in cli(platform, "report", "--service", "tempest", *SPAN).stdout
 
 
 def test_a_broken_tenant_file_is_a_row_of_the_list(local_platform: Platform) -> None:
@@ -80,16 +80,16 @@ def test_errors_of_settings_files_and_stores_are_one_line(local_platform: Platfo
     assert_one_line(cli(platform, "tenants", "add", "acme", "--tempest", ""), "archive_url", "at least 1 character")
     assert_one_line(cli(platform, "simulate", "tempest", "--to", "ftp://x", *SPAN), "ftp", "s3://bucket/prefix")
     reverse = ["--start", "2024-01-03", "--end", "2024-01-01"]
-    assert_one_line(cli(platform, "coverage", "--service", "tempest", *reverse), "before the start")
+    assert_one_line(cli(platform, "report", "--service", "tempest", *reverse), "before the start")
     assert_one_line(cli(platform, "simulate", "tempest", "--to", "x", *reverse), "before the start")
-    assert_one_line(cli(platform, "coverage", "--service", "tempset", *SPAN), "tempset", "tempest")
+    assert_one_line(cli(platform, "report", "--service", "tempset", *SPAN), "tempset", "tempest")
     platform.environment["WEATHER_CHUNK_DAYS"] = "[many]"
     assert_one_line(cli(platform, "tenants", "list"), "WEATHER_CHUNK_DAYS", "[many]")
 
 
 def test_no_dagster_home_is_one_line(local_platform: Platform) -> None:
     local_platform.environment["DAGSTER_HOME"] = ""
-    assert_one_line(cli(local_platform, "coverage", "--service", "tempest", *SPAN), "DAGSTER_HOME")
+    assert_one_line(cli(local_platform, "report", "--service", "tempest", *SPAN), "DAGSTER_HOME")
     assert_one_line(cli(local_platform, "tenants", "add", "acme", "--tempest", "/archive"), "DAGSTER_HOME")
     assert not (local_platform.folder / "tenants" / "acme.yaml").exists(), "nothing is done by half"
 
@@ -97,8 +97,8 @@ def test_no_dagster_home_is_one_line(local_platform: Platform) -> None:
 def test_wrong_arguments_exit_with_2(local_platform: Platform, tmp_path: Path) -> None:
     for arguments in (
         ["nothing"],
-        ["coverage"],
-        ["coverage", "--service", "tempest", "--start", "1 May", "--end", "x"],
+        ["report"],
+        ["report", "--service", "tempest", "--start", "1 May", "--end", "x"],
     ):
         done = cli(local_platform, *arguments)
         assert done.returncode == 2

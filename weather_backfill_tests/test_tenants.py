@@ -7,16 +7,11 @@ import time
 import pytest
 import yaml
 
+from weather_backfill.connections import resolve_secret
 from weather_backfill.errors import ConfigurationError
 from weather_backfill.lake.storage import ObjectStore, S3Options
-from weather_backfill.tenants import (
-    Services,
-    TempestConnection,
-    Tenant,
-    TenantRegistry,
-    parse_tenant,
-    resolve_secret,
-)
+from weather_backfill.sources.tempest_connection import TempestConnection
+from weather_backfill.tenants import Services, Tenant, TenantRegistry, parse_tenant
 
 FILE = "/tenants/acme.yaml"
 PLAIN = "hunter2-is-the-secret"

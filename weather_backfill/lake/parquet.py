@@ -49,10 +49,29 @@ def encode(table: pa.Table, lineage: Mapping[str, str]) -> bytes:
         write_page_index=True,
     ) as writer:
         for start, stop in _row_groups(table, has_tags):
-            part = table.slice(start, stop - start).replace_schema_metadata(schema.metadata)
+            part = _canonical(table.slice(start, stop - start)).replace_schema_metadata(schema.metadata)
             writer.write_table(part, row_group_size=max(stop - start, 1))
         writer.add_key_value_metadata({k.decode(): v.decode() for k, v in schema.metadata.items()})
     return bytes(sink.getvalue())
+
+
+def _canonical(table: pa.Table) -> pa.Table:
+    """The same rows with dictionaries of just the names that occur, sorted: then the same rows are the same bytes."""
+    table = table.unify_dictionaries().combine_chunks()
+    for position, field in enumerate(table.schema):
+        if pa.types.is_dictionary(field.type) and table.num_rows:
+            column = table.column(position).combine_chunks()
+            codes = np.asarray(column.indices)
+            used = np.flatnonzero(np.bincount(codes, minlength=len(column.dictionary)))
+            names = column.dictionary.take(pa.array(used))
+            if len(used) == len(column.dictionary) and names.equals(names.sort()):
+                continue
+            order = np.asarray(pc.sort_indices(names))
+            rank = np.zeros(len(column.dictionary), dtype="i4")
+            rank[used[order]] = np.arange(len(used), dtype="i4")
+            tags = pa.DictionaryArray.from_arrays(pa.array(rank[codes]), names.take(pa.array(order)))
+            table = table.set_column(position, field, tags)
+    return table
 
 
 def _packs_as_dictionary(times: pa.ChunkedArray) -> bool:
