@@ -28,7 +28,7 @@ from dagster import DagsterEvent
 from weather_backfill import schemas
 from weather_backfill.checks import Outcome
 from weather_backfill.errors import ConfigurationError, NotFoundError
-from weather_backfill.lake import layout, parquet
+from weather_backfill.lake import layout, parquet, versions
 from weather_backfill.lake.days import DayFailed, DayRecord, DayStream, DayTable, Journal
 from weather_backfill.lake.storage import ObjectStore
 from weather_backfill.partitions import PartitionKey, by_tenant
@@ -151,10 +151,13 @@ def write_day(store: ObjectStore, service: str, dataset: str, day: DayTable) -> 
     lineage = {**day.lineage, **({"incomplete": day.incomplete} if day.incomplete else {})}
     data = parquet.encode(day.table, lineage)
     object_key = layout.day_key(dataset, service, day.key)
+    traceable = dataset == layout.RAW_OBSERVATIONS
+    replaced = versions.against_previous(store, object_key, data, day.table) if traceable else {}
     stored = store.put(object_key, data)
     metadata = {
         **_describe(day.table),
         **day.facts,
+        **replaced,
         "bytes": stored.size,
         "sha256": hashlib.sha256(data).hexdigest(),
         "etag": stored.etag,
