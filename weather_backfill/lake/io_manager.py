@@ -216,8 +216,15 @@ class _Recorder:
 
     def beside_automatic_events(self, records: list[DayRecord]) -> Iterator[DagsterEvent]:
         """Hand Dagster each partition's metadata for the events of its own, and log what it does not log."""
+        # `add_asset_metadata` lists the whole range for every call to see that the partition is in it (9 of 95 s
+        # for 550 days of one tenant); here each record is one of the run's partitions. It keeps what it is given
+        # in this accumulator.
+        accumulated = self._step._metadata_accumulator
         for record in records:
-            self._step.add_asset_metadata(_values(record.metadata), self._asset, str(record.key))
+            values = _values(record.metadata)
+            accumulated = accumulated.with_additional_asset_metadata(self._asset, str(record.key), values)
+        self._step._metadata_accumulator = accumulated
+        for record in records:
             yield from self._beside(record)
 
     def _beside(self, record: DayRecord) -> Iterator[DagsterEvent]:
