@@ -30,6 +30,7 @@ from weather_backfill.checks import Outcome
 from weather_backfill.errors import ConfigurationError, NotFoundError
 from weather_backfill.lake import layout, parquet, versions
 from weather_backfill.lake.days import DayFailed, DayRecord, DayStream, DayTable, Journal
+from weather_backfill.lake.event_log import kept_open
 from weather_backfill.lake.storage import ObjectStore
 from weather_backfill.partitions import PartitionKey, by_tenant
 from weather_backfill.resources import LakeResource
@@ -49,6 +50,11 @@ class ParquetIOManager(dg.ConfigurableIOManager):
 
     def handle_output(self, context: dg.OutputContext, obj: DayStream) -> Iterator[DagsterEvent]:  # type: ignore[override]
         """Write the days of the stream; raises `dagster.Failure` at the end if any failed."""
+        step = context.step_context
+        with kept_open(step.instance, step.run_id):
+            yield from self._handle(context, obj)
+
+    def _handle(self, context: dg.OutputContext, obj: DayStream) -> Iterator[DagsterEvent]:
         service, dataset = context.asset_key.path
         journal = journal_of(context.step_context, self.lake.store, context.asset_key)
         recorder = _Recorder(context, service)
