@@ -1,4 +1,4 @@
-"""`weather-backfill`: simulate, tenants, coverage, demo, dev."""
+"""`weather-backfill`: simulate, tenants, coverage, restatements, demo, dev."""
 
 from __future__ import annotations
 
@@ -184,6 +184,37 @@ def coverage(
     print_rows(rows, f"{service}, {start:%Y-%m-%d} to {end:%Y-%m-%d}", as_json)
     if not as_json:
         out.print(f"Calendar: {drawn}")
+
+
+@app.command()
+@friendly
+def restatements(
+    tenant: Annotated[str, typer.Option()],
+    service: Annotated[str, typer.Option()] = "dwd",
+    start: Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"], help="First day; default all held")] = None,
+    end: Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Last day; default all held")] = None,
+    launch: Annotated[bool, typer.Option("--launch", help="Backfill the restated days")] = False,
+    as_json: Json = False,
+) -> None:
+    """Name the days whose rows the upstream has changed since they were ingested.
+
+    Example: weather-backfill restatements --service dwd --tenant acme --launch
+    """
+    from weather_backfill.backfill.restatements import find_restatements, launch_restatements
+    from weather_backfill.settings import load_settings
+
+    days = (start.date() if start else None, end.date() if end else None)
+    found = find_restatements(load_settings(), service, tenant, *days)
+    print_rows(found.rows(), f"Restated days of {tenant} ({service})", as_json)
+    for station, problem in sorted(found.found.problems.items()):
+        err.print(f"[yellow]not compared:[/yellow] station {station}: {problem}", highlight=False, soft_wrap=True)
+    if launch:
+        import dagster as dg
+
+        from weather_backfill.definitions import build_definitions
+
+        backfill = launch_restatements(dg.DagsterInstance.get(), build_definitions(), found)
+        err.print(f"backfill {backfill}" if backfill else "nothing to launch", highlight=False)
 
 
 @app.command()

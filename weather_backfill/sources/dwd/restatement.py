@@ -55,7 +55,7 @@ def _days(table: pa.Table) -> np.ndarray:
 
 
 def _date(day: int) -> date:
-    return np.datetime64(day, "D").astype(date)  # type: ignore[no-any-return]
+    return np.datetime64(day, "D").astype(date)
 
 
 def _first_rows(table: pa.Table) -> dict[str, datetime]:
