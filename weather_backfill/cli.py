@@ -119,26 +119,43 @@ def simulate_tempest(
 @friendly
 def tenants_add(
     tenant: Annotated[str, typer.Argument(help="Id: a-z, 0-9, '-' and '_'")],
-    tempest: Annotated[str, typer.Option(help="Tempest archive: a folder or s3://bucket/prefix")],
+    tempest: Annotated[str | None, typer.Option(help="Tempest archive: a folder or s3://bucket/prefix")] = None,
     endpoint_url: Annotated[str | None, typer.Option(help="S3 server of the archive, if not AWS")] = None,
+    dwd_stations: Annotated[str | None, typer.Option(help="DWD station ids (00433,01048), or all")] = None,
+    dwd_resolution: Annotated[str, typer.Option(help="hourly, 10_minutes, ...")] = "hourly",
+    dwd_products: Annotated[str, typer.Option(help="air_temperature,wind,...")] = "air_temperature",
+    dwd_base_url: Annotated[str | None, typer.Option(help="A mirror of the folder above `hourly`")] = None,
 ) -> None:
-    """Write a tenant's file and register it with Dagster.
+    """Write a tenant's file, or the named services in it, and register it with Dagster.
 
     Example: weather-backfill tenants add acme --tempest s3://acme-weather/tempest
+
+    Example: weather-backfill tenants add berlin --dwd-stations 00433 --dwd-products air_temperature,wind
     """
     import dagster as dg
 
     from weather_backfill.backfill.launch import register_tenant
-    from weather_backfill.partitions import validate_tenant_id
     from weather_backfill.settings import load_settings
-    from weather_backfill.sources.tempest_connection import TempestConnection
-    from weather_backfill.tenants import Services, Tenant, TenantRegistry
+    from weather_backfill.tenants import TenantRegistry
 
-    connection = TempestConnection(archive_url=tempest, endpoint_url=endpoint_url)
-    model = Tenant(id=validate_tenant_id(tenant), services=Services(tempest=connection))
-    where = TenantRegistry(load_settings().tenant_files()).put(model)
-    new = register_tenant(dg.DagsterInstance.get(), "tempest", tenant)
-    out.print(f"{where} written; tempest: {'registered' if new else 'was registered already'}")
+    services: dict[str, dict[str, Any]] = {}
+    if tempest:
+        services["tempest"] = {"archive_url": tempest} | ({"endpoint_url": endpoint_url} if endpoint_url else {})
+    if dwd_stations:
+        ids = dwd_stations if dwd_stations == "all" else split(dwd_stations)
+        services["dwd"] = {"resolution": dwd_resolution, "products": split(dwd_products), "stations": ids}
+        services["dwd"] |= {"base_url": dwd_base_url} if dwd_base_url else {}
+    where = TenantRegistry(load_settings().tenant_files()).connect(tenant, services)
+    out.print(f"{where} written")
+    with dg.DagsterInstance.get() as instance:
+        for service in services:
+            new = register_tenant(instance, service, tenant)
+            out.print(f"{service}: {'registered' if new else 'was registered already'}")
+
+
+def split(text: str) -> list[str]:
+    """The words between commas."""
+    return [word.strip() for word in text.split(",") if word.strip()]
 
 
 @tenants.command("list")

@@ -13,6 +13,7 @@ from dagster_aws.s3 import S3Resource
 
 from weather_backfill.assets.factory import PolicyOf, build_service_assets
 from weather_backfill.assets.freshness import build_freshness_check
+from weather_backfill.automation import build_restatement_job, build_restatement_sensor
 from weather_backfill.lake.io_manager import ParquetIOManager
 from weather_backfill.resources import LakeResource, TenantsResource
 from weather_backfill.settings import Settings, absolute, load_settings
@@ -52,6 +53,8 @@ def build_definitions(
     assets = [asset for service in SERVICES for asset in build_service_assets(service, settings, backfill_policy)]
     return dg.Definitions(
         assets=assets,
+        sensors=[build_restatement_sensor(settings)],
+        jobs=[build_restatement_job(settings)],
         asset_checks=[build_freshness_check(service, settings) for service in SERVICES],
         resources={**build_resources(settings), **(resource_overrides or {})},
         # A step subprocess costs two seconds, and a run here is one or two steps.

@@ -78,6 +78,21 @@ class TenantRegistry:
             ) from error
         return parse_tenant(text, self._files.uri(file), tenant)
 
+    def connect(self, tenant: str, services: dict[str, dict[str, Any]]) -> str:
+        """Write a tenant's file with these connections; others it has stay. Returns where.
+
+        Raises `ConfigurationError` naming the field, and then writes nothing.
+        """
+        if not services:
+            raise ConfigurationError(f"tenant {tenant!r} connects no service: name one, for example --tempest.")
+        file = f"{validate_tenant_id(tenant)}.yaml"
+        document: dict[str, Any] = {"id": tenant, "services": {}}
+        if file in {stored.key for stored in self._files.list()}:
+            known = self.get(tenant)
+            document = known.model_dump(mode="json", exclude_none=True, exclude_unset=True)
+        document["services"] |= services
+        return self.put(parse_tenant(yaml.safe_dump(document).encode(), self._files.uri(file), tenant))
+
     def put(self, tenant: Tenant) -> str:
         """Write a tenant's file; returns where."""
         document = tenant.model_dump(mode="json", exclude_none=True, exclude_unset=True)

@@ -120,6 +120,6 @@ def launch_restatements(
         service=restatements.service,
         tenant=restatements.tenant,
         days=days,
-        title=f"{restatements.service} of {restatements.tenant}: {len(days)} restated days",
+        title=f"{restatements.service} of {restatements.tenant}: restated days ({len(days)})",
         tags={RESTATED_TAG: "true"},
     )
