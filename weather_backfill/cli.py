@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import date, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -13,6 +13,7 @@ from weather_backfill.cli_common import (
     Day,
     Json,
     check_range,
+    err,
     friendly,
     open_instance,
     out,
@@ -72,25 +73,41 @@ def simulate_tempest(
 @friendly
 def tenants_add(
     tenant: Annotated[str, typer.Argument(help="Id: a-z, 0-9, '-' and '_'")],
-    tempest: Annotated[str, typer.Option(help="Tempest archive: a folder or s3://bucket/prefix")],
+    tempest: Annotated[str | None, typer.Option(help="Tempest archive: a folder or s3://bucket/prefix")] = None,
     endpoint_url: Annotated[str | None, typer.Option(help="S3 server of the archive, if not AWS")] = None,
+    dwd_stations: Annotated[str | None, typer.Option(help="DWD station ids (00433,01048), or all")] = None,
+    dwd_resolution: Annotated[str, typer.Option(help="hourly, 10_minutes, ...")] = "hourly",
+    dwd_products: Annotated[str, typer.Option(help="air_temperature,wind,...")] = "air_temperature",
+    dwd_base_url: Annotated[str | None, typer.Option(help="A mirror of the folder above `hourly`")] = None,
 ) -> None:
-    """Write a tenant's file and register it with Dagster.
+    """Write a tenant's file, or the named services in it, and register it with Dagster.
 
     Example: weather-backfill tenants add acme --tempest s3://acme-weather/tempest
+
+    Example: weather-backfill tenants add berlin --dwd-stations 00433 --dwd-products air_temperature,wind
     """
     from weather_backfill.backfill.launch import register_tenant
-    from weather_backfill.partitions import validate_tenant_id
     from weather_backfill.settings import load_settings
-    from weather_backfill.sources.tempest_connection import TempestConnection
-    from weather_backfill.tenants import Services, Tenant, TenantRegistry
+    from weather_backfill.tenants import TenantRegistry
 
-    connection = TempestConnection(archive_url=tempest, endpoint_url=endpoint_url)
-    model = Tenant(id=validate_tenant_id(tenant), services=Services(tempest=connection))
-    instance = open_instance()
-    where = TenantRegistry(load_settings().tenant_files()).put(model)
-    new = register_tenant(instance, "tempest", tenant)
-    out.print(f"{where} written; tempest: {'registered' if new else 'was registered already'}")
+    services: dict[str, dict[str, Any]] = {}
+    if tempest:
+        services["tempest"] = {"archive_url": tempest} | ({"endpoint_url": endpoint_url} if endpoint_url else {})
+    if dwd_stations:
+        ids = dwd_stations if dwd_stations == "all" else split(dwd_stations)
+        services["dwd"] = {"resolution": dwd_resolution, "products": split(dwd_products), "stations": ids}
+        services["dwd"] |= {"base_url": dwd_base_url} if dwd_base_url else {}
+    with open_instance() as instance:
+        where = TenantRegistry(load_settings().tenant_files()).connect(tenant, services)
+        out.print(f"{where} written")
+        for service in services:
+            new = register_tenant(instance, service, tenant)
+            out.print(f"{service}: {'registered' if new else 'was registered already'}")
+
+
+def split(text: str) -> list[str]:
+    """The words between commas."""
+    return [word.strip() for word in text.split(",") if word.strip()]
 
 
 @tenants.command("list")
@@ -142,6 +159,35 @@ def report(
     print_rows(rows, f"{service}, {start:%Y-%m-%d} to {end:%Y-%m-%d}", as_json)
     if not as_json:
         out.print(f"Report: {page}, calendar: {drawn}")
+
+
+@app.command()
+@friendly
+def restatements(
+    tenant: Annotated[str, typer.Option()],
+    service: Annotated[str, typer.Option()] = "dwd",
+    start: Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"], help="First day; default all held")] = None,
+    end: Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Last day; default all held")] = None,
+    launch: Annotated[bool, typer.Option("--launch", help="Backfill the restated days")] = False,
+    as_json: Json = False,
+) -> None:
+    """Name the days whose rows the upstream has changed since they were ingested.
+
+    Example: weather-backfill restatements --service dwd --tenant acme --launch
+    """
+    from weather_backfill.backfill.restatements import find_restatements, launch_restatements
+    from weather_backfill.settings import load_settings
+
+    days = (start.date() if start else None, end.date() if end else None)
+    found = find_restatements(load_settings(), service, tenant, *days)
+    print_rows(found.rows(), f"Restated days of {tenant} ({service})", as_json)
+    for station, problem in sorted(found.found.problems.items()):
+        err.print(f"[yellow]not compared:[/yellow] station {station}: {problem}", highlight=False, soft_wrap=True)
+    if launch:
+        from weather_backfill.definitions import build_definitions
+
+        backfill = launch_restatements(open_instance(), build_definitions(), found)
+        err.print(f"backfill {backfill}" if backfill else "nothing to launch", highlight=False)
 
 
 @app.command()

@@ -14,7 +14,8 @@ from dagster_aws.s3 import S3Resource
 from weather_backfill.assets.factory import PolicyOf, build_service_assets
 from weather_backfill.assets.freshness import build_freshness_check
 from weather_backfill.assets.managed import build_managed_backfill
-from weather_backfill.automation import build_sensors
+from weather_backfill.automation.reconciling import build_sensors
+from weather_backfill.automation.restatements import build_restatement_job, build_restatement_sensor
 from weather_backfill.lake.io_manager import ParquetIOManager
 from weather_backfill.resources import LakeResource, TenantsResource
 from weather_backfill.settings import Settings, absolute, load_settings
@@ -58,8 +59,8 @@ def build_definitions(
             assets=assets,
             asset_checks=[build_freshness_check(service, settings) for service in SERVICES],
             resources={**build_resources(settings), **(resource_overrides or {})},
-            jobs=[build_managed_backfill(settings, lambda: definitions[0])],
-            sensors=build_sensors(settings, lambda: definitions[0]),
+            jobs=[build_managed_backfill(settings, lambda: definitions[0]), build_restatement_job(settings)],
+            sensors=[*build_sensors(settings, lambda: definitions[0]), build_restatement_sensor(settings)],
             # A step subprocess costs two seconds, and a run here is one or two steps.
             executor=dg.in_process_executor,
         )

@@ -105,6 +105,23 @@ class TenantRegistry:
         self._files.delete(file)
         return self._files.uri(file)
 
+    def connect(self, tenant: str, services: dict[str, dict[str, Any]]) -> str:
+        """Write a tenant's file with these connections; others it has stay. Returns where.
+
+        Raises `ConfigurationError` naming the field, and then writes nothing.
+        """
+        if not services:
+            raise ConfigurationError(f"tenant {tenant!r} connects no service: name one, for example --tempest.")
+        file = f"{validate_tenant_id(tenant)}.yaml"
+        uri = self._files.uri(file)
+        # What the file says, not what the defaults add to it, is what is written back.
+        known = _mapping(self._files.get(file), uri) if self._files.exists(file) else {"id": tenant}
+        document = {**known, "services": {**(known.get("services") or {}), **services}}
+        text = yaml.safe_dump(document, sort_keys=False).encode()
+        parse_tenant(text, uri, tenant, self._defaults())
+        self._files.put(file, text)
+        return uri
+
     def put(self, tenant: Tenant) -> str:
         """Write a tenant's file; returns where."""
         document = tenant.model_dump(mode="json", exclude_none=True, exclude_unset=True)

@@ -23,6 +23,7 @@ from weather_backfill.lake.storage import ObjectStore
 from weather_backfill.partitions import PartitionKey
 from weather_backfill.settings import Settings
 from weather_backfill.simulate.tempest import Archive, Faults, write_archive
+from weather_backfill.sources.dwd.connection import DwdConnection
 from weather_backfill.sources.tempest_connection import TempestConnection
 from weather_backfill.tenants import Services, Tenant, TenantRegistry
 from weather_backfill_tests.servers import answers, free_port, process, until
@@ -80,6 +81,13 @@ class Platform:
         with self.instance as instance:
             register_tenant(instance, "tempest", tenant)
         return archive
+
+    def add_dwd(self, tenant: str, **connection: Any) -> None:
+        """Write the file of a tenant of DWD and register it; written again, it replaces the connection."""
+        model = Tenant(id=tenant, services=Services(dwd=DwdConnection(**connection)))
+        TenantRegistry(self.settings.tenant_files()).put(model)
+        with self.instance as instance:
+            register_tenant(instance, "dwd", tenant)
 
     def run(self, *command: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run one of the environment's programs in this platform."""

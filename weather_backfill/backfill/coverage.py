@@ -9,6 +9,7 @@ from datetime import date
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 
 from weather_backfill.errors import UnreadableObjectError
 from weather_backfill.lake import layout, parquet
@@ -43,7 +44,8 @@ def held_days(
         return {day.date: day for day in pool.map(lambda stored: _held(store, stored), objects)}
 
 
-def _held(store: ObjectStore, stored: StoredObject) -> HeldDay:
+def file_metadata(store: ObjectStore, stored: StoredObject) -> pq.FileMetaData:
+    """The metadata of a day's file, read from its last bytes; raises `UnreadableObjectError` if it is damaged."""
     metadata = parquet.metadata_of(store.tail(stored, parquet.FOOTER_BYTES)) or parquet.metadata_of(
         store.get(stored.key)
     )
@@ -51,6 +53,11 @@ def _held(store: ObjectStore, stored: StoredObject) -> HeldDay:
         raise UnreadableObjectError(
             f"{store.uri(stored.key)} is not a Parquet file: it was damaged outside of us. Materialize the day again."
         )
+    return metadata
+
+
+def _held(store: ObjectStore, stored: StoredObject) -> HeldDay:
+    metadata = file_metadata(store, stored)
     footer = parquet.footer_of(metadata)
     return HeldDay(
         layout.date_of(stored.key),

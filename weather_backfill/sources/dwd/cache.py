@@ -60,6 +60,16 @@ class FileCache:
             return Download(cached, version.digest, 0)
         return self._renew(path, answer, check)
 
+    def digest(self, path: str, check: Callable[[bytes], object] = lambda body: None) -> str:
+        """The hash of the current bytes, transferred and read only if they are not the cached version."""
+        if self._store is None or self._remote.local_file(path) is not None:
+            return self._plain(path).digest
+        version = _read_version(self._store, self._folder(path), self._remote.url(path))
+        if version is None:
+            return self.fetch(path, check).digest
+        answer = self._remote.fetch(path, version.etag, version.last_modified)
+        return version.digest if isinstance(answer, NotModified) else self._renew(path, answer, check).digest
+
     def _plain(self, path: str) -> Download:
         answer = self._whole(path)
         return Download(answer.body, _digest(answer.body), len(answer.body))

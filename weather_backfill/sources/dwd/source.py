@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -36,6 +36,7 @@ from weather_backfill.sources.dwd.load import Bodies, Contribution, StationLoad,
 from weather_backfill.sources.dwd.metadata import StationMetadata
 from weather_backfill.sources.dwd.products import Period
 from weather_backfill.sources.dwd.remote import Remote
+from weather_backfill.sources.dwd.restated import HeldFiles, Restated, find_suspects
 
 OUTAGE_AFTER = 5  # stations in a row that the server does not answer for: it is down, asking on is no use
 _FAILURES_NAMED = 20
@@ -53,11 +54,14 @@ class _Range:
     errors: dict[int, Exception] = field(default_factory=dict)
     rejects: list[list[pa.Table]] = field(default_factory=list)
     unknown_columns: set[str] = field(default_factory=set)
+    first_times: dict[str, int] = field(default_factory=dict)
 
     def take(self, load: StationLoad) -> None:
         """Note what a station's files gave and what they failed to give."""
         self.contributions += load.contributions
         self.unknown_columns |= load.unknown_columns
+        if load.first_time is not None:
+            self.first_times[load.station] = load.first_time
         for position, table in load.rejects:
             self.rejects[position].append(table)
         for failure in load.failures:
@@ -124,9 +128,31 @@ class DwdSource:
             for position in range(len(index.dates)):
                 yield self._day(position, tables, known)
 
-    def _read(self, index: DayIndex, stack: ExitStack) -> tuple[_Range, DayTables]:
+    def restated(self, held: HeldFiles, read: Callable[[date], pa.Table]) -> Restated:
+        """Compare the days that are held with what the upstream holds now; see `restated.py`."""
+        if not held:
+            return Restated()
+        catalogue = find_files(self._connection, self._remote, min(held), max(held))
+        suspects = find_suspects(catalogue, held, self._digest, self._connection.parallel_downloads)
+        report = suspects.report
+        if not suspects.days:
+            return report
+        index = DayIndex(sorted(suspects.days))
+        with ExitStack() as stack:
+            known, tables = self._read(index, stack, suspects.catalogue)
+            for position, day in enumerate(index.dates):
+                skipped = known.failed[position]
+                report.problems |= skipped
+                stations = suspects.days[day] - skipped.keys()
+                report.note(day, read(day), tables.day(position), stations, known.first_times)
+        return report
+
+    def _digest(self, item: StationFile) -> str:
+        return self._files.digest(item.path, lambda body: require_zip(body, item.path))
+
+    def _read(self, index: DayIndex, stack: ExitStack, catalogue: Catalogue | None = None) -> tuple[_Range, DayTables]:
         """Read all files of the range; raises if the server does not list or answer."""
-        catalogue = find_files(self._connection, self._remote, index.dates[0], index.dates[-1])
+        catalogue = catalogue or find_files(self._connection, self._remote, index.dates[0], index.dates[-1])
         known = _Range(index, catalogue, failed=[{} for _ in index.dates], rejects=[[] for _ in index.dates])
         store = stack.enter_context(DayStore(index, list(catalogue.stations), self._metrics, self._memory))
         for load in self._loads(known):

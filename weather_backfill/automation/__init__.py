@@ -1,0 +1,1 @@
+"""What happens by itself: sensors that reconcile, and the daily look for restatements."""
