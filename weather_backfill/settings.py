@@ -49,6 +49,9 @@ class Settings(BaseSettings):
     limits_url: str | None = Field(
         None, description="Where rate limits and breakers are shared: a file, redis:// or postgresql://"
     )
+    outage_patience: float = Field(
+        120, ge=0, description="Seconds that a service's outage is waited out before its days fail"
+    )
     freshness_days: int = Field(2, ge=1, description="Age in days at which the newest day counts as stale")
 
     def chunk_days_of(self, service: str) -> int:
