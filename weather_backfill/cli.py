@@ -1,4 +1,4 @@
-"""`weather-backfill`: simulate, tenants, coverage, demo, dev."""
+"""`weather-backfill`: simulate, tenants, coverage, requests, breakers, demo, dev."""
 
 from __future__ import annotations
 
@@ -18,12 +18,14 @@ from rich.table import Table
 
 from weather_backfill import __version__
 from weather_backfill.errors import WeatherError
+from weather_backfill.simulate.aceiot import aceiot_command
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode="rich", pretty_exceptions_enable=False, help=__doc__)
 simulate = typer.Typer(no_args_is_help=True, help="Write what a service would have sent, with its faults.")
 tenants = typer.Typer(no_args_is_help=True, help="Tenants and their connections.")
 app.add_typer(simulate, name="simulate")
 app.add_typer(tenants, name="tenants")
+simulate.command("aceiot")(aceiot_command)
 
 out = Console()
 err = Console(stderr=True)
@@ -74,6 +76,8 @@ def print_rows(rows: list[dict[str, Any]], title: str, as_json: bool) -> None:
 
 
 def _cell(name: str, value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else ""
     if isinstance(value, float):
         return f"{value:.1%}" if name in SHARES else f"{value:,.2f}"
     return f"{value:,}" if isinstance(value, int) else str(value if value is not None else "")
@@ -141,6 +145,23 @@ def tenants_add(
     out.print(f"{where} written; tempest: {'registered' if new else 'was registered already'}")
 
 
+@tenants.command("register")
+@friendly
+def tenants_register(tenant: Annotated[str, typer.Argument(help="The id of a tenant that has a file")]) -> None:
+    """Check a tenant's file and register the tenant with Dagster for every service that the file connects."""
+    import dagster as dg
+
+    from weather_backfill.backfill.launch import register_tenant
+    from weather_backfill.settings import load_settings
+    from weather_backfill.tenants import TenantRegistry
+
+    model = TenantRegistry(load_settings().tenant_files()).get(tenant)
+    instance = dg.DagsterInstance.get()
+    for service in model.services.model_dump(exclude_none=True):
+        new = register_tenant(instance, service, tenant)
+        out.print(f"{service}: {'registered' if new else 'was registered already'}")
+
+
 @tenants.command("list")
 @friendly
 def tenants_list(as_json: Json = False) -> None:
@@ -184,6 +205,37 @@ def coverage(
     print_rows(rows, f"{service}, {start:%Y-%m-%d} to {end:%Y-%m-%d}", as_json)
     if not as_json:
         out.print(f"Calendar: {drawn}")
+
+
+@app.command()
+@friendly
+def requests(
+    tenant: Annotated[str, typer.Option()],
+    service: Annotated[str, typer.Option()] = "aceiot",
+    days: Annotated[int, typer.Option(min=1, max=36_500)] = 365,
+    as_json: Json = False,
+) -> None:
+    """Show what a range costs in requests and in waiting at the rate limit, by page size.
+
+    Example: weather-backfill requests --service aceiot --tenant acme --days 365
+    """
+    from weather_backfill.settings import load_settings
+    from weather_backfill.sources.status import plan_requests, plan_rows
+
+    plan = plan_requests(load_settings(), service, tenant, days)
+    print_rows(plan_rows(plan), f"{service} of {tenant}, {days} days", as_json)
+    if not as_json:
+        out.print(str(plan), highlight=False)
+
+
+@app.command()
+@friendly
+def breakers(as_json: Json = False) -> None:
+    """Show which services are not asked for now, because they kept failing, and until when."""
+    from weather_backfill.settings import load_settings
+    from weather_backfill.sources.status import breaker_rows
+
+    print_rows(breaker_rows(load_settings()), "Breakers", as_json)
 
 
 @app.command()
