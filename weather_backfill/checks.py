@@ -66,7 +66,7 @@ def coverage(day: RawDay) -> Coverage:
     """
     if not day.table.num_rows:
         return Coverage(0.0, dict.fromkeys(sorted(day.expected_stations)[:_WORST], 0.0), 0)
-    table = day.table.unify_dictionaries()
+    table = parquet.unified(day.table)
     starts = parquet.series_starts(table)
     metric, metric_names = _codes_at(table, "metric", starts)
     station, station_names = _codes_at(table, "station_id", starts)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
+from weather_backfill.lake.parquet import unified
 from weather_backfill.metrics import METRICS, Metric
 from weather_backfill.schemas import FAIL, MISSING, NOT_EVALUATED, PASS, SUSPECT
 from weather_backfill.sources.base import Cadence
@@ -43,7 +44,7 @@ def flag(table: pa.Table, cadence: Cadence) -> pa.Table:
     if not table.num_rows:
         return table
     # Columns stay in the chunks they came in: a day can be a memory-mapped file that is larger than its copy may be.
-    table = table.unify_dictionaries()
+    table = unified(table)
     metric_codes = _codes(table, "metric")
     names = _dictionary(table, "metric")
     known = np.array([METRICS.get(name) is not None for name in names], dtype=bool)
