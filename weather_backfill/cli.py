@@ -21,6 +21,7 @@ from weather_backfill.cli_common import (
     progress_bar,
 )
 from weather_backfill.errors import ConfigurationError, WeatherError
+from weather_backfill.simulate.aceiot import aceiot_command
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode="rich", pretty_exceptions_enable=False, help=__doc__)
 simulate = typer.Typer(no_args_is_help=True, help="Write what a service would have sent, with its faults.")
@@ -29,6 +30,7 @@ app.add_typer(simulate, name="simulate")
 app.add_typer(tenants, name="tenants")
 for command in cli_backfill.COMMANDS:
     app.command()(command)
+simulate.command("aceiot")(aceiot_command)
 
 
 @app.callback(invoke_without_command=True)
@@ -110,6 +112,22 @@ def split(text: str) -> list[str]:
     return [word.strip() for word in text.split(",") if word.strip()]
 
 
+@tenants.command("register")
+@friendly
+def tenants_register(tenant: Annotated[str, typer.Argument(help="The id of a tenant that has a file")]) -> None:
+    """Check a tenant's file and register the tenant with Dagster for every service that the file connects."""
+
+    from weather_backfill.backfill.launch import register_tenant
+    from weather_backfill.settings import load_settings
+    from weather_backfill.tenants import TenantRegistry
+
+    model = TenantRegistry(load_settings().tenant_files()).get(tenant)
+    instance = open_instance()
+    for service in model.services.model_dump(exclude_none=True):
+        new = register_tenant(instance, service, tenant)
+        out.print(f"{service}: {'registered' if new else 'was registered already'}")
+
+
 @tenants.command("list")
 @friendly
 def tenants_list(as_json: Json = False) -> None:
@@ -188,6 +206,37 @@ def restatements(
 
         backfill = launch_restatements(open_instance(), build_definitions(), found)
         err.print(f"backfill {backfill}" if backfill else "nothing to launch", highlight=False)
+
+
+@app.command()
+@friendly
+def requests(
+    tenant: Annotated[str, typer.Option()],
+    service: Annotated[str, typer.Option()] = "aceiot",
+    days: Annotated[int, typer.Option(min=1, max=36_500)] = 365,
+    as_json: Json = False,
+) -> None:
+    """Show what a range costs in requests and in waiting at the rate limit, by page size.
+
+    Example: weather-backfill requests --service aceiot --tenant acme --days 365
+    """
+    from weather_backfill.settings import load_settings
+    from weather_backfill.sources.status import plan_requests, plan_rows
+
+    plan = plan_requests(load_settings(), service, tenant, days)
+    print_rows(plan_rows(plan), f"{service} of {tenant}, {days} days", as_json)
+    if not as_json:
+        out.print(str(plan), highlight=False)
+
+
+@app.command()
+@friendly
+def breakers(as_json: Json = False) -> None:
+    """Show which services are not asked for now, because they kept failing, and until when."""
+    from weather_backfill.settings import load_settings
+    from weather_backfill.sources.status import breaker_rows
+
+    print_rows(breaker_rows(load_settings()), "Breakers", as_json)
 
 
 @app.command()

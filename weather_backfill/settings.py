@@ -55,6 +55,9 @@ class Settings(BaseSettings):
     late_days: int = Field(2, ge=0, description="Days before yesterday that the daily load reads again")
     daily_hour: int = Field(1, ge=0, le=23, description="UTC hour from which yesterday is loaded")
     gaps_hour: int = Field(3, ge=0, le=23, description="UTC hour from which gaps are looked for and filled")
+    outage_patience: float = Field(
+        120, ge=0, description="Seconds that a service's outage is waited out before its days fail"
+    )
     freshness_days: int = Field(2, ge=1, description="Age in days at which the newest day counts as stale")
 
     def chunk_days_of(self, service: str) -> int:

@@ -115,7 +115,7 @@ class TenantRegistry:
         file = f"{validate_tenant_id(tenant)}.yaml"
         uri = self._files.uri(file)
         # What the file says, not what the defaults add to it, is what is written back.
-        known = _mapping(self._files.get(file), uri) if self._files.exists(file) else {"id": tenant}
+        known: dict[str, Any] = _mapping(self._files.get(file), uri) if self._files.exists(file) else {"id": tenant}
         document = {**known, "services": {**(known.get("services") or {}), **services}}
         text = yaml.safe_dump(document, sort_keys=False).encode()
         parse_tenant(text, uri, tenant, self._defaults())

@@ -104,13 +104,25 @@ def _row_groups(table: pa.Table, has_tags: bool) -> list[tuple[int, int]]:
 
 def series_starts(table: pa.Table) -> np.ndarray:
     """The first row of every (station, metric) series of a sorted table."""
-    table = table.select(TAGS).unify_dictionaries().combine_chunks()
-    station, metric = (np.asarray(table[name].combine_chunks().indices) for name in TAGS)
-    if not len(station):
+    if not table.num_rows:
         return np.empty(0, "i8")
-    changed = np.ones(len(station), dtype=bool)
-    changed[1:] = (station[1:] != station[:-1]) | (metric[1:] != metric[:-1])
+    table = unified(table.select(TAGS))
+    changed = np.zeros(table.num_rows, dtype=bool)
+    for name in TAGS:
+        codes = np.concatenate([np.asarray(chunk.indices) for chunk in table[name].chunks])
+        changed[1:] |= codes[1:] != codes[:-1]
+    changed[0] = True
     return np.flatnonzero(changed)
+
+
+def unified(table: pa.Table) -> pa.Table:
+    """The table with one dictionary a column: the same table where it has that already, as unifying copies."""
+    for column in table.columns:
+        if pa.types.is_dictionary(column.type) and column.num_chunks > 1:
+            first = column.chunk(0).dictionary
+            if not all(chunk.dictionary.equals(first) for chunk in column.chunks[1:]):
+                return table.unify_dictionaries()
+    return table
 
 
 def _distinct(table: pa.Table, column: str) -> list[str]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
+from weather_backfill.lake.parquet import unified
 from weather_backfill.metrics import METRICS, Metric
 from weather_backfill.schemas import FAIL, MISSING, NOT_EVALUATED, PASS, SUSPECT
 from weather_backfill.sources.base import Cadence
@@ -42,25 +43,35 @@ def flag(table: pa.Table, cadence: Cadence) -> pa.Table:
     """
     if not table.num_rows:
         return table
-    table = table.unify_dictionaries().combine_chunks()
+    # Columns stay in the chunks they came in: a day can be a memory-mapped file that is larger than its copy may be.
+    table = unified(table)
     metric_codes = _codes(table, "metric")
     names = _dictionary(table, "metric")
+    known = np.array([METRICS.get(name) is not None for name in names], dtype=bool)
+    flags = np.where(known, PASS, NOT_EVALUATED).astype("i1")[metric_codes]
+    value = table["value"].to_numpy()
+    if known.any():
+        _judge_known(table, metric_codes, np.flatnonzero(known), names, value, cadence, flags)
+    flags[np.isnan(value)] = MISSING
+    position = table.schema.get_field_index("quality")
+    return table.set_column(position, table.schema.field("quality"), pa.array(flags))
+
+
+def _judge_known(
+    table: pa.Table, metric_codes: np.ndarray, known: np.ndarray, names: list[str], value: np.ndarray,
+    cadence: Cadence, flags: np.ndarray,
+) -> None:  # fmt: skip
+    """Judge the metrics that have rules, in place."""
     station = _codes(table, "station_id")
     time = np.asarray(table["observed_at"].cast(pa.int64()))
-    value = np.asarray(table["value"].combine_chunks().fill_null(np.nan))
-    known = np.array([METRICS.get(name) is not None for name in names], dtype=bool)
-    flags = np.where(known[metric_codes], PASS, NOT_EVALUATED).astype("i1")
     series: dict[str, _Series] = {}
-    for code in np.flatnonzero(known):
+    for code in known:
         metric = METRICS[names[code]]
         rows = np.flatnonzero(metric_codes == code)
         rows = rows[~np.isnan(value[rows])]
         found = series[metric.name] = _Series(rows, station[rows], time[rows], value[rows])
         flags[rows] = judge(found.station, found.time, found.value, metric, cadence.of(metric.name))
     _judge_pairs(series, flags)
-    flags[np.isnan(value)] = MISSING
-    position = table.schema.get_field_index("quality")
-    return table.set_column(position, table.schema.field("quality"), pa.array(flags))
 
 
 def judge(station: np.ndarray, time: np.ndarray, value: np.ndarray, metric: Metric, cadence: int) -> np.ndarray:
@@ -148,12 +159,8 @@ def _judge_pairs(series: dict[str, _Series], flags: np.ndarray) -> None:
 
 
 def _codes(table: pa.Table, column: str) -> np.ndarray:
-    return np.asarray(_array(table, column).indices)
+    return np.concatenate([np.asarray(chunk.indices) for chunk in table[column].chunks])
 
 
 def _dictionary(table: pa.Table, column: str) -> list[str]:
-    return _array(table, column).dictionary.to_pylist()
-
-
-def _array(table: pa.Table, column: str) -> pa.DictionaryArray:
-    return table[column].combine_chunks()
+    return table[column].chunk(0).dictionary.to_pylist()

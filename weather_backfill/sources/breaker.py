@@ -20,6 +20,8 @@ from weather_backfill.errors import SourceUnavailableError
 from weather_backfill.partitions import UTC
 from weather_backfill.sources.shared_state import Document, SharedState
 
+BREAKERS = "breaker:"
+"""How the scopes of breakers begin."""
 _POLL_SECONDS = 0.25
 
 
@@ -62,7 +64,7 @@ class BreakerStatus:
 
 def breaker_scope(service: str, host: str) -> str:
     """One breaker a service and host: a tenant whose own server is down does not stop the others."""
-    return f"breaker:{service}@{host}"
+    return f"{BREAKERS}{service}@{host}"
 
 
 def admit(document: Document, now: float, rules: BreakerRules) -> float | None:

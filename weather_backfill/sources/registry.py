@@ -40,8 +40,9 @@ def _dwd(connection: DwdConnection, around: Surroundings) -> Source:
 def _aceiot(connection: AceiotConnection, around: Surroundings) -> Source:
     allowed = around.settings.requests_per_minute.get("aceiot", aceiot.REQUESTS_PER_MINUTE)
     return aceiot.open_source(
-        connection, around.tenant, limits_url=around.settings.limits_url, requests_per_minute=allowed
-    )
+        connection, around.tenant, limits_url=around.settings.limits_url, requests_per_minute=allowed,
+        patience=around.settings.outage_patience,
+    )  # fmt: skip
 
 
 OPENERS: dict[str, Callable[[Any, Surroundings], Source]] = {"tempest": _tempest, "dwd": _dwd, "aceiot": _aceiot}

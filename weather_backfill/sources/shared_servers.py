@@ -57,6 +57,13 @@ class PostgresState:
 
         return self._transact(run)
 
+    def scopes(self) -> list[str]:
+        def run(cursor: Any) -> list[str]:
+            cursor.execute("SELECT scope FROM weather_shared_state")
+            return [row[0] for row in cursor.fetchall()]
+
+        return self._transact(run)
+
     def _transact(self, run: Callable[[Any], T]) -> T:
         with self._lock:
             try:
@@ -112,6 +119,10 @@ class RedisState:
             return orjson.loads(stored) if stored else {}, _seconds(self._client.time())
 
         return self._guard(run)
+
+    def scopes(self) -> list[str]:
+        keys = self._guard(lambda: list(self._client.scan_iter(match=f"{_KEY}*")))
+        return [key.decode().removeprefix(_KEY) for key in keys]
 
     def _guard(self, action: Callable[[], T]) -> T:
         try:

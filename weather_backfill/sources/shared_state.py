@@ -49,6 +49,10 @@ class SharedState(Protocol):
         """The scope's document (empty if there is none) and the time now, without a lock."""
         ...
 
+    def scopes(self) -> list[str]:
+        """The scopes that have a document."""
+        ...
+
 
 def open_state(url: str | None = None) -> SharedState:
     """The store behind a URL: `redis://`, `rediss://`, `postgresql://`, `memory://`, a path, or `None`.
@@ -100,6 +104,10 @@ class MemoryState:
         with self._lock:
             return copy.deepcopy(self._documents.get(scope, {})), self._clock()
 
+    def scopes(self) -> list[str]:
+        with self._lock:
+            return list(self._documents)
+
 
 class SqliteState:
     """Documents in one SQLite file (WAL) on a local disk; `BEGIN IMMEDIATE` is the lock.
@@ -122,6 +130,10 @@ class SqliteState:
     def read(self, scope: str) -> tuple[Document, float]:
         with self._lock:
             return self._guard(lambda: (_load(self._select(scope)), self._clock()))
+
+    def scopes(self) -> list[str]:
+        with self._lock:
+            return self._guard(lambda: [row[0] for row in self._open().execute("SELECT scope FROM shared_state")])
 
     def _change(self, scope: str, change: Change[T]) -> T:
         connection = self._open()

@@ -16,7 +16,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from weather_backfill.errors import SchemaError, WeatherError
+from weather_backfill.errors import PermanentError, SchemaError, WeatherError
 from weather_backfill.partitions import UTC, days_between
 from weather_backfill.sources.aceiot import budget
 from weather_backfill.sources.aceiot.api import AceiotApi, blames_key
@@ -26,7 +26,7 @@ from weather_backfill.sources.aceiot.decode import Counts, Page, decode_page
 from weather_backfill.sources.aceiot.points import PointSet, choose_points
 from weather_backfill.sources.aceiot.walk import walk_window
 from weather_backfill.sources.base import Cadence, DayFailure, DayInventory, RawDay, each_day
-from weather_backfill.sources.breaker import BreakerOpenError, BreakerStatus
+from weather_backfill.sources.breaker import BreakerOpenError, BreakerRules, BreakerStatus
 from weather_backfill.sources.http import BearerAuth, Policy, PoliteClient
 from weather_backfill.sources.limits import WINDOW_SECONDS, LimitStatus, Rate, limit_scope
 from weather_backfill.sources.shared_state import SharedState, open_state
@@ -35,6 +35,9 @@ SERVICE = "aceiot"
 REQUESTS_PER_MINUTE = 50
 """What the service's reference deployment keeps to; no limit is published."""
 WINDOW_TRIES = 3
+DECODERS = 2
+"""Pages decoded at once, however many requests wait: 500,000 samples take 100 MB meanwhile, and the allocator
+keeps for each thread what it once had."""
 
 
 def open_client(
@@ -65,11 +68,15 @@ def open_source(
     *,
     limits_url: str | None = None,
     requests_per_minute: int = REQUESTS_PER_MINUTE,
+    patience: float = 120.0,
 ) -> AceiotSource:
     """The source of a tenant's connection. `limits_url` is where limiter and breaker are shared
-    (`open_state`).
+    (`open_state`), `patience` the seconds for which an outage is waited out.
     """
-    client = open_client(connection, tenant, open_state(limits_url), requests_per_minute=requests_per_minute)
+    policy = Policy(connections=connection.parallel_requests, breaker=BreakerRules(patience=patience))
+    client = open_client(
+        connection, tenant, open_state(limits_url), requests_per_minute=requests_per_minute, policy=policy
+    )
     return AceiotSource(connection, client)
 
 
@@ -103,7 +110,9 @@ class AceiotSource:
         self._api = AceiotApi(client)
         self._sites = sorted(connection.sites)
         self._points: dict[str, PointSet] = {}
+        self._refused: dict[str, PermanentError] = {}
         self._spill_folder = spill_folder
+        self._decoders = ThreadPoolExecutor(DECODERS, thread_name_prefix="decode")
 
     def close(self) -> None:
         """End requests under way and waits, and close connections."""
@@ -118,9 +127,15 @@ class AceiotSource:
         return self._client.limiter.status()
 
     def points(self, site: str) -> PointSet:
-        """A site's wanted points, asked for once."""
+        """A site's wanted points, asked for once: a key or site that was refused is refused for all days."""
+        if site in self._refused:
+            raise self._refused[site]
         if site not in self._points:
-            self._points[site] = choose_points(site, self._api.configured_points(site), self._connection)
+            try:
+                self._points[site] = choose_points(site, self._api.configured_points(site), self._connection)
+            except PermanentError as error:
+                self._refused[site] = error
+                raise
         return self._points[site]
 
     def plan(self, days: int) -> budget.Plan:
@@ -179,7 +194,9 @@ class AceiotSource:
 
         def fetch(start: datetime, cursor: str | None, page_size: int) -> Page:
             body = self._api.samples(window.site, start, window.end, cursor, page_size)
-            return decode_page(body, points, window.start, window.end, window.name)
+            decoding = self._decoders.submit(_decode, body, points, window.start, window.end, window.name)
+            del body
+            return decoding.result()
 
         size = page_size
         for attempt in range(1, WINDOW_TRIES + 1):
@@ -234,6 +251,12 @@ def _side_by_side(tasks: Sequence[Callable[[], None]], parallel: int) -> None:
     for future in futures:
         if not future.cancelled():
             future.result()
+
+
+def _decode(body: bytes, points: PointSet, start: datetime, end: datetime, name: str) -> Page:
+    page = decode_page(body, points, start, end, name)
+    pa.default_memory_pool().release_unused()  # the allocator keeps what a thread has freed until that thread says so
+    return page
 
 
 def _delete_window(path: Path) -> None:

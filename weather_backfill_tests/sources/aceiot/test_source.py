@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tenacity import wait_none
 
 from weather_backfill.errors import (
     AccessDeniedError,
@@ -39,7 +40,7 @@ def server() -> Iterator[Simulator]:
 
 @pytest.fixture(autouse=True)
 def _no_day_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("weather_backfill.sources.base.time.sleep", lambda seconds: None)
+    monkeypatch.setattr("weather_backfill.retries.tenacity.wait_exponential_jitter", lambda **waits: wait_none())
 
 
 def one(outcomes: Iterator[RawDay | DayFailure]) -> RawDay:
