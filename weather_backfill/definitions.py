@@ -10,9 +10,12 @@ from typing import Any
 
 import dagster as dg
 from dagster_aws.s3 import S3Resource
+from dagster_duckdb import DuckDBResource
 
+from weather_backfill.assets.alignment import build_alignment_check
 from weather_backfill.assets.factory import PolicyOf, build_service_assets
 from weather_backfill.assets.freshness import build_freshness_check
+from weather_backfill.assets.warehouse import build_warehouse
 from weather_backfill.lake.io_manager import ParquetIOManager
 from weather_backfill.resources import LakeResource, TenantsResource
 from weather_backfill.settings import Settings, absolute, load_settings
@@ -35,6 +38,7 @@ def build_resources(settings: Settings) -> dict[str, Any]:
         "lake": lake,
         "tenants": TenantsResource(tenants_url=absolute(settings.tenants_url), s3=s3),
         "lake_parquet": ParquetIOManager(lake=lake),
+        "warehouse": DuckDBResource(database=settings.warehouse_path()),
     }
 
 
@@ -51,8 +55,11 @@ def build_definitions(
     settings = settings or load_settings()
     assets = [asset for service in SERVICES for asset in build_service_assets(service, settings, backfill_policy)]
     return dg.Definitions(
-        assets=assets,
-        asset_checks=[build_freshness_check(service, settings) for service in SERVICES],
+        assets=[*assets, build_warehouse(SERVICES)],
+        asset_checks=[
+            *(build_freshness_check(service, settings) for service in SERVICES),
+            *(build_alignment_check(service) for service in SERVICES),
+        ],
         resources={**build_resources(settings), **(resource_overrides or {})},
         # A step subprocess costs two seconds, and a run here is one or two steps.
         executor=dg.in_process_executor,
