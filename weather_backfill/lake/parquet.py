@@ -100,7 +100,9 @@ def _distinct(table: pa.Table, column: str) -> list[str]:
 
 def open_file(source: object) -> pq.ParquetFile:
     """A Parquet file of ours, its tags as dictionaries; `source` is a path or a buffer."""
-    return pq.ParquetFile(source, read_dictionary=list(TAGS))
+    metadata = pq.read_metadata(source)
+    tags = [name for name in TAGS if name in metadata.schema.names]
+    return pq.ParquetFile(source, metadata=metadata, read_dictionary=tags)
 
 
 def decode(data: bytes) -> pa.Table:
