@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 As = Literal["pandas", "arrow"]
 Moment = date | datetime | str
-_SCHEMAS = {layout.REFINED_15M: schemas.REFINED, layout.RAW_OBSERVATIONS: schemas.RAW}
+_TIME = {layout.REFINED_15M: "window_start", layout.RAW_OBSERVATIONS: "observed_at"}
 
 
 def read_refined(
@@ -84,15 +84,15 @@ def _read(
     metrics, stations = (_names(given, what) for given, what in zip(names, ("metrics", "stations"), strict=True))
     store = (settings or load_settings()).lake()
     keys = _objects(store, dataset, service, tenant, start, end)
-    schema = _SCHEMAS[dataset]
-    condition = _condition(schema.names[0], start, end, metrics, stations)
+    condition = _condition(_TIME[dataset], start, end, metrics, stations)
     tables = []
     for _, data in store.read_many(keys):
         if not isinstance(data, bytes):
             raise data
         source = pa.BufferReader(data)
         tables.append(pq.read_table(source, filters=condition, read_dictionary=list(parquet.TAGS)))
-    table = parquet.concat([_plain(t) for t in tables], schema)
+    # By name, for some services' days have an upstream's own quality beside ours.
+    table = pa.concat_tables([_plain(t) for t in tables], promote_options="default").unify_dictionaries()
     _check_metrics(metrics or [], table)
     return table.to_pandas() if as_ == "pandas" else table
 

@@ -284,7 +284,11 @@ def _commands(stream: DayStream, asset: dg.AssetKey) -> list[str]:
     """`dagster asset materialize` for the failed days, and for what waited for the good ones."""
     service, dataset = asset.path
     refined = f"{service}/{layout.REFINED_15M}"
-    both = f"{service}/{layout.RAW_OBSERVATIONS},{refined}" if dataset == layout.RAW_OBSERVATIONS else refined
+    both = (
+        f"{service}/{layout.RAW_OBSERVATIONS},{refined}"
+        if dataset == layout.RAW_OBSERVATIONS
+        else asset.to_user_string()
+    )
     commands = [_command(both, run) for run in _consecutive([f.key for f in stream.failures])]
     if dataset == layout.RAW_OBSERVATIONS:
         commands += [_command(refined, run) for run in _consecutive([r.key for r in stream.records])]

@@ -185,8 +185,9 @@ def test_the_position_of_most_of_the_quarter() -> None:
     day = RefinedDay(QUARTER, pa.Table.from_pylist([windows], schemas.REFINED), Cadence(3600))
     spans = [(date(1990, 1, 1), date(2020, 1, 20), 100.0), (date(2020, 1, 20), None, 200.0)]
     history = pa.Table.from_pylist([
-        {"station_id": "1", "valid_from": a, "valid_to": b, "name": "A", "latitude": 50.0, "longitude": 8.0, "height": h}
-        for a, b, h in spans
+        {"station_id": "1", "valid_from": a, "valid_to": b, "name": "A", "latitude": 50.0,
+         "longitude": 8.0, "height": c}
+        for a, b, c in spans
     ])  # fmt: skip
     history = history.cast(history.schema.set(2, pa.field("valid_to", pa.date32())))
     (row,) = quarter_features(QUARTER, [day], history).to_pylist()
