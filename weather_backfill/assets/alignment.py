@@ -63,8 +63,7 @@ def misaligned(tenant: str, features: pa.Table) -> list[dict[str, str | bool]]:
             "not_covered": ", ".join(_names(~covers.loc[row])),
             "ever": bool((ever.loc[row] | covers.loc[row]).all()),
         }
-        for row in shares.index
-        if covers.loc[row].any() and not covers.loc[row].all()
+        for row in shares.index[covers.any(axis=1) & ~covers.all(axis=1)]
     ]
 
 

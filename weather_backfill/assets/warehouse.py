@@ -9,6 +9,7 @@ from pathlib import Path
 import dagster as dg
 from dagster_duckdb import DuckDBResource
 
+from weather_backfill.assets.station_history import WITH_HISTORY
 from weather_backfill.lake import layout
 from weather_backfill.lake.warehouse import VIEWS, create_views
 from weather_backfill.resources import LakeResource
@@ -21,7 +22,7 @@ def build_warehouse(services: Sequence[str]) -> dg.AssetsDefinition:
 
     @dg.asset(
         deps=[dg.AssetKey([service, dataset]) for service in services for dataset in UPSTREAM]
-        + [dg.AssetKey(["dwd", layout.STATION_HISTORY])],
+        + [dg.AssetKey([service, layout.STATION_HISTORY]) for service in services if service in WITH_HISTORY],
         group_name="warehouse",
         kinds={"duckdb"},
         description=f"DuckDB views over the lake: {', '.join(VIEWS)}.",

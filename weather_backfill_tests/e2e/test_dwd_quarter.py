@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from datetime import date
 
+import dagster as dg
 import numpy as np
 import pandas as pd
 import pytest
+from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 
 import weather_backfill
 from weather_backfill.backfill.launch import register_tenant
@@ -40,6 +42,10 @@ def test_a_quarter_of_real_stations(local_platform: Platform) -> None:
     materialize(platform, "dwd/quarterly_features", "--partition", "2019-10-01|acme")
     materialize(platform, "warehouse")
     assert platform.materialized("quarterly_features", "acme", "dwd") == {QUARTER}
+    with platform.instance as instance:
+        check = dg.AssetCheckKey(dg.AssetKey(["dwd", "quarterly_features"]), "product_alignment")
+        (record,) = instance.event_log_storage.get_asset_check_execution_history(check, limit=2)
+        assert record.status is AssetCheckExecutionRecordStatus.SUCCEEDED
     with connect_warehouse(settings=platform.settings) as warehouse:
         features = warehouse.sql("FROM quarterly_features ORDER BY station_id").df().set_index("station_id")
         assert warehouse.sql("SELECT count(*) FROM dataset_versions").fetchall() == [(2 * 92 + 2,)]

@@ -129,8 +129,7 @@ def test_features_equal_an_independent_computation(tmp_path: Path, seconds: int)
     assert parquet.encode(again.table, {}) == parquet.encode(table, {}), "the same input gives the same bytes"
 
 
-def test_a_quarter_with_a_missing_month_is_null(tmp_path: Path) -> None:
-    store = ObjectStore(str(tmp_path))
+def test_a_quarter_with_a_missing_month_is_null(store: ObjectStore) -> None:
     rows = random_values(3600, stations=1)
     fill_lake(store, rows[rows.observed_at.dt.month != 2], 3600)
     quarter = make_quarter(store, "dwd", PartitionKey(QUARTER, "acme"))
