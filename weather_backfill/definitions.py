@@ -10,10 +10,13 @@ from typing import Any
 
 import dagster as dg
 from dagster_aws.s3 import S3Resource
+from dagster_duckdb import DuckDBResource
 
+from weather_backfill.assets.alignment import build_alignment_check
 from weather_backfill.assets.factory import PolicyOf, build_service_assets
 from weather_backfill.assets.freshness import build_freshness_check
 from weather_backfill.assets.managed import build_managed_backfill
+from weather_backfill.assets.warehouse import build_warehouse
 from weather_backfill.automation.reconciling import build_sensors
 from weather_backfill.automation.restatements import build_restatement_job, build_restatement_sensor
 from weather_backfill.lake.io_manager import ParquetIOManager
@@ -38,6 +41,7 @@ def build_resources(settings: Settings) -> dict[str, Any]:
         "lake": lake,
         "tenants": TenantsResource(tenants_url=absolute(settings.tenants_url), s3=s3),
         "lake_parquet": ParquetIOManager(lake=lake),
+        "warehouse": DuckDBResource(database=settings.warehouse_path()),
     }
 
 
@@ -56,8 +60,11 @@ def build_definitions(
     definitions: list[dg.Definitions] = []
     definitions.append(
         dg.Definitions(
-            assets=assets,
-            asset_checks=[build_freshness_check(service, settings) for service in SERVICES],
+            assets=[*assets, build_warehouse(SERVICES)],
+            asset_checks=[
+                *(build_freshness_check(service, settings) for service in SERVICES),
+                *(build_alignment_check(service) for service in SERVICES),
+            ],
             resources={**build_resources(settings), **(resource_overrides or {})},
             jobs=[build_managed_backfill(settings, lambda: definitions[0]), build_restatement_job(settings)],
             sensors=[*build_sensors(settings, lambda: definitions[0]), build_restatement_sensor(settings)],

@@ -84,6 +84,25 @@ def daily_by_tenant(service: str, first_day: date) -> dg.MultiPartitionsDefiniti
     )
 
 
+def quarter_of(day: date) -> date:
+    """The first day of the quarter a day lies in."""
+    return date(day.year, day.month - (day.month - 1) % 3, 1)
+
+
+def quarter_end(start: date) -> date:
+    """The day after a quarter's last."""
+    return quarter_of(start + timedelta(days=95))
+
+
+@cache
+def quarterly_by_tenant(service: str, first_day: date) -> dg.MultiPartitionsDefinition:
+    """Every quarter that is over, from the one `first_day` lies in, of every tenant; the key is its first day."""
+    quarters = dg.TimeWindowPartitionsDefinition(
+        start=quarter_of(first_day).isoformat(), fmt="%Y-%m-%d", cron_schedule="0 0 1 1,4,7,10 *", timezone="UTC"
+    )
+    return dg.MultiPartitionsDefinition({"date": quarters, "tenant": tenants_partitions(service)})
+
+
 def days_between(start: date, end: date) -> list[date]:
     """All days from start to end, both included."""
     return [start + timedelta(days=n) for n in range((end - start).days + 1)]

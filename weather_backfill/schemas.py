@@ -55,6 +55,52 @@ REFINED = pa.schema(
 )
 """One row a 15-minute window, station and metric; sorted by station, metric, window."""
 
+FEATURES = pa.schema(
+    [
+        pa.field("quarter_start", pa.date32(), nullable=False),
+        pa.field("station_id", TAG, nullable=False),
+        pa.field("temperature_mean", pa.float64()),
+        pa.field("temperature_minimum", pa.float64()),
+        pa.field("temperature_maximum", pa.float64()),
+        pa.field("frost_days", pa.int32()),
+        pa.field("ice_days", pa.int32()),
+        pa.field("heat_days", pa.int32()),
+        pa.field("frost_hours", pa.int32()),
+        pa.field("heat_hours", pa.int32()),
+        pa.field("precipitation_total", pa.float64()),
+        pa.field("wet_hours", pa.int32()),
+        pa.field("wettest_day", pa.date32()),
+        pa.field("wettest_day_amount", pa.float64()),
+        pa.field("wind_mean", pa.float64()),
+        pa.field("gust_maximum", pa.float64()),
+        pa.field("prevailing_sector", pa.string()),
+        pa.field("pressure_mean", pa.float64()),
+        pa.field("pressure_range", pa.float64()),
+        pa.field("humidity_mean", pa.float64()),
+        pa.field("cloud_mean", pa.float64()),
+        pa.field("temperature_completeness", pa.float64(), nullable=False),
+        pa.field("precipitation_completeness", pa.float64(), nullable=False),
+        pa.field("wind_completeness", pa.float64(), nullable=False),
+        pa.field("wind_direction_completeness", pa.float64(), nullable=False),
+        pa.field("gust_completeness", pa.float64(), nullable=False),
+        pa.field("pressure_completeness", pa.float64(), nullable=False),
+        pa.field("humidity_completeness", pa.float64(), nullable=False),
+        pa.field("cloud_completeness", pa.float64(), nullable=False),
+        pa.field("station_name", pa.string()),
+        pa.field("latitude", pa.float64()),
+        pa.field("longitude", pa.float64()),
+        pa.field("height", pa.float64()),
+    ]
+)
+"""One row a station and quarter, sorted by station; days and hours are UTC's. °C, mm, m/s, hPa, percent, okta.
+
+Frost day: minimum < 0; ice day: maximum < 0; heat day: maximum >= 30. Frost and heat hours: clock hours whose mean
+is < 0 and >= 30. Wet hour: more than 0.1 mm. `prevailing_sector`: of sixteen (N, NNE, ...), the one most windows'
+mean direction lies in. `pressure_*` is station pressure. A statistic is null where its metric fills less than 75 %
+of the quarter's grid slots; `*_completeness` is that share, 0 where the metric is absent. The position (degrees,
+metres) is the one that held for most of the quarter, null without a station history.
+"""
+
 REJECTS = pa.schema(
     [
         pa.field("reason", pa.string(), nullable=False),

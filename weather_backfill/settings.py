@@ -30,6 +30,9 @@ class Settings(BaseSettings):
 
     storage_url: str = Field("lake", description="The lake: a folder or s3://bucket/prefix")
     tenants_url: str = Field("tenants", description="Tenant files: a folder or s3://bucket/prefix")
+    warehouse: str | None = Field(
+        None, description="DuckDB file with views over the lake; default: beside a local lake, else in this folder"
+    )
     s3_endpoint_url: str | None = Field(None, description="An S3 server other than AWS")
     s3_region: str | None = Field(None, description="Region of the buckets")
     s3_profile: str | None = Field(None, description="AWS profile to use")
@@ -72,6 +75,11 @@ class Settings(BaseSettings):
     def s3(self) -> S3Options:
         """How to reach S3 for the lake and the tenant files."""
         return S3Options(self.s3_endpoint_url, self.s3_region, self.s3_profile)
+
+    def warehouse_path(self) -> str:
+        """The absolute path of the DuckDB file with the views."""
+        beside = self.lake().folder
+        return absolute(self.warehouse or str((beside.parent if beside else Path()) / "warehouse.duckdb"))
 
     def lake(self) -> ObjectStore:
         """The lake's object store."""

@@ -7,8 +7,10 @@ from collections.abc import Callable, Sequence
 import dagster as dg
 
 from weather_backfill.assets.coverage import build_coverage
+from weather_backfill.assets.features import build_features
 from weather_backfill.assets.raw import build_raw
 from weather_backfill.assets.refined import build_refined
+from weather_backfill.assets.station_history import WITH_HISTORY, build_station_history
 from weather_backfill.lake import layout
 from weather_backfill.partitions import daily_by_tenant
 from weather_backfill.settings import Settings
@@ -21,7 +23,7 @@ def build_service_assets(
 ) -> Sequence[dg.AssetsDefinition | dg.AssetSpec]:
     """All assets of one service.
 
-    Raw and refined get different backfill policies on purpose: Dagster then runs them separately, and refined
+    Raw, refined and features get different backfill policies on purpose: Dagster then runs them separately, and refined
     follows for every good raw day even when another day of the chunk has failed.
     """
     partitions = daily_by_tenant(service, settings.first_day_of(service))
@@ -34,9 +36,12 @@ def build_service_assets(
         kinds={"parquet"},
         description="What was read and could not be kept, with the reason; written together with the raw day.",
     )
+    has_history = service in WITH_HISTORY
     return [
         build_raw(service, partitions, settings, policy(days)),
         rejected,
         build_refined(service, partitions, policy(days + 1)),
         build_coverage(service, settings),
+        build_features(service, settings, policy(days + 2), has_history),
+        *([build_station_history(service, settings)] if has_history else []),
     ]

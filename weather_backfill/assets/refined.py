@@ -62,13 +62,14 @@ def refine_day(store: ObjectStore, service: str, key: PartitionKey) -> DayTable:
     with store.local_copy(raw_key) as path:
         table = refine_file(path)
         with parquet.open_file(path) as file:
+            cadence = parquet.footer(file)["cadence"]
             quality = np.asarray(file.read(["quality"])["quality"])
             raw_rows = file.metadata.num_rows
     good = int((quality <= SUSPECT).sum())
     return DayTable(
         key=key,
         table=table,
-        lineage={"source": f"{layout.RAW_OBSERVATIONS}/service={service}"},
+        lineage={"source": f"{layout.RAW_OBSERVATIONS}/service={service}", "cadence": cadence},
         facts={"source_objects": 1, "raw_rows": raw_rows, "seconds": time.monotonic() - started},
         checks=check_refined(table, good),
     )

@@ -39,6 +39,7 @@ from weather_backfill.retries import retrying
 SCHEMAS = {
     layout.RAW_OBSERVATIONS: schemas.RAW,
     layout.REFINED_15M: schemas.REFINED,
+    layout.QUARTERLY_FEATURES: schemas.FEATURES,
     layout.REJECTED_OBSERVATIONS: schemas.REJECTS,
 }
 
@@ -189,13 +190,15 @@ def _write_rejects(store: ObjectStore, service: str, day: DayTable) -> bool:
 
 
 def _describe(table: pa.Table) -> dict[str, Any]:
-    time_column = table.schema.names[0]
-    span = pc.min_max(table[time_column]).as_py() if table.num_rows else {"min": None, "max": None}
+    first = table.schema.field(0)
+    timed = table.num_rows and pa.types.is_timestamp(first.type)
+    span = pc.min_max(table[first.name]).as_py() if timed else {"min": None, "max": None}
     described: dict[str, Any] = {
         "rows": table.num_rows,
         "stations": len(pc.unique(table["station_id"])),
-        "metrics": len(pc.unique(table["metric"])),
     }
+    if "metric" in table.schema.names:
+        described["metrics"] = len(pc.unique(table["metric"]))
     for name, moment in (("first_observation", span["min"]), ("last_observation", span["max"])):
         if moment is not None:
             described[name] = moment.isoformat()
@@ -302,7 +305,11 @@ def _commands(stream: DayStream, asset: dg.AssetKey) -> list[str]:
     """`dagster asset materialize` for the failed days, and for what waited for the good ones."""
     service, dataset = asset.path
     refined = f"{service}/{layout.REFINED_15M}"
-    both = f"{service}/{layout.RAW_OBSERVATIONS},{refined}" if dataset == layout.RAW_OBSERVATIONS else refined
+    both = (
+        f"{service}/{layout.RAW_OBSERVATIONS},{refined}"
+        if dataset == layout.RAW_OBSERVATIONS
+        else asset.to_user_string()
+    )
     commands = [_command(both, run) for run in _consecutive([f.key for f in stream.failures])]
     if dataset == layout.RAW_OBSERVATIONS:
         commands += [_command(refined, run) for run in _consecutive([r.key for r in stream.records])]

@@ -1,6 +1,8 @@
 """Where things lie in the lake: the only place that builds or reads a path.
 
     <dataset>/service=<s>/tenant=<t>/date=YYYY-MM-DD/part.parquet      one object a day
+    quarterly_features/…/date=<first day of the quarter>/part.parquet   one object a quarter
+    station_history/service=<s>/tenant=<t>/part.parquet                 one object a tenant
     _journal/<root run>/<asset>/tenant=<t>/<date>.json                 days a run has finished
     _backfills/<id>/manifest.json, summary.json                        what was asked for, what came of it
     _audit/date=YYYY-MM-DD/<time>-<id>.json                            who asked for what, one object an event
@@ -17,6 +19,8 @@ from weather_backfill.partitions import PartitionKey, validate_tenant_id
 
 RAW_OBSERVATIONS = "raw_observations"
 REFINED_15M = "refined_15m"
+QUARTERLY_FEATURES = "quarterly_features"
+STATION_HISTORY = "station_history"
 REJECTED_OBSERVATIONS = "rejected_observations"
 FILE = "part.parquet"
 BACKFILLS = "_backfills"
@@ -31,6 +35,11 @@ def tenant_prefix(dataset: str, service: str, tenant: str) -> str:
 def day_key(dataset: str, service: str, key: PartitionKey) -> str:
     """The object that holds one day of a dataset."""
     return f"{tenant_prefix(dataset, service, key.tenant)}/date={key.date.isoformat()}/{FILE}"
+
+
+def tenant_key(dataset: str, service: str, tenant: str) -> str:
+    """The object of a dataset that is one table a tenant, without days."""
+    return f"{tenant_prefix(dataset, service, tenant)}/{FILE}"
 
 
 def date_of(object_key: str) -> date:

@@ -59,8 +59,8 @@ def _canonical(table: pa.Table) -> pa.Table:
     """The same rows with dictionaries of just the names that occur, sorted: then the same rows are the same bytes."""
     table = table.unify_dictionaries().combine_chunks()
     for position, field in enumerate(table.schema):
-        if pa.types.is_dictionary(field.type) and table.num_rows:
-            column = table.column(position).combine_chunks()
+        column = table.column(position).combine_chunks()
+        if pa.types.is_dictionary(field.type) and table.num_rows and not column.null_count:
             codes = np.asarray(column.indices)
             used = np.flatnonzero(np.bincount(codes, minlength=len(column.dictionary)))
             names = column.dictionary.take(pa.array(used))
@@ -132,7 +132,7 @@ def _distinct(table: pa.Table, column: str) -> list[str]:
 def open_file(source: object) -> pq.ParquetFile:
     """A Parquet file of ours, its tags as dictionaries; `source` is a path or a buffer."""
     metadata = pq.read_metadata(source)
-    tags = list(TAGS) if set(TAGS) <= set(metadata.schema.names) else None  # rejects have none
+    tags = [name for name in TAGS if name in metadata.schema.names]
     return pq.ParquetFile(source, metadata=metadata, read_dictionary=tags)
 
 

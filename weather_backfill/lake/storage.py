@@ -225,7 +225,9 @@ class ObjectStore:
         if self.folder is None:
             from obstore.fsspec import FsspecStore
 
-            connection.register_filesystem(FsspecStore("s3", **self._s3))
+            # As a class of its own, for fsspec strips a class's protocol from the patterns that it globs.
+            of_s3 = type("S3Files", (FsspecStore,), {"protocol": "s3"})
+            connection.register_filesystem(of_s3("s3", **self._s3))
 
     def _call(self, verb: str, key: str, action: Callable[[], T]) -> T:
         try:

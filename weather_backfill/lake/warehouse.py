@@ -1,0 +1,130 @@
+"""Views over the lake's Parquet for DuckDB: what they are, and how to open them.
+
+A lake in a local folder can be read with any DuckDB. For one on S3, DuckDB would download its httpfs extension and
+want credentials of its own; `connect_warehouse` registers our object store instead, with the settings' credentials.
+
+Times are TIMESTAMPTZ; `connect_warehouse` shows them in UTC.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+
+from weather_backfill import schemas
+from weather_backfill.errors import NotFoundError
+from weather_backfill.lake import layout
+from weather_backfill.lake.storage import ObjectStore
+from weather_backfill.settings import Settings, load_settings
+from weather_backfill.sources.dwd.history import STATION_HISTORY
+
+_DATE = pa.field("date", pa.date32())
+_OWNER = (pa.field("service", pa.string()), pa.field("tenant", pa.string()))
+COLUMNS: Mapping[str, pa.Schema] = {
+    layout.RAW_OBSERVATIONS: pa.schema([*schemas.RAW, schemas.SOURCE_QUALITY, *_OWNER, _DATE]),
+    layout.REFINED_15M: pa.schema([*schemas.REFINED, *_OWNER, _DATE]),
+    layout.REJECTED_OBSERVATIONS: pa.schema([*schemas.REJECTS, *_OWNER, _DATE]),
+    layout.QUARTERLY_FEATURES: pa.schema([*schemas.FEATURES, *_OWNER, _DATE]),
+    layout.STATION_HISTORY: pa.schema([*STATION_HISTORY, *_OWNER]),
+}
+"""The datasets and the columns of their views; `date` is the day, or the first day of the quarter."""
+
+VIEWS = (*COLUMNS, "quality_issues", "dataset_versions")
+
+_QUALITY_ISSUES = """
+SELECT service, tenant, date, if(quality = 4, 'failed', 'suspect') AS issue, station_id, observed_at,
+    metric, value, quality, NULL::VARCHAR AS reason, NULL::VARCHAR AS source_object, NULL::VARCHAR AS raw_text
+FROM raw_observations WHERE quality IN (3, 4)
+UNION ALL
+SELECT service, tenant, date, 'rejected', station_id, observed_at, NULL, NULL, NULL, reason, source_object, raw_text
+FROM rejected_observations
+"""
+_VERSIONS = """
+SELECT '{dataset}' AS dataset, part(file_name, 'service') AS service, part(file_name, 'tenant') AS tenant,
+    try_cast(part(file_name, 'date') AS DATE) AS date, file_size_bytes::BIGINT AS bytes, num_rows AS rows,
+    code_version, schema_version, file_name AS object
+FROM parquet_file_metadata('{glob}')
+LEFT JOIN (
+    SELECT file_name,
+        max(decode(value)) FILTER (decode(key) = 'weather.code_version') AS code_version,
+        max(decode(value)) FILTER (decode(key) = 'weather.schema_version') AS schema_version
+    FROM parquet_kv_metadata('{glob}') GROUP BY file_name
+) USING (file_name)
+"""
+_NO_VERSIONS = """
+SELECT NULL::VARCHAR AS dataset, NULL::VARCHAR AS service, NULL::VARCHAR AS tenant, NULL::DATE AS date,
+    NULL::BIGINT AS bytes, NULL::BIGINT AS rows, NULL::VARCHAR AS code_version, NULL::VARCHAR AS schema_version,
+    NULL::VARCHAR AS object
+WHERE false
+"""
+
+
+def connect_warehouse(path: str | Path | None = None, settings: Settings | None = None) -> duckdb.DuckDBPyConnection:
+    """The warehouse, opened to read, on local and S3 lakes alike; default: the settings' file and lake.
+
+    Views: raw_observations, refined_15m, rejected_observations, quarterly_features, station_history,
+    quality_issues, dataset_versions. Raises `NotFoundError` if the asset `warehouse` has not been materialized.
+    """
+    settings = settings or load_settings()
+    file = Path(path or settings.warehouse_path())
+    if not file.is_file():
+        raise NotFoundError(f"{file} is not there: materialize the asset `warehouse` first, or set WEATHER_WAREHOUSE.")
+    connection = duckdb.connect(str(file), read_only=True)
+    settings.lake().register(connection)
+    connection.execute("SET TimeZone = 'UTC'")
+    return connection
+
+
+def create_views(connection: duckdb.DuckDBPyConnection, store: ObjectStore) -> dict[str, list[str]]:
+    """Create all views over a lake, empty ones for empty datasets; the columns by view."""
+    store.register(connection)
+    connection.execute("CREATE OR REPLACE MACRO part(path, name) AS regexp_extract(path, '/' || name || '=([^/]*)', 1)")
+    globs = {dataset: _globs(store, dataset) for dataset in COLUMNS}
+    for dataset, found in globs.items():
+        _create(connection, dataset, _dataset_view(connection, dataset, found))
+    _create(connection, "quality_issues", _QUALITY_ISSUES)
+    versions = [_VERSIONS.format(dataset=dataset, glob=glob) for dataset in COLUMNS for glob in globs[dataset].values()]
+    _create(connection, "dataset_versions", "\nUNION ALL ".join(versions or [_NO_VERSIONS]))
+    return {view: [row[0] for row in connection.execute(f"DESCRIBE {view}").fetchall()] for view in VIEWS}
+
+
+def _create(connection: duckdb.DuckDBPyConnection, view: str, query: str) -> None:
+    connection.execute(f"CREATE OR REPLACE VIEW {view} AS {query}")
+
+
+def _globs(store: ObjectStore, dataset: str) -> dict[str, str]:
+    """The patterns of a dataset's objects by service; only services that have any."""
+    days = "" if _DATE not in COLUMNS[dataset] else "date=*/"
+    found = {}
+    for folder in store.folders(dataset):
+        if any(stored.key.endswith(layout.FILE) for stored in store.list(f"{dataset}/{folder}")):
+            pattern = store.uri(f"{dataset}/{folder}/tenant=*/{days}{layout.FILE}")
+            found[folder.removeprefix("service=")] = pattern.replace("'", "''")
+    return found
+
+
+def _dataset_view(connection: duckdb.DuckDBPyConnection, dataset: str, globs: Mapping[str, str]) -> str:
+    """One view over the services of a dataset: each has files of one schema, so that binding reads one footer."""
+    columns = COLUMNS[dataset]
+    selects = []
+    for glob in globs.values():
+        types = "'service': VARCHAR, 'tenant': VARCHAR" + (", 'date': DATE" if _DATE in columns else "")
+        files = f"read_parquet('{glob}', hive_partitioning = true, hive_types = {{{types}}})"
+        present = {row[0] for row in connection.execute(f"DESCRIBE FROM {files}").fetchall()}
+        selects.append(f"SELECT {_select(connection, columns, present)} FROM {files}")  # noqa: S608 - our own paths
+    return "\nUNION ALL ".join(selects or [f"SELECT {_select(connection, columns, set())} WHERE false"])
+
+
+def _select(connection: duckdb.DuckDBPyConnection, columns: pa.Schema, present: set[str]) -> str:
+    """The columns in order, those that a service's files do not have as nulls of the right type."""
+    empty = connection.from_arrow(_plain(columns).empty_table())
+    types = dict(zip(empty.columns, empty.types, strict=True))
+    return ", ".join(f'"{name}"' if name in present else f'NULL::{types[name]} AS "{name}"' for name in columns.names)
+
+
+def _plain(columns: pa.Schema) -> pa.Schema:
+    """Tags as plain strings, as files hold them."""
+    return pa.schema([f.with_type(pa.string()) if pa.types.is_dictionary(f.type) else f for f in columns])

@@ -1,0 +1,114 @@
+"""A quarter's features from its refined days, one day in memory at a time; the SQL lies beside this module.
+
+A quarter's grid is what it should have held: the slots of each day by the cadence in the day's footer, and for a
+day that is not there those of the metric's fullest day. So a missing month makes a statistic null, not wrong.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import date
+
+import duckdb
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from weather_backfill.errors import UnreadableObjectError
+from weather_backfill.lake import parquet
+from weather_backfill.partitions import quarter_end
+from weather_backfill.refine.windows import FINEST_SLOT_SECONDS, connect, expected_slots, sql
+from weather_backfill.schemas import FEATURES
+from weather_backfill.sources.base import Cadence
+
+PRODUCTS = {
+    "temperature": "air_temperature",
+    "precipitation": "precipitation_amount",
+    "wind": "wind_speed",
+    "wind_direction": "wind_from_direction",
+    "gust": "wind_speed_of_gust",
+    "pressure": "surface_air_pressure",
+    "humidity": "relative_humidity",
+    "cloud": "cloud_area_fraction",
+}
+"""The products of the features, by the metric that says whether a product is there."""
+
+COMPLETE = 0.75
+
+_COLUMNS = (
+    "window_start", "station_id", "metric", "sample_count", "expected_count", "completeness",
+    "mean", "minimum", "maximum", "sum",
+)  # fmt: skip
+_HISTORY = pa.schema(
+    [
+        ("station_id", pa.string()),
+        ("valid_from", pa.date32()),
+        ("valid_to", pa.date32()),
+        ("name", pa.string()),
+        ("latitude", pa.float64()),
+        ("longitude", pa.float64()),
+        ("height", pa.float64()),
+    ]
+)
+
+
+@dataclass(frozen=True, slots=True)
+class RefinedDay:
+    """One refined day: its windows (columns of `schemas.REFINED`) and the cadence they were made with."""
+
+    date: date
+    table: pa.Table
+    cadence: Cadence
+
+
+def read_refined_day(day: date, data: bytes, name: str) -> RefinedDay:
+    """A refined object's day, only the features' rows and columns of it; `name` is for the error."""
+    with parquet.open_file(pa.BufferReader(data)) as file:
+        footer = parquet.footer(file)
+        if "cadence" not in footer:
+            raise UnreadableObjectError(f"{name} does not say its cadence: materialize that refined day again.")
+        table = file.read(list(_COLUMNS))
+    wanted = pc.is_in(table["metric"].cast(pa.string()), pa.array(list(PRODUCTS.values())))
+    return RefinedDay(day, table.filter(wanted), parquet.cadence_of(footer))
+
+
+def quarter_features(quarter: date, days: Iterable[RefinedDay], history: pa.Table | None = None) -> pa.Table:
+    """The rows of `schemas.FEATURES` for the quarter that starts on `quarter`; `history` gives the positions."""
+    summaries, sectors = [], []
+    slots: list[dict[str, int]] = []
+    with connect() as connection:
+        for day in days:
+            slots.append({m: _slots(day.cadence, m) for m in PRODUCTS.values()})
+            connection.register("windows", day.table)
+            summaries.append(_day(connection, day.date, slots[-1]))
+            sectors.append(connection.sql(sql("features_sectors")).to_arrow_table())
+        if not summaries:
+            return FEATURES.empty_table()
+        connection.register("days", pa.concat_tables(summaries))
+        connection.register("sectors", pa.concat_tables(sectors))
+        connection.register("expected", _expected(slots, (quarter_end(quarter) - quarter).days))
+        connection.register("history", (_HISTORY.empty_table() if history is None else history).select(_HISTORY.names))
+        bounds = {"quarter_start": quarter, "quarter_end": quarter_end(quarter)}
+        return _typed(connection.sql(sql("features"), params=bounds).to_arrow_table())
+
+
+def _day(connection: duckdb.DuckDBPyConnection, day: date, slots: dict[str, int]) -> pa.Table:
+    table = connection.sql(sql("features_day")).to_arrow_table()
+    expected = pa.array([slots[metric] for metric in table["metric"].to_pylist()], pa.int64())
+    return table.append_column("date", pa.array([day] * table.num_rows, pa.date32())).append_column("slots", expected)
+
+
+def _slots(cadence: Cadence, metric: str) -> int:
+    return expected_slots(max(cadence.of(metric), FINEST_SLOT_SECONDS))
+
+
+def _expected(slots: list[dict[str, int]], days: int) -> pa.Table:
+    """The grid slots of the whole quarter by metric, also those of the days that are not there."""
+    missing = days - len(slots)
+    totals = {m: sum(s[m] for s in slots) + missing * max(s[m] for s in slots) for m in PRODUCTS.values()}
+    return pa.table({"metric": list(totals), "expected": pa.array(totals.values(), pa.int64())})
+
+
+def _typed(rows: pa.Table) -> pa.Table:
+    tags = {"station_id": pc.dictionary_encode(rows["station_id"])}
+    return pa.Table.from_arrays([tags.get(f.name, rows[f.name]).cast(f.type) for f in FEATURES], schema=FEATURES)
