@@ -128,6 +128,40 @@ def tenants_register(tenant: Annotated[str, typer.Argument(help="The id of a ten
         out.print(f"{service}: {'registered' if new else 'was registered already'}")
 
 
+@tenants.command("check")
+@friendly
+def tenants_check(
+    tenant: Annotated[str, typer.Argument(help="The id of a tenant that has a file")],
+    days: Annotated[int, typer.Option(min=1, max=36_500, help="Days before today to look at")] = 30,
+    as_json: Json = False,
+) -> None:
+    """Connect to each of a tenant's services and say what is there; exits with 1 if one cannot be reached.
+
+    Example: weather-backfill tenants check acme --days 365
+    """
+    from weather_backfill.backfill.connecting import check_connections
+    from weather_backfill.settings import load_settings
+
+    rows = check_connections(load_settings(), tenant, days)
+    print_rows(rows, f"Connections of {tenant}", as_json)
+    if any(row["problem"] for row in rows):
+        raise typer.Exit(1)
+
+
+@tenants.command("remove")
+@friendly
+def tenants_remove(tenant: Annotated[str, typer.Argument(help="The id of a tenant that has a file")]) -> None:
+    """Delete a tenant's file: nothing more is loaded for it, its data stays."""
+    from weather_backfill.backfill.records import audit
+    from weather_backfill.settings import load_settings
+    from weather_backfill.tenants import TenantRegistry
+
+    settings = load_settings()
+    where = TenantRegistry(settings.tenant_files()).remove(tenant)
+    audit(settings.lake(), "remove tenant", parameters={"tenant": tenant}, outcome="removed")
+    out.print(f"{where} removed. Its data stays in the lake; active backfills go on: cancel them if need be.")
+
+
 @tenants.command("list")
 @friendly
 def tenants_list(as_json: Json = False) -> None:

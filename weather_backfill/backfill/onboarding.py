@@ -13,8 +13,8 @@ from datetime import UTC, date, datetime, timedelta
 
 from weather_backfill.backfill.operations import Desk, advance, busy_days, capacity, start, unlaunched
 from weather_backfill.backfill.plan import Order, Plan, Reason, Reprocess, build_plan
-from weather_backfill.backfill.records import ACTIVE, Manifest, load_manifest, manifests
-from weather_backfill.backfill.status import natives_of
+from weather_backfill.backfill.records import ACTIVE, Manifest, audit, load_manifest, manifests
+from weather_backfill.backfill.status import natives_of, open_summaries, write_summary
 from weather_backfill.connections import Connection
 from weather_backfill.errors import WeatherError
 from weather_backfill.sources.registry import SERVICES
@@ -71,9 +71,22 @@ def onboard(desk: Desk, today: date, now: datetime | None = None) -> list[str]:
         except Exception as error:  # a tenant's trouble stays the tenant's
             note = f"{wanted.name}: {type(error).__name__}: {error}"
         notes += [note] if note else []
+    notes += _settle(desk)
     rules = {(wanted.tenant.id, wanted.service): wanted.connection for wanted in enabled}
     waiting = [m for m in manifests(desk.store) if m.state == ACTIVE and unlaunched(desk, m)]
     return notes + _share(desk, [m for m in waiting if _may_launch(m, rules, now, notes)], rules)
+
+
+def _settle(desk: Desk) -> list[str]:
+    """Bring the summaries of backfills up to date that have not ended, and write the end into the audit."""
+    notes = []
+    for name in sorted(open_summaries(desk.store)):
+        if manifest := load_manifest(desk.store, name):
+            status = write_summary(desk.instance, desk.graph, desk.store, manifest)
+            if status.ended_at:
+                audit(desk.store, "ended", backfill_id=name, outcome=status.status, rows=status.rows)
+                notes.append(f"{name}: {status.status}")
+    return notes
 
 
 def _may_launch(manifest: Manifest, rules: Rules, now: datetime, notes: list[str]) -> bool:

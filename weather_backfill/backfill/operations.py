@@ -36,6 +36,7 @@ from weather_backfill.backfill.status import (
     service_of,
     status_of,
     target_of,
+    write_summary,
 )
 from weather_backfill.errors import ConfigurationError
 from weather_backfill.lake.storage import ObjectStore
@@ -134,6 +135,7 @@ def start(
     register_tenant(desk.instance, plan.service, plan.tenant)
     if launch:
         advance(desk, manifest)
+    write_summary(desk.instance, desk.graph, desk.store, manifest)
     return name
 
 
@@ -247,7 +249,7 @@ def _go_on(desk: Desk, manifest: Manifest, action: str, *, only_failed: bool) ->
             _launch(desk, manifest, f"{manifest.backfill_id}.{action}{len(natives)}", cut_short)
         advance(desk, manifest)
     audit(desk.store, action, backfill_id=manifest.backfill_id, days=len(days), outcome="accepted")
-    return status_of(desk.instance, desk.graph, desk.store, manifest.backfill_id)
+    return write_summary(desk.instance, desk.graph, desk.store, manifest)
 
 
 def _adopt(desk: Desk, backfill_id: str) -> Manifest:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
@@ -12,7 +13,7 @@ from dagster import DagsterEventType, DagsterRunStatus
 from dagster._core.execution.backfill import BULK_ACTION_TERMINAL_STATUSES, BulkActionsFilter, PartitionBackfill
 
 from weather_backfill.backfill.coverage import held_days
-from weather_backfill.backfill.records import PAUSED, Manifest, load_manifest
+from weather_backfill.backfill.records import PAUSED, Manifest, load_manifest, manifests
 from weather_backfill.errors import ConfigurationError
 from weather_backfill.lake import layout
 from weather_backfill.lake.storage import ObjectStore
@@ -212,3 +213,29 @@ def _word(
     if natives and natives[-1].status.value == "CANCELED":
         return "canceled"
     return "completed with failures" if natives else (manifest.state if manifest else "unknown")
+
+
+def write_summary(instance: dg.DagsterInstance, graph: Any, store: ObjectStore, manifest: Manifest) -> Status:
+    """Write how a managed backfill stands as its summary object, a row of the warehouse's `backfill_log`."""
+    status = status_of(instance, graph, store, manifest.backfill_id)
+    document = {
+        "backfill_id": manifest.backfill_id,
+        "target": f"{status.service}/{status.tenant}",
+        "requested_by": manifest.requested_by,
+        "rows_affected": status.rows,
+        "completed_at": status.ended_at.isoformat() if status.ended_at else None,
+        **status.to_json(),
+    }
+    store.put(layout.summary_key(manifest.backfill_id), json.dumps(document, indent=2).encode())
+    return status
+
+
+def open_summaries(store: ObjectStore) -> set[str]:
+    """The ids of managed backfills whose summary does not say yet that they have ended."""
+    keys = [o.key for o in store.list(layout.BACKFILLS) if o.key.endswith("/summary.json")]
+    ended = {
+        document["backfill_id"]
+        for _, data in store.read_many(keys)
+        if isinstance(data, bytes) and (document := json.loads(data)).get("completed_at")
+    }
+    return {manifest.backfill_id for manifest in manifests(store)} - ended

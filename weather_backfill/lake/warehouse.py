@@ -32,7 +32,7 @@ COLUMNS: Mapping[str, pa.Schema] = {
 }
 """The datasets and the columns of their views; `date` is the day, or the first day of the quarter."""
 
-VIEWS = (*COLUMNS, "quality_issues", "dataset_versions")
+VIEWS = (*COLUMNS, "quality_issues", "dataset_versions", "backfill_log")
 
 _QUALITY_ISSUES = """
 SELECT service, tenant, date, if(quality = 4, 'failed', 'suspect') AS issue, station_id, observed_at,
@@ -62,11 +62,18 @@ WHERE false
 """
 
 
+_LOG_COLUMNS = {
+    "backfill_id": "VARCHAR", "target": "VARCHAR", "start_date": "DATE", "end_date": "DATE", "status": "VARCHAR",
+    "rows_affected": "BIGINT", "started_at": "TIMESTAMPTZ", "completed_at": "TIMESTAMPTZ", "requested_by": "VARCHAR",
+}  # fmt: skip
+
+
 def connect_warehouse(path: str | Path | None = None, settings: Settings | None = None) -> duckdb.DuckDBPyConnection:
     """The warehouse, opened to read, on local and S3 lakes alike; default: the settings' file and lake.
 
     Views: raw_observations, refined_15m, rejected_observations, quarterly_features, station_history,
-    quality_issues, dataset_versions. Raises `NotFoundError` if the asset `warehouse` has not been materialized.
+    quality_issues, dataset_versions, backfill_log. Raises `NotFoundError` if the asset `warehouse` has not been
+    materialized.
     """
     settings = settings or load_settings()
     file = Path(path or settings.warehouse_path())
@@ -88,6 +95,7 @@ def create_views(connection: duckdb.DuckDBPyConnection, store: ObjectStore) -> d
     _create(connection, "quality_issues", _QUALITY_ISSUES)
     versions = [_VERSIONS.format(dataset=dataset, glob=glob) for dataset in COLUMNS for glob in globs[dataset].values()]
     _create(connection, "dataset_versions", "\nUNION ALL ".join(versions or [_NO_VERSIONS]))
+    _create(connection, "backfill_log", _log_view(store))
     return {view: [row[0] for row in connection.execute(f"DESCRIBE {view}").fetchall()] for view in VIEWS}
 
 
@@ -104,6 +112,16 @@ def _globs(store: ObjectStore, dataset: str) -> dict[str, str]:
             pattern = store.uri(f"{dataset}/{folder}/tenant=*/{days}{layout.FILE}")
             found[folder.removeprefix("service=")] = pattern.replace("'", "''")
     return found
+
+
+def _log_view(store: ObjectStore) -> str:
+    """One row a managed backfill, from the summaries; nothing where there are none yet."""
+    columns = ", ".join(f"{name}: '{kind}'" for name, kind in _LOG_COLUMNS.items())
+    if not any(stored.key.endswith("/summary.json") for stored in store.list(layout.BACKFILLS)):
+        empty = ", ".join(f"NULL::{kind} AS {name}" for name, kind in _LOG_COLUMNS.items())
+        return f"SELECT {empty} WHERE false"
+    glob = store.uri(layout.summary_key("*")).replace("'", "''")
+    return f"SELECT * FROM read_json('{glob}', columns = {{{columns}}})"  # noqa: S608 - our own paths
 
 
 def _dataset_view(connection: duckdb.DuckDBPyConnection, dataset: str, globs: Mapping[str, str]) -> str:
