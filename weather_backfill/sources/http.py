@@ -67,6 +67,14 @@ class Answer:
     body: bytes = field(repr=False)
 
 
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What goes with a request."""
+
+    params: dict[str, str]
+    headers: dict[str, str]
+
+
 class BearerAuth(httpx.Auth):
     """`Authorization: Bearer <secret>`, the secret resolved from `${NAME}` for each request."""
 
@@ -141,8 +149,10 @@ class PoliteClient:
         self._closed.set()
         self._http.close()
 
-    def get(self, path: str, params: Mapping[str, str] | None = None) -> Answer:
-        """GET `path` (quoted, below the base URL) and return its whole answer (2xx).
+    def get(
+        self, path: str, params: Mapping[str, str] | None = None, headers: Mapping[str, str] | None = None
+    ) -> Answer:
+        """GET `path` (quoted, below the base URL) and return its whole answer (2xx, or 304 to a condition).
 
         Raises `SourceUnavailableError` after the last try, `BreakerOpenError` without asking, and
         `AccessDeniedError`, `NotFoundError` or `PermanentError` for what asking again does not change.
@@ -159,7 +169,7 @@ class PoliteClient:
             reraise=True,
         )
         try:
-            return retrying(self._try, path, dict(params or {}))
+            return retrying(self._try, path, _Asked(dict(params or {}), dict(headers or {})))
         except _SuspectKeyError as error:
             raise AccessDeniedError(
                 f"{self._name(path)}: {error} to each of {len(waits) + 1} tries, and no request with this "
@@ -167,9 +177,9 @@ class PoliteClient:
                 f"{self._key_name()}; if the key is right, the service itself fails."
             ) from None
 
-    def _try(self, path: str, params: dict[str, str]) -> Answer:
+    def _try(self, path: str, asked: _Asked) -> Answer:
         for _ in range(self._policy.most_pauses):
-            answer = self._send(path, params)
+            answer = self._send(path, asked)
             if answer.status != 429:
                 return self._judge(path, answer)
             self.limiter.pause(self._asked_wait(path, answer))
@@ -178,7 +188,7 @@ class PoliteClient:
             "every wait it asked for was kept. Lower requests_per_minute, and see what else uses this key."
         )
 
-    def _send(self, path: str, params: dict[str, str]) -> Answer:
+    def _send(self, path: str, asked: _Asked) -> Answer:
         self.breaker.check()
         slot = self.limiter.acquire()
         try:
@@ -195,7 +205,7 @@ class PoliteClient:
                 self.limiter.answered(slot)
 
         try:
-            answer = self._exchange(path, params, answered)
+            answer = self._exchange(path, asked, answered)
         except httpx.HTTPError as error:
             self._fail(path, f"{type(error).__name__}: {error}")
         except BaseException:
@@ -205,10 +215,12 @@ class PoliteClient:
             answered()
         return self._tell_breaker(path, answer)
 
-    def _exchange(self, path: str, params: dict[str, str], answered: Callable[[], None]) -> Answer:
+    def _exchange(self, path: str, asked: _Asked, answered: Callable[[], None]) -> Answer:
         started = self._clock()
         auth = self._auth or httpx.USE_CLIENT_DEFAULT
-        with self._http.stream("GET", f"{self.base_url}{path}", params=params, auth=auth) as response:
+        with self._http.stream(
+            "GET", f"{self.base_url}{path}", params=asked.params or None, headers=asked.headers, auth=auth
+        ) as response:
             answered()
             body, size = io.BytesIO(), 0  # hands out what it holds without a copy, unlike a list of chunks
             for chunk in response.iter_bytes():
@@ -239,7 +251,7 @@ class PoliteClient:
 
     def _judge(self, path: str, answer: Answer) -> Answer:
         status = answer.status
-        if 200 <= status < 300:
+        if 200 <= status < 300 or status == 304:
             return answer
         said = f"{status} {self._said(answer)}"
         where = self._name(path)

@@ -13,7 +13,10 @@ from weather_backfill.sources.aceiot import source as aceiot
 from weather_backfill.sources.aceiot.connection import AceiotConnection
 from weather_backfill.sources.base import Source
 from weather_backfill.sources.dwd.connection import DwdConnection
+from weather_backfill.sources.dwd.remote import REQUESTS_PER_MINUTE, open_remote, polite
 from weather_backfill.sources.dwd.source import DwdSource
+from weather_backfill.sources.http import PoliteClient
+from weather_backfill.sources.shared_state import open_state
 from weather_backfill.sources.tempest import TempestSource
 from weather_backfill.sources.tempest_connection import TempestConnection
 from weather_backfill.tenants import Tenant
@@ -34,7 +37,14 @@ def _tempest(connection: TempestConnection, around: Surroundings) -> Source:
 
 
 def _dwd(connection: DwdConnection, around: Surroundings) -> Source:
-    return DwdSource(connection, around.lake)
+    settings = around.settings
+
+    def client() -> PoliteClient:
+        allowed = settings.requests_per_minute.get("dwd", REQUESTS_PER_MINUTE)
+        state = open_state(settings.limits_url)
+        return polite(connection.base_url, state, per_minute=allowed, patience=settings.outage_patience)
+
+    return DwdSource(connection, around.lake, remote=open_remote(connection.base_url, client))
 
 
 def _aceiot(connection: AceiotConnection, around: Surroundings) -> Source:

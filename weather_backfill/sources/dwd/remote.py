@@ -10,11 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Protocol
 from urllib.parse import quote, unquote, urlsplit
-
-import httpx
-import tenacity
 
 from weather_backfill.errors import (
     AccessDeniedError,
@@ -22,17 +19,18 @@ from weather_backfill.errors import (
     NotFoundError,
     PermanentError,
     SourceUnavailableError,
-    WeatherError,
 )
+from weather_backfill.sources.breaker import BreakerRules
 from weather_backfill.sources.dwd.listing import Entry, parse_directory
+from weather_backfill.sources.http import Policy, PoliteClient
+from weather_backfill.sources.limits import Rate
+from weather_backfill.sources.shared_state import MemoryState, SharedState
 
 MAX_BODY_BYTES = 512 << 20
 MAX_PAGE_BYTES = 32 << 20
-TRIES = 4
-_TIMEOUT = httpx.Timeout(60.0, connect=15.0)
-_RETRYABLE = {408, 425, 429, 500, 502, 503, 504}
-
-T = TypeVar("T")
+REQUESTS_PER_MINUTE = 600
+"""A pace that no open-data server minds; all runs together keep to it."""
+ANYTHING = {"Accept": "*/*"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,11 +67,14 @@ class Remote(Protocol):
         ...
 
 
-def open_remote(base_url: str) -> Remote:
-    """The remote of an `https://`, `http://` or `file://` URL; raises `ConfigurationError` for others."""
+def open_remote(base_url: str, client: Callable[[], PoliteClient] | None = None) -> Remote:
+    """The remote of an `https://` or `http://` URL (over `client`) or a `file://` one.
+
+    Raises `ConfigurationError` for others.
+    """
     parts = urlsplit(base_url)
     if parts.scheme in ("http", "https") and parts.netloc:
-        return HttpRemote(base_url)
+        return HttpRemote(base_url, client() if client else None)
     if parts.scheme == "file":
         return FolderRemote(Path(unquote(parts.path)))
     raise ConfigurationError(
@@ -126,14 +127,12 @@ class FolderRemote:
 
 
 class HttpRemote:
-    """A server that lists its folders as HTML pages."""
+    """A server that lists its folders as HTML pages, asked through the polite client."""
 
-    def __init__(self, base_url: str, client: httpx.Client | None = None, wait: float = 1.0) -> None:
+    def __init__(self, base_url: str, client: PoliteClient | None = None, wait: float = 1.0) -> None:
+        """`client` shares pace and breaker with other runs; `wait` scales the waits of a client of our own."""
         self._base = base_url.rstrip("/")
-        self._client = client or httpx.Client(
-            timeout=_TIMEOUT, follow_redirects=True, headers={"User-Agent": "weather-backfill"}
-        )
-        self._wait = wait
+        self._client = client or polite(base_url, MemoryState(), wait=wait)
 
     def url(self, path: str) -> str:
         """The URL of a path."""
@@ -141,67 +140,45 @@ class HttpRemote:
 
     def folder(self, path: str) -> list[Entry]:
         """The files of a folder by its index page."""
-        url = self.url(path) + "/"
-        response, body = self._get(url, {}, MAX_PAGE_BYTES)
-        return parse_directory(body.decode(response.encoding or "utf-8", errors="replace"), url)
+        page = self._client.get(f"/{quote(path)}/", headers=ANYTHING)
+        if len(page.body) > MAX_PAGE_BYTES:
+            raise PermanentError(
+                f"{self.url(path)}/ is larger than {MAX_PAGE_BYTES} bytes: refused. Check the base URL."
+            )
+        return parse_directory(page.body.decode("utf-8", errors="replace"), self.url(path) + "/")
 
     def fetch(self, path: str, etag: str | None = None, last_modified: str | None = None) -> Fetched | NotModified:
         """A conditional GET."""
         asked = {"If-None-Match": etag, "If-Modified-Since": last_modified}
-        headers = {name: value for name, value in asked.items() if value}
-        response, body = self._get(self.url(path), headers, MAX_BODY_BYTES)
-        if response.status_code == 304:
+        headers = ANYTHING | {name: value for name, value in asked.items() if value}
+        answer = self._client.get(f"/{quote(path)}", headers=headers)
+        if answer.status == 304:
             return NotModified()
-        return Fetched(body, response.headers.get("ETag"), response.headers.get("Last-Modified"))
+        return Fetched(answer.body, answer.headers.get("etag"), answer.headers.get("last-modified"))
 
     def local_file(self, path: str) -> Path | None:
         """None: it lies elsewhere."""
         return None
 
-    def _get(self, url: str, headers: dict[str, str], most: int) -> tuple[httpx.Response, bytes]:
-        return _with_retries(lambda: self._get_once(url, headers, most), self._wait)
 
-    def _get_once(self, url: str, headers: dict[str, str], most: int) -> tuple[httpx.Response, bytes]:
-        try:
-            with self._client.stream("GET", url, headers=headers) as response:
-                _raise_for_status(response, url)
-                body = bytearray()
-                for chunk in response.iter_bytes():
-                    body += chunk
-                    if len(body) > most:
-                        raise PermanentError(f"{url} is larger than {most} bytes: refused. Check the base URL.")
-                return response, bytes(body)
-        except (httpx.TransportError, httpx.TooManyRedirects) as error:
-            raise SourceUnavailableError(
-                f"{url} did not answer whole ({type(error).__name__}: {error}). Worth another try; if it "
-                "stays, check the network and the base URL."
-            ) from error
-        except httpx.DecodingError as error:
-            raise SourceUnavailableError(f"{url} answered what cannot be decoded: {error}.") from error
-
-
-def _raise_for_status(response: httpx.Response, url: str) -> None:
-    status = response.status_code
-    if status < 300 or status == 304:
-        return
-    if status in _RETRYABLE or status >= 500:
-        raise SourceUnavailableError(f"{url} answered {status}: the server is busy or down. Try again later.")
-    if status in (401, 403):
-        raise AccessDeniedError(f"{url} answered {status}: access denied. DWD's open data needs no login; "
-                                "check the base URL and any proxy.")  # fmt: skip
-    if status in (404, 410):
-        raise NotFoundError(f"{url} answered {status}: it is not there. Check base URL, product and station.")
-    raise PermanentError(f"{url} answered {status}: expected 200. Check the base URL.")
-
-
-def _with_retries(action: Callable[[], T], wait: float) -> T:
-    retrying = tenacity.Retrying(
-        stop=tenacity.stop_after_attempt(TRIES),
-        wait=tenacity.wait_exponential(multiplier=wait, max=20 * wait) + tenacity.wait_random(0, wait),
-        retry=tenacity.retry_if_exception(lambda e: isinstance(e, WeatherError) and e.retryable),
-        reraise=True,
+def polite(
+    base_url: str,
+    state: SharedState,
+    *,
+    per_minute: int = REQUESTS_PER_MINUTE,
+    patience: float = 0.0,
+    wait: float = 1.0,
+) -> PoliteClient:
+    """A client whose pace and breaker are shared through `state`; `patience` is how long an outage is waited out."""
+    policy = Policy(
+        total_timeout=900,
+        retry_waits=(2 * wait, 4 * wait, 8 * wait),
+        pause_without_retry_after=30 * wait,
+        most_pauses=1,
+        max_body=MAX_BODY_BYTES,
+        breaker=BreakerRules(patience=patience),
     )
-    return retrying(action)
+    return PoliteClient("dwd", base_url, state=state, scope="dwd", rate=Rate(per_minute), policy=policy)
 
 
 def _scanned(entry: os.DirEntry[str]) -> Entry:
