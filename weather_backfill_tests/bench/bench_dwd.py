@@ -1,29 +1,32 @@
 """A million ten-minute rows in zips to 365 days of Parquet: ours, plain pandas, and wetterdienst's parser.
 
-    python weather_backfill_tests/bench/bench_dwd.py [--rows 1000000] [--repeats 5] [--no-wetterdienst]
+    python -m weather_backfill_tests.bench dwd
 
 A year of ten-minute data has 52,560 rows, so a million rows are 19 stations: 19 zips, five values a row, near
 five million observations. Every contender reads the same zips, makes long rows, sorts nothing it need not,
 and writes one file a day with all stations in it. Each repeat is a fresh process, so that peak memory is the
-contender's own; imports are not timed. wetterdienst is installed into an environment of the bench's own below
+contender's own; imports are not timed. wetterdienst is installed into an environment of its own below
 `--folder`, and left out with a word if that is not possible.
 """
 
 from __future__ import annotations
 
-import argparse
 import io
-import json
-import resource
-import statistics
+import shutil
 import subprocess
 import sys
-import tempfile
-import time
 import zipfile
+from collections.abc import Callable, Sequence
 from datetime import date
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from weather_backfill_tests.bench.measured import measure
+
+if TYPE_CHECKING:
+    from weather_backfill_tests.bench.harness import Comparison, Options
+
+MODULE = "weather_backfill_tests.bench.bench_dwd"
 FOLDER = "10_minutes/air_temperature/recent"
 ROWS_A_YEAR = 365 * 144
 
@@ -125,21 +128,23 @@ def wetterdienst_way(root: Path, out: Path) -> int:
 CONTENDERS = {"ours": ours, "pandas": pandas_way, "wetterdienst": wetterdienst_way}
 
 
-def once(name: str, root: Path) -> None:
-    """One timed run in this process; prints seconds, rows and peak memory as JSON."""
-    with tempfile.TemporaryDirectory() as out:
-        if name == "ours":  # imports are not what is measured
-            import weather_backfill.sources.dwd.source  # noqa: F401
-        elif name == "pandas":
-            import pandas  # noqa: F401
-        else:
-            import wetterdienst.provider.dwd.observation  # noqa: F401
-        started, computed = time.perf_counter(), time.process_time()
-        written = CONTENDERS[name](root, Path(out))
-        seconds, computed = time.perf_counter() - started, time.process_time() - computed
-        files = len(list(Path(out).iterdir()))
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(json.dumps({"seconds": seconds, "cpu": computed, "rows": written, "files": files, "peak_mb": peak}))
+def once(name: str, root: Path, out: Path) -> Callable[[], Path]:
+    """One contender's work; imports are not what is measured."""
+    if name == "ours":
+        import pandas  # pyarrow's to_numpy would load it on its first call
+
+        import weather_backfill.sources.dwd.source  # noqa: F401
+    elif name == "pandas":
+        import pandas  # noqa: F401
+    else:
+        import wetterdienst.provider.dwd.observation  # noqa: F401
+    out.mkdir(parents=True)
+
+    def work() -> Path:
+        CONTENDERS[name](root, out)
+        return out
+
+    return work
 
 
 def install_wetterdienst(folder: Path) -> str | None:
@@ -158,62 +163,28 @@ def install_wetterdienst(folder: Path) -> str | None:
     return str(python)
 
 
-def main() -> None:
-    """Run every contender in turn, interleaved, and print medians and ratios."""
-    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    options.add_argument("--rows", type=int, default=1_000_000)
-    options.add_argument("--repeats", type=int, default=5)
-    options.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()) / "weather-bench-dwd")
-    options.add_argument("--no-wetterdienst", action="store_true")
-    options.add_argument("--once", help=argparse.SUPPRESS)
-    given = options.parse_args()
-    root = given.folder / f"tree-{given.rows}"
-    if given.once:
-        return once(given.once, root)
+def run(options: Options) -> Sequence[Comparison]:
+    """The comparison and its targets."""
+    from weather_backfill_tests.bench.harness import Comparison, Side, Target, compare
+
+    rows = 100_000 if options.quick else 1_000_000
+    root, out = options.folder / f"dwd-tree-{rows}", options.folder / "out" / "dwd"
     if not root.exists():
-        make_tree(root, given.rows)
-    pythons = {"ours": sys.executable, "pandas": sys.executable}
-    own = None if given.no_wetterdienst else install_wetterdienst(given.folder / "venv")
-    if own:
-        pythons["wetterdienst"] = own
-    results: dict[str, list[dict[str, float]]] = {name: [] for name in pythons}
-    for _ in range(given.repeats):
-        for name, python in pythons.items():
-            command = [
-                python,
-                __file__,
-                "--once",
-                name,
-                "--rows",
-                str(given.rows),
-                "--folder",
-                str(given.folder),
-            ]
-            done = subprocess.run(command, capture_output=True, text=True)
-            if done.returncode:
-                print(f"{name} failed: {done.stderr.strip().splitlines()[-1:]}")
-                continue
-            results[name].append(json.loads(done.stdout.splitlines()[-1]))
-    report(results)
-    return None
-
-
-def report(results: dict[str, list[dict[str, float]]]) -> None:
-    """One line a contender."""
-    base = statistics.median(r["seconds"] for r in results["ours"])
-    for name, runs in results.items():
-        if not runs:
-            continue
-        seconds = statistics.median(r["seconds"] for r in runs)
-        cpu = statistics.median(r["cpu"] for r in runs)
-        spread = f"{min(r['seconds'] for r in runs):.2f} to {max(r['seconds'] for r in runs):.2f}"
-        peak = max(r["peak_mb"] for r in runs)
-        print(
-            f"{name:13} {seconds:6.2f} s median of {len(runs)} ({spread}; {cpu:.2f} s of processor), "
-            f"{seconds / base:5.1f} times ours, peak {peak:6.0f} MB, "
-            f"{runs[0]['rows']:.0f} rows in {runs[0]['files']:.0f} files"
-        )
+        make_tree(root, rows)
+    pythons = {"ours": Path(sys.executable), "pandas": Path(sys.executable)}
+    if own := install_wetterdienst(options.folder / "wetterdienst"):
+        pythons["wetterdienst"] = Path(own)
+    sides = [Side(name, python, [MODULE, name, str(root), str(out)]) for name, python in pythons.items()]
+    results = compare(sides, options, before_each=lambda: shutil.rmtree(out, ignore_errors=True))
+    title = f"(e) {rows:,} ten-minute rows of DWD to 365 days"
+    mine = results["ours"].seconds
+    targets = [
+        Target(f"{title}: times faster than {name}", results[name].seconds / mine, 3, at_least=True)
+        for name in pythons
+        if name != "ours"
+    ]
+    return [Comparison("dwd", title, results, targets)]
 
 
 if __name__ == "__main__":
-    main()
+    measure(once(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])))

@@ -1,6 +1,6 @@
 """Stations come whole, days go out whole: this turns one into the other with bounded memory.
 
-Series are collected until they fill the memory allowance, then sorted by day at once and kept as a *run*: in
+Series are collected until they fill the memory allowance, then kept as a *run* that gives them day by day: in
 memory if it is the only one, else in an Arrow file with one batch a day. Stations are added in order, so a
 day is the concatenation of its slices of all runs, already sorted by station, metric and time.
 """
@@ -23,7 +23,9 @@ from weather_backfill.sources.dwd.text import NO_LEVEL, Series
 
 DAY_SCHEMA = pa.schema([*RAW, SOURCE_QUALITY])
 MEMORY_BYTES = 256 << 20
-_ROW_BYTES = 64  # a row while it is being sorted: its columns, their copy and the order
+_ROW_BYTES = 32  # a row while it waits: its columns, and what arrays may be a part of
+_TIME = DAY_SCHEMA.field("observed_at").type
+_EMPTY = pa.RecordBatch.from_pylist([], DAY_SCHEMA)
 
 
 class DayIndex:
@@ -59,6 +61,8 @@ class DayIndex:
         low, high = np.searchsorted(series.times, [start, start + len(self._table) * DAY])
         part = slice(int(low), int(high))
         times, values, levels = series.times[part], series.values[part], series.levels[part]
+        if 2 * len(times) < len(series.times):  # a slice would keep the whole file in memory
+            times, values, levels = times.copy(), values.copy(), levels.copy()
         if self._gapless:
             return Series(series.metric, times, values, levels)
         keep = self.lookup(times) >= 0
@@ -121,45 +125,9 @@ class DayStore:
         self._runs.append(_SpilledRun(path, self._sorted_run()))
 
     def _sorted_run(self) -> _Run:
-        """All waiting rows by day, and within a day in the order they came: station, metric, time.
-
-        Series are sorted already, so a day's part of each is one block: blocks are put in order, not rows.
-        """
-        sizes = np.array([len(s.times) for _, s in self._waiting], dtype=np.int64)
-        bounds = [self._index.bounds(s.times) for _, s in self._waiting]
-        begins, ends = np.array([b for b, _ in bounds]), np.array([e for _, e in bounds])
-        source = (begins + (np.cumsum(sizes) - sizes)[:, None]).T.ravel()
-        counts = (ends - begins).T.ravel()
-        target = np.cumsum(counts) - counts
-        order = np.repeat(source - target, counts) + np.arange(int(counts.sum()))
-        days = len(self._index.dates)
-        stations = np.tile(np.array([c for c, _ in self._waiting], dtype=np.int32), days)
-        metrics = np.tile(np.array([self._metrics[s.metric] for _, s in self._waiting], dtype=np.int32), days)
-        offsets = np.append(target[:: len(sizes)], len(order))
-        batch = self._batch(order, np.repeat(stations, counts), np.repeat(metrics, counts))
+        run = _Run(self._index, self._waiting, self._stations, self._metrics)
         self._waiting, self._rows = [], 0
-        return _Run(batch, offsets)
-
-    def _batch(
-        self, order: npt.NDArray[np.int64], stations: npt.NDArray[np.int32], metrics: npt.NDArray[np.int32]
-    ) -> pa.RecordBatch:
-        times = np.concatenate([s.times for _, s in self._waiting])[order]
-        values = np.concatenate([s.values for _, s in self._waiting])[order]
-        levels = np.concatenate([s.levels for _, s in self._waiting])[order]
-        missing = np.isnan(values)
-        quality = np.full(len(values), PASS, dtype=np.int8)
-        quality[missing] = MISSING
-        return pa.record_batch(
-            [
-                pa.array(times).view(DAY_SCHEMA.field("observed_at").type),
-                _tags(stations, self._stations),
-                _tags(metrics, self._metrics),
-                pa.array(values, mask=missing),
-                pa.array(quality),
-                pa.array(levels, mask=levels == NO_LEVEL),
-            ],
-            schema=DAY_SCHEMA,
-        )
+        return run
 
 
 class DayTables:
@@ -174,16 +142,54 @@ class DayTables:
 
 
 class _Run:
-    def __init__(self, batch: pa.RecordBatch, offsets: npt.NDArray[np.int64]) -> None:
-        self._batch = batch
-        self._offsets = offsets
+    """Series by day, and within a day in the order they came: station, metric, time.
+
+    A series is sorted, so a day's part of it is one slice: a day is its slices joined, and no row is ever sorted
+    or copied before its day is asked for.
+    """
+
+    def __init__(
+        self,
+        index: DayIndex,
+        waiting: list[tuple[int, Series]],
+        stations: dict[str, int],
+        metrics: dict[str, int],
+    ) -> None:
+        self._series = [s for _, s in waiting]
+        self._stations = np.array([code for code, _ in waiting], dtype=np.int32)
+        self._metrics = np.array([metrics[s.metric] for _, s in waiting], dtype=np.int32)
+        self._names = (pa.array(list(stations), pa.string()), pa.array(list(metrics), pa.string()))
+        bounds = [index.bounds(s.times) for s in self._series]
+        self._begins = np.array([begin for begin, _ in bounds], dtype=np.int32).T
+        self._ends = np.array([end for _, end in bounds], dtype=np.int32).T
 
     def day(self, position: int) -> pa.RecordBatch:
-        start, end = int(self._offsets[position]), int(self._offsets[position + 1])
-        return self._batch.slice(start, end - start)
+        begins, ends = self._begins[position], self._ends[position]
+        held = np.flatnonzero(ends > begins)
+        if not len(held):
+            return _EMPTY
+        counts = (ends - begins)[held]
+        parts = [
+            (self._series[at], slice(begin, end))
+            for at, begin, end in zip(held.tolist(), begins[held].tolist(), ends[held].tolist(), strict=True)
+        ]
+        values = np.concatenate([series.values[part] for series, part in parts])
+        levels = np.concatenate([series.levels[part] for series, part in parts])
+        missing = np.isnan(values)
+        tags = (np.repeat(codes[held], counts) for codes in (self._stations, self._metrics))
+        return pa.record_batch(
+            [
+                pa.array(np.concatenate([series.times[part] for series, part in parts])).view(_TIME),
+                *(pa.DictionaryArray.from_arrays(pa.array(c), n) for c, n in zip(tags, self._names, strict=True)),
+                pa.array(values, mask=missing),
+                pa.array(np.where(missing, np.int8(MISSING), np.int8(PASS))),
+                pa.array(levels, mask=levels == NO_LEVEL),
+            ],
+            schema=DAY_SCHEMA,
+        )
 
     def __len__(self) -> int:
-        return len(self._offsets) - 1
+        return len(self._begins)
 
 
 class _SpilledRun:
@@ -195,7 +201,3 @@ class _SpilledRun:
 
     def day(self, position: int) -> pa.RecordBatch:
         return self._reader.get_batch(position)
-
-
-def _tags(codes: npt.NDArray[np.int32], names: dict[str, int]) -> pa.DictionaryArray:
-    return pa.DictionaryArray.from_arrays(pa.array(codes), pa.array(list(names), pa.string()))

@@ -1,0 +1,27 @@
+"""`weather-backfill tenants add`: one service after another into one file, and nothing written that is wrong."""
+
+from __future__ import annotations
+
+from weather_backfill.tenants import TenantRegistry
+from weather_backfill_tests.platform import Platform
+
+
+def test_services_are_added_one_after_another(local_platform: Platform) -> None:
+    platform = local_platform
+    add = ("weather-backfill", "tenants", "add", "acme")
+    platform.run(*add, "--tempest", "archive")
+    platform.run(*add, "--dwd-stations", "433,01048", "--dwd-products", "air_temperature,wind")
+    services = TenantRegistry(platform.settings.tenant_files()).get("acme").services
+    assert services.tempest is not None
+    assert services.dwd is not None
+    assert services.dwd.stations == ("00433", "01048")
+    assert services.dwd.products == ("air_temperature", "wind")
+    with platform.instance as instance:
+        assert instance.get_dynamic_partitions("dwd_tenants") == ["acme"]
+        assert instance.get_dynamic_partitions("tempest_tenants") == ["acme"]
+    for wrong in (("--dwd-stations", "00433", "--dwd-products", "nonsense"), ("--dwd-stations", "x"), ()):
+        done = platform.run(*add, *wrong, check=False)
+        assert done.returncode == 2
+        assert "error:" in done.stderr
+        assert "Traceback" not in done.stderr
+    assert TenantRegistry(platform.settings.tenant_files()).get("acme").services == services
