@@ -77,7 +77,7 @@ def test_a_hostile_tenant_is_one_line_that_shows_it(local_platform: Platform, te
 
 def test_errors_of_settings_files_and_stores_are_one_line(local_platform: Platform) -> None:
     platform = local_platform
-    assert_one_line(cli(platform, "tenants", "add", "acme", "--tempest", ""), "archive_url", "at least 1 character")
+    assert_one_line(cli(platform, "tenants", "add", "acme", "--tempest", ""), "connects no service", "--tempest")
     assert_one_line(cli(platform, "simulate", "tempest", "--to", "ftp://x", *SPAN), "ftp", "s3://bucket/prefix")
     reverse = ["--start", "2024-01-03", "--end", "2024-01-01"]
     assert_one_line(cli(platform, "report", "--service", "tempest", *reverse), "before the start")

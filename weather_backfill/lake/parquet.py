@@ -132,7 +132,9 @@ def _distinct(table: pa.Table, column: str) -> list[str]:
 def open_file(source: object) -> pq.ParquetFile:
     """A Parquet file of ours, its tags as dictionaries; `source` is a path or a buffer."""
     metadata = pq.read_metadata(source)
-    tags = [name for name in TAGS if name in metadata.schema.names]
+    columns = [metadata.schema.column(n) for n in range(metadata.num_columns)]
+    # A tag is never null; the station of a reject may be, and is a plain string.
+    tags = [column.name for column in columns if column.name in TAGS and column.max_definition_level == 0]
     return pq.ParquetFile(source, metadata=metadata, read_dictionary=tags)
 
 
