@@ -25,8 +25,8 @@ demo: $(VENV)/ready  ## Simulate two tenants, backfill them, show the result
 dev: $(VENV)/ready  ## Webserver and daemon on the demo data
 	$(BIN)/weather-backfill dev
 
-test: $(VENV)/ready  ## The whole test suite but the slow and the special ones
-	$(BIN)/python -m pytest -q -n 2
+test: $(VENV)/ready  ## The whole suite; the end-to-end tests first, as they mostly wait
+	$(BIN)/python -m pytest -q -n 4 --maxschedchunk 1 weather_backfill_tests/e2e weather_backfill_tests
 
 test-s3: $(VENV)/ready  ## The tests that use S3, against a throw-away Ceph object gateway (Debian, root)
 	.ci/radosgw $(BIN)/python -m pytest -q -n 2 -k s3

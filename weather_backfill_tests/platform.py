@@ -49,6 +49,7 @@ class Platform:
             "DAGSTER_HOME": str(home),
             "WEATHER_STORAGE_URL": self.storage_url,
             "WEATHER_TENANTS_URL": str(self.folder / "tenants"),
+            "WEATHER_AUTOMATION": self.environment.get("WEATHER_AUTOMATION", "false"),
             "PYTHONPATH": str(PROJECT),
         }
 

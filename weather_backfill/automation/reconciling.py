@@ -42,7 +42,7 @@ def _reconciler(
     @dg.sensor(
         name=name,
         minimum_interval_seconds=seconds,
-        default_status=dg.DefaultSensorStatus.RUNNING,
+        default_status=dg.DefaultSensorStatus.RUNNING if settings.automation else dg.DefaultSensorStatus.STOPPED,
         description=description,
     )
     def evaluate(context: dg.SensorEvaluationContext) -> dg.SkipReason:

@@ -27,6 +27,7 @@ LOOKBACK = 3
 
 @pytest.fixture
 def desk(local_platform: Platform) -> Iterator[Desk]:
+    local_platform.environment["WEATHER_AUTOMATION"] = "true"
     settings = local_platform.settings
     with local_platform.instance as instance:
         yield Desk(instance, build_definitions(settings), settings)
