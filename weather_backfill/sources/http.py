@@ -68,11 +68,11 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
-class _Asked:
+class Asked:
     """What goes with a request."""
 
-    params: dict[str, str]
-    headers: dict[str, str]
+    params: dict[str, str] = field(default_factory=dict)
+    headers: dict[str, str] = field(default_factory=dict)
 
 
 class BearerAuth(httpx.Auth):
@@ -169,7 +169,7 @@ class PoliteClient:
             reraise=True,
         )
         try:
-            return retrying(self._try, path, _Asked(dict(params or {}), dict(headers or {})))
+            return retrying(self._try, path, Asked(dict(params or {}), dict(headers or {})))
         except _SuspectKeyError as error:
             raise AccessDeniedError(
                 f"{self._name(path)}: {error} to each of {len(waits) + 1} tries, and no request with this "
@@ -177,7 +177,7 @@ class PoliteClient:
                 f"{self._key_name()}; if the key is right, the service itself fails."
             ) from None
 
-    def _try(self, path: str, asked: _Asked) -> Answer:
+    def _try(self, path: str, asked: Asked) -> Answer:
         for _ in range(self._policy.most_pauses):
             answer = self._send(path, asked)
             if answer.status != 429:
@@ -188,7 +188,7 @@ class PoliteClient:
             "every wait it asked for was kept. Lower requests_per_minute, and see what else uses this key."
         )
 
-    def _send(self, path: str, asked: _Asked) -> Answer:
+    def _send(self, path: str, asked: Asked) -> Answer:
         self.breaker.check()
         slot = self.limiter.acquire()
         try:
@@ -215,7 +215,7 @@ class PoliteClient:
             answered()
         return self._tell_breaker(path, answer)
 
-    def _exchange(self, path: str, asked: _Asked, answered: Callable[[], None]) -> Answer:
+    def _exchange(self, path: str, asked: Asked, answered: Callable[[], None]) -> Answer:
         started = self._clock()
         auth = self._auth or httpx.USE_CLIENT_DEFAULT
         with self._http.stream(

@@ -21,7 +21,7 @@ from weather_backfill.errors import (
     SourceUnavailableError,
 )
 from weather_backfill.sources.breaker import BreakerOpenError, BreakerRules, BreakerState
-from weather_backfill.sources.http import BearerAuth, Policy, PoliteClient, parse_retry_after
+from weather_backfill.sources.http import Asked, BearerAuth, Policy, PoliteClient, parse_retry_after
 from weather_backfill.sources.limits import Rate
 from weather_backfill.sources.shared_state import MemoryState
 from weather_backfill_tests.fakes import FakeTime
@@ -173,7 +173,7 @@ def test_retry_after_as_a_date_is_measured_from_the_servers_clock(time: FakeTime
 def test_an_absurd_retry_after_fails_the_request_and_pauses_the_service(time: FakeTime) -> None:
     one = client(answers(httpx.Response(429, headers={"Retry-After": "86400"})), time)
     with pytest.raises(SourceUnavailableError, match=r"24\.0 hours"):
-        one._try("/x", {})
+        one._try("/x", Asked())
     assert one.limiter.status().paused_for == 3600
 
 
