@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -296,13 +296,6 @@ def dev(
     from weather_backfill.demo import run_dev
 
     raise typer.Exit(run_dev(folder.absolute(), host, port))
-
-
-def today() -> date:
-    """The UTC day that is running."""
-    from weather_backfill.partitions import UTC
-
-    return datetime.now(UTC).date()
 
 
 if __name__ == "__main__":

@@ -224,6 +224,7 @@ def _print_status(found: dict[str, Any], as_json: bool) -> None:
 
 def _status_table(found: dict[str, Any]) -> Any:
     from rich.console import Group
+    from rich.markup import escape
     from rich.progress_bar import ProgressBar
     from rich.table import Table
 
@@ -232,7 +233,7 @@ def _status_table(found: dict[str, Any]) -> Any:
         if name != "failed_days":
             table.add_row(name.replace("_", " "), f"{value:,}" if isinstance(value, int) else str(value or ""))
     for day, reason in found["failed_days"].items():
-        table.add_row(f"[red]failed {day}[/red]", reason)
+        table.add_row(f"[red]failed {day}[/red]", escape(reason))
     return Group(ProgressBar(total=100, completed=found["progress_percent"], width=60), table)
 
 

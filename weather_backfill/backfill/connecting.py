@@ -9,7 +9,7 @@ from weather_backfill.errors import WeatherError
 from weather_backfill.settings import Settings
 from weather_backfill.sources.base import DayFailure
 from weather_backfill.sources.registry import SERVICES, open_source
-from weather_backfill.tenants import TenantRegistry
+from weather_backfill.tenants import Tenant, TenantRegistry
 
 
 def check_connections(settings: Settings, tenant_id: str, days: int) -> list[dict[str, Any]]:
@@ -26,7 +26,7 @@ def check_connections(settings: Settings, tenant_id: str, days: int) -> list[dic
             continue
         row: dict[str, Any] = {"service": service, "enabled": connection.enabled}
         try:
-            found = _look(settings, tenant_id, service, days) if connection.enabled else {}
+            found = _look(settings, tenant, service, days) if connection.enabled else {}
         except WeatherError as error:
             found = {"problem": str(error)}
         columns = ("days_with_data", "first_day", "last_day", "objects", "MB", "stations", "problem")
@@ -34,8 +34,7 @@ def check_connections(settings: Settings, tenant_id: str, days: int) -> list[dic
     return rows
 
 
-def _look(settings: Settings, tenant_id: str, service: str, days: int) -> dict[str, Any]:
-    tenant = TenantRegistry(settings.tenant_files()).get(tenant_id)
+def _look(settings: Settings, tenant: Tenant, service: str, days: int) -> dict[str, Any]:
     source = open_source(tenant, service, settings.lake(), settings.s3, settings)
     end = datetime.now(UTC).date() - timedelta(days=1)
     held = source.inventory(end - timedelta(days=days - 1), end)

@@ -15,7 +15,7 @@ import dagster as dg
 from dagster._core.execution.backfill import BulkActionStatus
 
 from weather_backfill.backfill.launch import launch_backfill, register_tenant
-from weather_backfill.backfill.plan import Plan, chunks_of
+from weather_backfill.backfill.plan import Order, Plan, Reason, Reprocess, chunks_of
 from weather_backfill.backfill.records import (
     ACTIVE,
     CANCELED,
@@ -254,8 +254,6 @@ def _go_on(desk: Desk, manifest: Manifest, action: str, *, only_failed: bool) ->
 
 def _adopt(desk: Desk, backfill_id: str) -> Manifest:
     """A manifest for a backfill that Dagit or somebody's code launched, so that it can be managed."""
-    from weather_backfill.backfill.plan import Order, Reason, Reprocess
-
     status = status_of(desk.instance, desk.graph, desk.store, backfill_id)
     days = sorted(status.days)
     plan = Plan(
