@@ -54,6 +54,7 @@ class Settings(BaseSettings):
         None, description="Where rate limits and breakers are shared: a file, redis:// or postgresql://"
     )
     automation: bool = Field(True, description="Whether the sensors run without being started in Dagster")
+    sensor_seconds: int = Field(30, ge=1, description="Seconds between two looks for new connections")
     max_active_backfills: int = Field(5, ge=1, description="Native backfills that may be active at once")
     max_days: int = Field(30, ge=1, description="Days a backfill may ask for without saying --max-days")
     late_days: int = Field(2, ge=0, description="Days before yesterday that the daily load reads again")

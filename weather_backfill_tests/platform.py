@@ -50,6 +50,7 @@ class Platform:
             "WEATHER_STORAGE_URL": self.storage_url,
             "WEATHER_TENANTS_URL": str(self.folder / "tenants"),
             "WEATHER_AUTOMATION": self.environment.get("WEATHER_AUTOMATION", "false"),
+            "WEATHER_SENSOR_SECONDS": "5",
             "PYTHONPATH": str(PROJECT),
         }
 
@@ -102,7 +103,8 @@ class Platform:
 
     @contextmanager
     def daemon(self) -> Iterator[subprocess.Popen[bytes]]:
-        command = [sys.executable, "-m", "dagster._daemon", "run", "-m", "weather_backfill.definitions"]
+        module = "weather_backfill_tests.daemon_process"
+        command = [sys.executable, "-m", module, "run", "-m", "weather_backfill.definitions"]
         with process(command, self.environment, self.folder / "daemon.log") as running:
             yield running
 

@@ -16,7 +16,7 @@ def build_sensors(settings: Settings, definitions: Callable[[], dg.Definitions])
     """The platform's sensors; `definitions` gives the asset graph when a tick needs it."""
     return [
         _reconciler(
-            "new_connections", onboard, settings, definitions, 30, 0,
+            "new_connections", onboard, settings, definitions, settings.sensor_seconds, 0,
             "Launches the onboarding backfill of every connection that lacks one, newest days first, a few at a time.",
         ),
         _reconciler(
