@@ -54,7 +54,7 @@ format: $(VENV)/ready
 lock: $(VENV)/ready  ## Pin what pyproject.toml allows, with hashes and without host names
 	$(BIN)/python -m pip install --quiet uv
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-		--no-annotate --no-strip-extras --group dev pyproject.toml -o requirements.lock
+		--no-annotate --no-strip-extras --all-extras --group dev pyproject.toml -o requirements.lock
 
 clean:
 	rm -rf $(VENV) .bench-venv .demo .dagster_home build
