@@ -5,7 +5,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 export DAGSTER_HOME := $(CURDIR)/.dagster_home
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help demo dev test test-s3 lint format bench bench-quick lock clean
+.PHONY: help demo dev test test-s3 test-cluster lint format bench bench-quick lock clean
 
 help:  ## What there is
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -30,6 +30,10 @@ test: $(VENV)/ready  ## The whole suite; the end-to-end tests first, as they mos
 
 test-s3: $(VENV)/ready  ## The tests that use S3, against a throw-away Ceph object gateway (Debian, root)
 	.ci/radosgw $(BIN)/python -m pytest -q -n 2 -k s3
+
+test-cluster: $(VENV)/ready  ## Three Ray workers on hosts of their own, PostgreSQL and radosgw; hosts die (Debian, root; 20 minutes)
+	command -v postgres /usr/lib/postgresql/*/bin/postgres > /dev/null || apt-get install -y -qq postgresql > /dev/null
+	RADOSGW_ADDRESS=10.77.0.1 .ci/namespaces 3 .ci/radosgw $(BIN)/python -m pytest -s -q weather_backfill_tests/cluster
 
 lint: $(VENV)/ready  ## Ruff and the type checker
 	$(BIN)/ruff check .

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from datetime import date
 
@@ -14,6 +15,8 @@ from weather_backfill.lake import layout
 from weather_backfill.partitions import PartitionKey, tenants_partition_name, validate_tenant_id
 from weather_backfill.run_coordinator import SERVICE_TAG, TENANT_TAG
 
+# Dagster's PostgreSQL and MySQL tables hold so many characters of a backfill's id; SQLite does not mind.
+LONGEST_ID = 32
 DATASETS = (layout.RAW_OBSERVATIONS, layout.REFINED_15M)
 
 
@@ -24,6 +27,13 @@ def register_tenant(instance: dg.DagsterInstance, service: str, tenant: str) -> 
         return False
     instance.add_dynamic_partitions(name, [tenant])
     return True
+
+
+def native_id(name: str) -> str:
+    """The id of the native backfill called `name`: the name itself, or where it is too long its start and a hash."""
+    if len(name) <= LONGEST_ID:
+        return name
+    return f"{name[: LONGEST_ID - 9]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
 def launch_backfill(
@@ -37,12 +47,13 @@ def launch_backfill(
     title: str | None = None,
     tags: Mapping[str, str] | None = None,
 ) -> str:
-    """Launch raw and refined of a tenant's days as one native backfill; returns its id.
+    """Launch raw and refined of a tenant's days as one native backfill; returns its id, `native_id(backfill_id)`.
 
     One backfill a tenant, because Dagster groups a mixed selection into runs that can cross tenants. A backfill
     that exists under the id is left alone. Raises `ConfigurationError` for a tenant that is not registered
     and for no days at all.
     """
+    backfill_id = native_id(backfill_id)
     if instance.get_backfill(backfill_id):
         return backfill_id
     if tenant not in instance.get_dynamic_partitions(tenants_partition_name(service)):

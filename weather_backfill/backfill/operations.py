@@ -14,7 +14,7 @@ from typing import Any
 import dagster as dg
 from dagster._core.execution.backfill import BulkActionStatus
 
-from weather_backfill.backfill.launch import launch_backfill, register_tenant
+from weather_backfill.backfill.launch import launch_backfill, native_id, register_tenant
 from weather_backfill.backfill.plan import Order, Plan, Reason, Reprocess, chunks_of
 from weather_backfill.backfill.records import (
     ACTIVE,
@@ -32,6 +32,7 @@ from weather_backfill.backfill.status import (
     Status,
     active_backfills,
     is_active,
+    managed_id,
     natives_of,
     service_of,
     status_of,
@@ -143,7 +144,7 @@ def _free_id(desk: Desk, plan: Plan) -> str:
     """`<service>-<tenant>-<start>-<end>-<n>`: readable, and the next number that is free."""
     base = f"{plan.service}-{plan.tenant}-{plan.start:%Y%m%d}-{plan.end:%Y%m%d}"
     number = 1
-    while load_manifest(desk.store, f"{base}-{number}") or desk.instance.get_backfill(f"{base}-{number}"):
+    while load_manifest(desk.store, f"{base}-{number}") or desk.instance.get_backfill(native_id(f"{base}-{number}")):
         number += 1
     return f"{base}-{number}"
 
@@ -184,6 +185,7 @@ def _launch(desk: Desk, manifest: Manifest, native_id: str, days: Sequence[date]
 
 def cancel(desk: Desk, backfill_id: str, *, action: str = "cancel") -> Status:
     """Ask Dagster to cancel: days that are finished stay, the day in hand is finished or dropped whole."""
+    backfill_id = managed_id(desk.instance, backfill_id)
     manifest = load_manifest(desk.store, backfill_id)
     if manifest:
         save_manifest(desk.store, replace(manifest, state=PAUSED if action == "pause" else CANCELED))
@@ -200,6 +202,7 @@ def cancel(desk: Desk, backfill_id: str, *, action: str = "cancel") -> Status:
 
 def pause(desk: Desk, backfill_id: str) -> Status:
     """Stop for now: like cancel, but `resume` goes on where it stopped."""
+    backfill_id = managed_id(desk.instance, backfill_id)
     if load_manifest(desk.store, backfill_id) is None:
         _adopt(desk, backfill_id)
     return cancel(desk, backfill_id, action="pause")
@@ -207,6 +210,7 @@ def pause(desk: Desk, backfill_id: str) -> Status:
 
 def resume(desk: Desk, backfill_id: str) -> Status:
     """Go on with the days that are not done; raises `ConfigurationError` while the pause is still under way."""
+    backfill_id = managed_id(desk.instance, backfill_id)
     manifest = load_manifest(desk.store, backfill_id)
     if manifest is None or manifest.state == ACTIVE:
         raise ConfigurationError(
@@ -217,6 +221,7 @@ def resume(desk: Desk, backfill_id: str) -> Status:
 
 def retry(desk: Desk, backfill_id: str) -> Status:
     """Launch the failed days again, raw and refined; raises `ConfigurationError` if none have failed."""
+    backfill_id = managed_id(desk.instance, backfill_id)
     manifest = load_manifest(desk.store, backfill_id) or _adopt(desk, backfill_id)
     return _go_on(desk, manifest, "retry", only_failed=True)
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from typing import Any
 
+from weather_backfill.backfill.launch import native_id
 from weather_backfill.backfill.plan import Plan
 from weather_backfill.errors import ConfigurationError, NotFoundError, WeatherError
 from weather_backfill.lake import layout
@@ -32,7 +33,7 @@ class Manifest:
 
     def part_id(self, number: int) -> str:
         """The id of a part's native backfill."""
-        return self.backfill_id if number == 0 else f"{self.backfill_id}.{number + 1}"
+        return native_id(self.backfill_id if number == 0 else f"{self.backfill_id}.{number + 1}")
 
     def to_json(self) -> bytes:
         """As the manifest object."""

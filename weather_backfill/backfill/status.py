@@ -13,6 +13,7 @@ from dagster import DagsterEventType, DagsterRunStatus
 from dagster._core.execution.backfill import BULK_ACTION_TERMINAL_STATUSES, BulkActionsFilter, PartitionBackfill
 
 from weather_backfill.backfill.coverage import held_days
+from weather_backfill.backfill.launch import native_id
 from weather_backfill.backfill.records import PAUSED, Manifest, load_manifest, manifests
 from weather_backfill.errors import ConfigurationError
 from weather_backfill.lake import layout
@@ -85,10 +86,16 @@ class Status:
 def natives_of(instance: dg.DagsterInstance, backfill_id: str) -> list[PartitionBackfill]:
     """The native backfills behind an id, oldest first: the parts and retries of a managed one, or the one itself."""
     found = list(instance.get_backfills(filters=BulkActionsFilter(tags={MANAGED_TAG: backfill_id})))
-    own = instance.get_backfill(backfill_id)
-    if own and all(b.backfill_id != backfill_id for b in found):
+    own = instance.get_backfill(native_id(backfill_id))
+    if own and all(b.backfill_id != own.backfill_id for b in found):
         found.append(own)
     return sorted(found, key=lambda b: b.backfill_timestamp)
+
+
+def managed_id(instance: dg.DagsterInstance, name: str) -> str:
+    """The managed id behind the id of a native backfill, as Dagster's page shows it; any other name as it is."""
+    own = instance.get_backfill(native_id(name))
+    return own.tags.get(MANAGED_TAG, name) if own else name
 
 
 def is_active(backfill: PartitionBackfill) -> bool:
@@ -119,6 +126,7 @@ def service_of(backfill: PartitionBackfill) -> str | None:
 
 def status_of(instance: dg.DagsterInstance, graph: Any, store: ObjectStore, backfill_id: str) -> Status:
     """The status of a backfill by its id; raises `ConfigurationError` if there is none."""
+    backfill_id = managed_id(instance, backfill_id)
     manifest = load_manifest(store, backfill_id)
     natives = natives_of(instance, backfill_id)
     if not natives and manifest is None:

@@ -8,7 +8,7 @@ from datetime import date
 import dagster as dg
 import pytest
 
-from weather_backfill.backfill.launch import launch_backfill, register_tenant
+from weather_backfill.backfill.launch import launch_backfill, native_id, register_tenant
 from weather_backfill.definitions import build_definitions
 from weather_backfill.errors import ConfigurationError
 from weather_backfill.partitions import days_between
@@ -71,3 +71,14 @@ def test_an_unknown_tenant_is_refused_and_nothing_is_launched(instance: dg.Dagst
 def test_no_days_are_refused(instance: dg.DagsterInstance) -> None:
     with pytest.raises(ConfigurationError, match="no days"):
         launch(instance, days=[])
+
+
+def test_ids_fit_the_tables_of_every_storage(instance: dg.DagsterInstance) -> None:
+    """PostgreSQL and MySQL refuse more than 32 characters; SQLite, as here, would take them."""
+    names = [f"onboard-{'station-network-of-the-north'}-{number}-tempest" for number in range(20)]
+    ids = [launch(instance, name) for name in names]
+    assert len(set(ids)) == len(names)
+    assert all(len(made) <= 32 for made in ids)
+    assert ids == [native_id(name) for name in names], "the same name is the same backfill"
+    assert native_id("onboard-acme-tempest") == "onboard-acme-tempest"
+    assert len(instance.get_backfills()) == len(names)
