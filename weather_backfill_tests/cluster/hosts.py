@@ -19,7 +19,8 @@ import requests
 from weather_backfill_tests.servers import until
 
 HEAD = "10.77.0.1"
-RAY = str(Path(sys.executable).parent / "ray")
+PROGRAMS = str(Path(sys.executable).parent)
+RAY = f"{PROGRAMS}/ray"
 JOBS = f"http://{HEAD}:8265"
 FEW = ["--object-store-memory", "100000000", "--disable-usage-stats"]  # nothing of ours lies in Ray's object store
 
@@ -98,7 +99,7 @@ class Worker:
 def ray_cluster(count: int, environment: Mapping[str, str]) -> Iterator[list[Worker]]:
     """A head on this machine that takes no runs, and workers; all gone at the end."""
     folder = tempfile.mkdtemp(prefix="wray-", dir="/tmp")  # short: Ray's sockets lie below it
-    surroundings = {**os.environ, **environment}
+    surroundings = {**os.environ, **environment, "PATH": f"{PROGRAMS}:{os.environ['PATH']}"}  # jobs call `dagster`
     head = ["--head", "--node-ip-address", HEAD, "--port", "6379", "--num-cpus", "0", "--temp-dir", folder]
     dashboard = ["--dashboard-host", HEAD, "--dashboard-port", "8265"]
     workers = [Worker(number) for number in range(1, count + 1)]

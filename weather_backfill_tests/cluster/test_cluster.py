@@ -10,6 +10,7 @@ import os
 import shutil
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -86,7 +87,7 @@ def ground(tmp_path_factory: pytest.TempPathFactory, s3_endpoint: str) -> Iterat
     with postgres() as database:
         made = Ground(folder, s3_endpoint, bucket, database, {})
         for number, tenant in enumerate(TENANTS):
-            write_archive(Archive(tenant, START, END, 2, number, 60), made.s3(f"archive/{tenant}"))
+            write_archive(Archive(tenant, START, END, 2, number, 240), made.s3(f"archive/{tenant}"))
         made.embedded = embedded(made)
         yield made
 
@@ -95,12 +96,16 @@ def embedded(ground: Ground) -> dict[str, str]:
     """Load everything with the embedded default, in one process per tenant; what the lake then holds."""
     platform = Platform(ground.folder / "embedded", str(ground.folder / "embedded" / "lake"), dict(CREDENTIALS))
     make_tenants(platform, ground)
-    for tenant in TENANTS:
+
+    def load(tenant: str) -> None:
         platform.run(
             "dagster", "asset", "materialize", "-m", "weather_backfill.command_line",
             "--select", "tempest/raw_observations,tempest/refined_15m",
             "--partition-range", f"{START}|{tenant}...{END}|{tenant}",
         )  # fmt: skip
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(load, TENANTS))
     found = contents(platform.lake)
     assert len(found) == 2 * DAYS * len(TENANTS)
     return found
