@@ -16,7 +16,7 @@ from pathlib import Path
 import psutil
 import requests
 
-from weather_backfill_tests.servers import until
+from weather_backfill_tests.servers import free_port, until
 
 HEAD = "10.77.0.1"
 PROGRAMS = str(Path(sys.executable).parent)
@@ -40,10 +40,11 @@ def postgres() -> Iterator[str]:
     control("init", "-o", "-A trust -U weather --no-sync")
     with (folder / "data" / "pg_hba.conf").open("a") as file:
         file.write("host all all 10.77.0.0/24 trust\n")
-    flags = f"-p 5499 -k {folder} -c fsync=off -c max_connections=300 -c listen_addresses={HEAD}"
+    port = free_port(HEAD)
+    flags = f"-p {port} -k {folder} -c fsync=off -c max_connections=300 -c listen_addresses={HEAD}"
     control("start", "-w", "-l", f"{folder}/log", "-o", flags)
     try:
-        yield f"postgresql+psycopg2://weather@{HEAD}:5499"
+        yield f"postgresql+psycopg2://weather@{HEAD}:{port}"
     finally:
         control("stop", "-m", "immediate")
         shutil.rmtree(folder, ignore_errors=True)
