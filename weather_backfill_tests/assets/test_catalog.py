@@ -1,4 +1,4 @@
-"""The asset `catalog`: off without a setting, with projection or partitions where it is on, failures with the way on."""
+"""The asset `catalog`: off without a setting, else projection or partitions; failures with the way on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An HTTP server in front of the AWS server: it notes every call, and answers some of them as AWS does when it is busy."""
+"""An HTTP server before the AWS server: it notes every call, and refuses some as AWS does when it is busy."""
 
 from __future__ import annotations
 

@@ -217,7 +217,7 @@ def test_throttling_without_end_fails_the_chunk(
 def test_items_that_stay_busy_are_retryable(settings: Settings, table: Table, front: Front) -> None:
     assert settings.catalog_database
     front.rule = refuse("InternalServiceException", "2020-01-03")
-    with pytest.raises(CatalogUnavailableError, match="1 of 10 partitions .*2020-01-03"):
+    with pytest.raises(CatalogUnavailableError, match=r"1 of 10 partitions .*2020-01-03"):
         register_partitions(Catalog(settings), settings.catalog_database, table, days(10), {})
     assert front.calls["BatchCreatePartition"] == 3
 
