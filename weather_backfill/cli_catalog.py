@@ -97,7 +97,7 @@ def retry_command(
     plan, before = load(lake, registration)
     with progress_bar("partitions", sum(chunk.partitions for chunk in before if chunk.state != DONE)) as advance:
         chunks = retry(catalog, lake, registration, advance)
-    _report(catalog, [Registered(plan.table.name, "unchanged", plan, chunks)], as_json)
+    _report(catalog, [Registered(plan.table.name, None, plan, chunks)], as_json)
 
 
 @app.command("ddl")

@@ -28,10 +28,10 @@ from weather_backfill.tenants import Tenant
 
 @dataclass(frozen=True, slots=True)
 class Registered:
-    """One table after registering, and the chunks of its partitions if they are registered one by one."""
+    """One table after registering (`state` None: not looked at), and the chunks of its partitions, if it has any."""
 
     table: str
-    state: str
+    state: str | None
     plan: RegistrationPlan | None = None
     chunks: Sequence[ChunkResult] = ()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import uuid
@@ -65,7 +66,52 @@ def stack(aws: str) -> dict[str, Any]:
     [described] = cloudformation.describe_stacks(StackName=name)["Stacks"]
     assert described["StackStatus"] == "CREATE_COMPLETE"
     outputs = {output["OutputKey"]: output["OutputValue"] for output in described["Outputs"]}
-    return {**outputs, "name": name, "subnet": subnet}
+    found = {**outputs, "name": name, "subnet": subnet}
+    # The server's CloudFormation keeps only parts of a task definition: register both whole, as AWS's would.
+    values = {
+        **given,
+        **found,
+        "AWS::StackName": name,
+        "AWS::Region": "us-east-1",
+        "RunCpu": "1024",
+        "RunMemory": "2048",
+    }
+    for resource in ("RunTask", "ControlTask"):
+        definition = boto3.client("ecs").register_task_definition(**task_properties(resource, values))
+        found[f"{resource}Definition"] = definition["taskDefinition"]["taskDefinitionArn"]
+    return found
+
+
+class Template(yaml.SafeLoader):
+    """Reads CloudFormation's short forms as ("Ref", "Image") and the like."""
+
+
+Template.add_multi_constructor("!", lambda loader, tag, node: (tag, loader.construct_scalar(node)))
+
+
+def task_properties(resource: str, values: dict[str, Any]) -> dict[str, Any]:
+    """A task definition of the template as the ECS API takes it, which checks every name and type."""
+
+    def resolved(node: Any, key: str = "") -> Any:
+        if isinstance(node, tuple):
+            form, name = node
+            if form == "GetAtt":
+                return f"arn:aws:iam::123456789012:role/{name.removesuffix('.Arn')}"
+            text = values.get(name, name) if form == "Ref" else re.sub(r"\$\{(.+?)\}", lambda m: values[m[1]], name)
+            return int(text) if key == "ContainerMemory" else text
+        if isinstance(node, list):
+            return [resolved(item) for item in node]
+        if isinstance(node, dict):
+            in_container = "Image" in node
+            found = {}
+            for name, value in node.items():
+                given = resolved(value, "ContainerMemory" if in_container and name == "Memory" else "")
+                found[name[0].lower() + name[1:]] = given
+            return found
+        return node
+
+    template = yaml.load((FOLDER / "template.yaml").read_text(), Template)
+    return dict(resolved(template["Resources"][resource]["Properties"]))
 
 
 def test_the_template_is_valid() -> None:

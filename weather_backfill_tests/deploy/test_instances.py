@@ -25,7 +25,7 @@ FILES = sorted(
 def checked(folder: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[dict[str, dict[str, Any]], InstanceRef]:
     """What each configurable class of an instance is given, after Dagster has checked it; nothing is opened."""
     text = (folder / "dagster.yaml").read_text()
-    for name in re.findall(r"env: ([A-Z_]+)", text):
+    for name in re.findall(r"env: ([A-Z0-9_]+)", text):
         monkeypatch.setenv(name, f"value-of-{name}")
     ref = InstanceRef.from_dir(str(folder))
     found = {}
