@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from itertools import islice
 
-from botocore.exceptions import ClientError
 from dagster_aws.athena.resources import AthenaError, AthenaTimeout
 
 from weather_backfill.catalog.client import Catalog, translated
@@ -42,10 +41,8 @@ def run_statements(catalog: Catalog, found: Sequence[str], progress: Callable[[i
     for number, statement in enumerate(found, 1):
         what = f"statement {number} of {len(found)} ({statement.splitlines()[0]} ...)"
         try:
-            athena.execute_query(statement)
-        except ClientError as error:
             with translated(what):
-                raise error
+                athena.execute_query(statement)
         except AthenaTimeout as error:
             raise CatalogUnavailableError(
                 f"{what} is still running in Athena: look there, then run it again."

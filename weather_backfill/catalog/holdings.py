@@ -6,10 +6,11 @@ objects would be hundreds of thousands.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, timedelta
 
 from weather_backfill.catalog.partitions import Values
 from weather_backfill.catalog.tables import HOUR_KEYS, LAKE_KEYS
@@ -18,6 +19,7 @@ from weather_backfill.lake.storage import ObjectStore
 from weather_backfill.partitions import validate_tenant_id
 
 _LIST_THREADS = 8
+_SERVICE = re.compile(r"[a-z0-9_]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,14 +77,14 @@ def _fits(keys: tuple[str, ...], values: Values) -> bool:
     key, value = keys[-1], values[-1]
     try:
         if key == "tenant":
-            validate_tenant_id(value)
-        elif key == "date":
+            return bool(validate_tenant_id(value))
+        if key == "date":
             return str(date.fromisoformat(value)) == value
-        elif key == "hour":
+        if key == "hour":
             return len(value) == 2 and value.isdecimal() and value.isascii() and int(value) < 24
-        elif key in HOUR_KEYS:
+        if key in HOUR_KEYS:
             return _span(values)[0].strftime("%Y-%m-%d").split("-")[: len(values)] == list(values)
-        return value.isidentifier() or key != "service"
+        return _SERVICE.fullmatch(value) is not None
     except (ValueError, ConfigurationError):
         return False
 
@@ -94,7 +96,7 @@ def _span(values: Values) -> tuple[date, date]:
     if day:
         return first, first
     if month:
-        return first, date(year + month // 12, month % 12 + 1, 1) - (date(2000, 1, 2) - date(2000, 1, 1))
+        return first, date(year + month // 12, month % 12 + 1, 1) - timedelta(days=1)
     return first, date(year, 12, 31)
 
 

@@ -9,7 +9,6 @@ from itertools import islice
 from typing import Any
 
 import tenacity
-from botocore.exceptions import ClientError
 
 from weather_backfill.catalog.client import THROTTLING, Catalog, translated
 from weather_backfill.catalog.tables import Table
@@ -150,15 +149,12 @@ def _call(
         {"Values": list(values), "StorageDescriptor": table.descriptor(location_of(table, values))} for values in batch
     ]
     target: dict[str, Any] = {"DatabaseName": database, "TableName": table.name}
-    try:
+    with translated(f"registering {len(batch)} partitions of {database}.{table.name}"):
         if replace:
             entries = [{"PartitionValueList": item["Values"], "PartitionInput": item} for item in inputs]
             answer = catalog.glue.batch_update_partition(**target, Entries=entries)
         else:
             answer = catalog.glue.batch_create_partition(**target, PartitionInputList=inputs)
-    except ClientError as error:
-        with translated(f"registering {len(batch)} partitions of {database}.{table.name}"):
-            raise error
     return [
         (
             tuple(item.get("PartitionValues") or item.get("PartitionValueList") or ()),

@@ -58,13 +58,18 @@ def test_an_empty_archive_and_an_empty_lake_hold_nothing(tmp_path: Path) -> None
 
 
 def test_days_of_the_lake(store: ObjectStore) -> None:
-    for folder in ("service=dwd/tenant=acme/date=2024-01-02", "service=dwd/tenant=acme/date=2024-01-01"):
+    for folder in ("service=dwd/tenant=acme-2/date=2024-01-02", "service=dwd/tenant=acme/date=2024-01-01"):
         store.put(f"refined_15m/{folder}/part.parquet", b"x")
-    for folder in ("service=dwd/tenant=Acme/date=2024-01-02", "service=dwd/tenant=acme/date=20240101"):
+    for folder in (
+        "service=D W'D/tenant=acme/date=2024-01-02",
+        "service=dwd/tenant=Acme/date=2024-01-02",
+        "service=dwd/tenant=acme/date=20240101",
+    ):
         store.put(f"refined_15m/{folder}/part.parquet", b"x")
     found = lake_days(store, "refined_15m")
-    assert found.values == [("dwd", "acme", "2024-01-01"), ("dwd", "acme", "2024-01-02")]
+    assert found.values == [("dwd", "acme", "2024-01-01"), ("dwd", "acme-2", "2024-01-02")]
     assert found.strangers == [
+        "refined_15m/service=D W'D",
         "refined_15m/service=dwd/tenant=Acme",
         "refined_15m/service=dwd/tenant=acme/date=20240101",
     ]

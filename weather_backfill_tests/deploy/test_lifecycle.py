@@ -24,7 +24,7 @@ def test_s3_takes_the_rules(s3_endpoint: str, bucket: str) -> None:
     client = boto3.client("s3", endpoint_url=s3_endpoint)
     client.put_bucket_lifecycle_configuration(Bucket=bucket, LifecycleConfiguration={"Rules": RULES})
     found = client.get_bucket_lifecycle_configuration(Bucket=bucket)["Rules"]
-    assert [rule["ID"] for rule in found] == [rule["ID"] for rule in RULES]
+    assert sorted(rule["ID"] for rule in found) == sorted(rule["ID"] for rule in RULES)
     assert {rule["Status"] for rule in found} == {"Enabled"}
     days = {r["NoncurrentVersionExpiration"]["NoncurrentDays"] for r in found if "NoncurrentVersionExpiration" in r}
     assert days == {30}
