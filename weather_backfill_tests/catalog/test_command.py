@@ -100,6 +100,6 @@ def test_what_is_wrong_is_one_line(platform: Platform) -> None:
     assert_one_line(cli(platform, "catalog", "register"), "WEATHER_CATALOG_DATABASE")
 
 
-@pytest.mark.parametrize("command", ["plan", "register", "retry", "ddl"])
+@pytest.mark.parametrize("command", ["register"])
 def test_help_shows_an_example(local_platform: Platform, command: str) -> None:
     assert f"weather-backfill catalog {command}" in cli(local_platform, "catalog", command, "--help").stdout
