@@ -13,6 +13,7 @@ from dagster_aws.s3 import S3Resource
 from dagster_duckdb import DuckDBResource
 
 from weather_backfill.assets.alignment import build_alignment_check
+from weather_backfill.assets.catalog import build_catalog
 from weather_backfill.assets.factory import PolicyOf, build_service_assets
 from weather_backfill.assets.freshness import build_freshness_check
 from weather_backfill.assets.managed import build_managed_backfill
@@ -60,7 +61,7 @@ def build_definitions(
     definitions: list[dg.Definitions] = []
     definitions.append(
         dg.Definitions(
-            assets=[*assets, build_warehouse(SERVICES)],
+            assets=[*assets, build_warehouse(SERVICES), build_catalog(SERVICES, settings)],
             asset_checks=[
                 *(build_freshness_check(service, settings) for service in SERVICES),
                 *(build_alignment_check(service) for service in SERVICES),

@@ -28,6 +28,10 @@ class SourceUnavailableError(RetryableError):
     """The upstream service did not answer, answered 408, 429 or 5xx, or cut the connection."""
 
 
+class CatalogUnavailableError(RetryableError):
+    """Glue or Athena did not answer, throttled us for longer than we try, or answered 5xx."""
+
+
 class PermanentError(WeatherError):
     """Asking again gives the same answer: 401, 403, 404, a schema we do not know, damaged data."""
 
@@ -54,6 +58,10 @@ class IncompleteDayError(PermanentError):
 
 class ConfigurationError(PermanentError):
     """A setting, tenant file or argument is wrong; the message names it and the fix."""
+
+
+class CatalogError(PermanentError):
+    """Glue or Athena refused tables, partitions or a statement; the message names them."""
 
 
 class VerificationError(RetryableError):

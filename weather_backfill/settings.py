@@ -10,7 +10,7 @@ import re
 from datetime import date
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
@@ -63,6 +63,19 @@ class Settings(BaseSettings):
     outage_patience: float = Field(
         120, ge=0, description="Seconds that a service's outage is waited out before its days fail"
     )
+    catalog_database: str | None = Field(
+        None,
+        pattern=r"^[a-z_][a-z0-9_]{0,127}$",
+        description="Glue database to keep the lake's tables in; none: no catalog",
+    )
+    catalog_projection: bool = Field(
+        True, description="Tables with partition projection, so that no day is registered; false: register partitions"
+    )
+    catalog_tenants: Literal["enum", "injected"] = Field(
+        "enum", description="Whether tables list the tenants, or each query has to name one (more than a few dozen)"
+    )
+    catalog_concurrency: int = Field(4, ge=1, le=64, description="Glue calls at once")
+    athena_workgroup: str = Field("primary", description="Athena workgroup for DDL; it must say where results go")
     freshness_days: int = Field(2, ge=1, description="Age in days at which the newest day counts as stale")
 
     def chunk_days_of(self, service: str) -> int:

@@ -17,12 +17,17 @@ from weather_backfill.resources import LakeResource
 UPSTREAM = (layout.RAW_OBSERVATIONS, layout.REJECTED_OBSERVATIONS, layout.REFINED_15M, layout.QUARTERLY_FEATURES)
 
 
+def datasets_of(services: Sequence[str]) -> list[dg.AssetKey]:
+    """All assets of the services that have tables in the lake."""
+    keys = [dg.AssetKey([service, dataset]) for service in services for dataset in UPSTREAM]
+    return keys + [dg.AssetKey([service, layout.STATION_HISTORY]) for service in services if service in WITH_HISTORY]
+
+
 def build_warehouse(services: Sequence[str]) -> dg.AssetsDefinition:
     """The asset `warehouse`. Views see new days at once; rebuild when a dataset or service gets its first."""
 
     @dg.asset(
-        deps=[dg.AssetKey([service, dataset]) for service in services for dataset in UPSTREAM]
-        + [dg.AssetKey([service, layout.STATION_HISTORY]) for service in services if service in WITH_HISTORY],
+        deps=datasets_of(services),
         group_name="warehouse",
         kinds={"duckdb"},
         description=f"DuckDB views over the lake: {', '.join(VIEWS)}.",

@@ -5,6 +5,7 @@
     station_history/service=<s>/tenant=<t>/part.parquet                 one object a tenant
     _journal/<root run>/<asset>/tenant=<t>/<date>.json                 days a run has finished
     _backfills/<id>/manifest.json, summary.json                        what was asked for, what came of it
+    _catalog/<id>/manifest.json, summary.json                          partitions to register, and what came of it
     _audit/date=YYYY-MM-DD/<time>-<id>.json                            who asked for what, one object an event
 
 Names starting with `_` are ours and no dataset; Hive-style readers skip them.
@@ -25,6 +26,7 @@ REJECTED_OBSERVATIONS = "rejected_observations"
 FILE = "part.parquet"
 BACKFILLS = "_backfills"
 AUDIT = "_audit"
+CATALOG = "_catalog"
 
 
 def tenant_prefix(dataset: str, service: str, tenant: str) -> str:
@@ -63,3 +65,8 @@ def manifest_key(backfill_id: str) -> str:
 def summary_key(backfill_id: str) -> str:
     """The summary of a managed backfill that has ended."""
     return f"{BACKFILLS}/{backfill_id}/summary.json"
+
+
+def registration_keys(registration_id: str) -> tuple[str, str]:
+    """Manifest and summary of a registration of partitions."""
+    return f"{CATALOG}/{registration_id}/manifest.json", f"{CATALOG}/{registration_id}/summary.json"

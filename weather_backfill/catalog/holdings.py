@@ -1,0 +1,107 @@
+"""What is there to register, read from folder names: the days of the lake, the hours of an archive.
+
+Folders are listed level by level and not object by object: a year of an archive is some 400 listings, where its
+objects would be hundreds of thousands.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+
+from weather_backfill.catalog.partitions import Values
+from weather_backfill.catalog.tables import HOUR_KEYS, LAKE_KEYS
+from weather_backfill.errors import ConfigurationError
+from weather_backfill.lake.storage import ObjectStore
+from weather_backfill.partitions import validate_tenant_id
+
+_LIST_THREADS = 8
+_SERVICE = re.compile(r"[a-z0-9_]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Holdings:
+    """Partitions by their values, sorted, and the folders that fit no layout of ours."""
+
+    values: list[Values]
+    strangers: list[str] = field(default_factory=list)
+
+
+def lake_days(lake: ObjectStore, dataset: str, keys: tuple[str, ...] = LAKE_KEYS) -> Holdings:
+    """Partitions `(service, tenant, date)` that a dataset has folders of; without the date where it has no days."""
+    return _walk(lake, dataset, keys, None, None)
+
+
+def archive_hours(archive: ObjectStore, start: date | None = None, end: date | None = None) -> Holdings:
+    """Partitions `(year, month, day, hour)` of an archive, from `start` to `end` (both included; none: all)."""
+    return _walk(archive, "", HOUR_KEYS, start, end)
+
+
+def _walk(store: ObjectStore, root: str, keys: tuple[str, ...], start: date | None, end: date | None) -> Holdings:
+    level: list[Values] = [()]
+    strangers: list[str] = []
+    with ThreadPoolExecutor(_LIST_THREADS, thread_name_prefix="list") as pool:
+        for depth in range(len(keys)):
+            parents = level
+            level = []
+            prefixes = [_prefix(root, keys, values) for values in parents]
+            for values, prefix, folders in zip(parents, prefixes, pool.map(store.folders, prefixes), strict=True):
+                for folder in folders:
+                    child = _child(keys[: depth + 1], values, folder)
+                    if child is None:
+                        strangers.append(f"{prefix}/{folder}".lstrip("/"))
+                    elif _overlaps(keys, child, start, end):
+                        level.append(child)
+    return Holdings(sorted(level), sorted(name for name in strangers if not name.rsplit("/", 1)[-1].startswith("_")))
+
+
+def _prefix(root: str, keys: tuple[str, ...], values: Values) -> str:
+    return "/".join([*([root] if root else []), *_names(keys, values)])
+
+
+def _names(keys: tuple[str, ...], values: Values) -> Iterator[str]:
+    return (f"{key}={value}" for key, value in zip(keys, values, strict=False))
+
+
+def _child(keys: tuple[str, ...], values: Values, folder: str) -> Values | None:
+    """The values with the folder's own; None if it is not `key=value` with a value that key can have."""
+    key, _, value = folder.partition("=")
+    child = (*values, value)
+    return child if key == keys[-1] and _fits(keys, child) else None
+
+
+def _fits(keys: tuple[str, ...], values: Values) -> bool:
+    key, value = keys[-1], values[-1]
+    try:
+        if key == "tenant":
+            return bool(validate_tenant_id(value))
+        if key == "date":
+            return str(date.fromisoformat(value)) == value
+        if key == "hour":
+            return len(value) == 2 and value.isdecimal() and value.isascii() and int(value) < 24
+        if key in HOUR_KEYS:
+            return _span(values)[0].strftime("%Y-%m-%d").split("-")[: len(values)] == list(values)
+        return _SERVICE.fullmatch(value) is not None
+    except (ValueError, ConfigurationError):
+        return False
+
+
+def _span(values: Values) -> tuple[date, date]:
+    """The first and last day that a year, a month or a day takes."""
+    year, month, day = (*map(int, values[:3]), 0, 0)[:3]
+    first = date(year, month or 1, day or 1)
+    if day:
+        return first, first
+    if month:
+        return first, date(year + month // 12, month % 12 + 1, 1) - timedelta(days=1)
+    return first, date(year, 12, 31)
+
+
+def _overlaps(keys: tuple[str, ...], values: Values, start: date | None, end: date | None) -> bool:
+    if keys != HOUR_KEYS or (start is None and end is None):
+        return True
+    first, last = _span(values)
+    return (start is None or last >= start) and (end is None or first <= end)

@@ -1,0 +1,177 @@
+"""Partitions of Glue tables: which are there, and those that are missing created, a hundred a call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+import tenacity
+
+from weather_backfill.catalog.client import THROTTLING, Catalog, translated
+from weather_backfill.catalog.tables import Table
+from weather_backfill.errors import CatalogError, CatalogUnavailableError
+from weather_backfill.retries import retrying
+
+BATCH = 100
+"""AWS's limit of partitions in one batch call."""
+
+PAGE = 1000
+"""AWS's limit of partitions in one page of a listing."""
+
+_NAMED = 5
+
+Values = tuple[str, ...]
+"""A partition's values, one for each key of its table."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of partitions: created now, there already, there but pointing elsewhere and put right."""
+
+    created: int = 0
+    existing: int = 0
+    moved: int = 0
+
+    def __add__(self, other: Outcome) -> Outcome:
+        return Outcome(self.created + other.created, self.existing + other.existing, self.moved + other.moved)
+
+
+def location_of(table: Table, values: Values) -> str:
+    """The folder of a partition: `<table>/<key>=<value>/...`, no slash at the end."""
+    return "/".join([table.location, *(f"{key}={value}" for key, value in zip(table.keys, values, strict=True))])
+
+
+def existing(catalog: Catalog, database: str, table: Table, wanted: Sequence[Values]) -> dict[Values, str]:
+    """Partitions that are there, with their locations, as far as listing them is cheaper than creating them.
+
+    A page lists ten times what a call creates. The listing ends after as many pages as creating all would take
+    calls; what it has not seen by then is created blindly, which is idempotent.
+    """
+    found: dict[Values, str] = {}
+    request = {"DatabaseName": database, "TableName": table.name, "ExcludeColumnSchema": True, "MaxResults": PAGE}
+    if expression := range_expression(table.keys, wanted):
+        request["Expression"] = expression
+    for _ in range(-(-len(wanted) // BATCH)):
+        with translated(f"listing partitions of {database}.{table.name}"):
+            page = catalog.glue.get_partitions(**request)
+        found |= {tuple(p["Values"]): p["StorageDescriptor"]["Location"].rstrip("/") for p in page["Partitions"]}
+        if not page.get("NextToken"):
+            break
+        request["NextToken"] = page["NextToken"]
+    return found
+
+
+def range_expression(keys: Sequence[str], wanted: Iterable[Values]) -> str:
+    """A filter that all wanted partitions pass: equal leading values, then the range of the first that differs."""
+    parts = []
+    for key, column in zip(keys, zip(*wanted, strict=True), strict=False):
+        low, high = min(column), max(column)
+        if low != high:
+            parts.append(f"{key} >= '{low}' AND {key} <= '{high}'")
+            break
+        parts.append(f"{key} = '{low}'")
+    return " AND ".join(parts)
+
+
+def register_partitions(
+    catalog: Catalog,
+    database: str,
+    table: Table,
+    wanted: Sequence[Values],
+    known: Mapping[Values, str],
+    progress: Callable[[int], None] = lambda _: None,
+) -> Outcome:
+    """Create the wanted partitions that are not known, and correct those known elsewhere; some batches at once.
+
+    Every batch is tried before an error is raised: `CatalogError` naming the partitions that Glue refuses and why,
+    `CatalogUnavailableError` if throttling outlasts our tries.
+    """
+    missing = [values for values in wanted if values not in known]
+    moved = [values for values in wanted if values in known and known[values] != location_of(table, values)]
+    progress(len(wanted) - len(missing) - len(moved))
+    jobs = [(batch, False) for batch in _batches(missing)] + [(batch, True) for batch in _batches(moved)]
+
+    def send(job: tuple[list[Values], bool]) -> Outcome | CatalogError | CatalogUnavailableError:
+        batch, replace = job
+        try:
+            outcome = _send_batch(catalog, database, table, batch, replace)
+        except (CatalogError, CatalogUnavailableError) as error:
+            return error
+        progress(len(batch))
+        return outcome
+
+    total = Outcome(existing=len(wanted) - len(missing) - len(moved))
+    errors: list[CatalogError | CatalogUnavailableError] = []
+    with ThreadPoolExecutor(catalog.concurrency, thread_name_prefix="glue") as pool:
+        for outcome in pool.map(send, jobs):
+            if isinstance(outcome, Outcome):
+                total += outcome
+            else:
+                errors.append(outcome)
+    if errors:
+        more = f" ({len(errors) - 1} more batches failed)" if len(errors) > 1 else ""
+        kind = CatalogUnavailableError if isinstance(errors[0], CatalogUnavailableError) else CatalogError
+        raise kind(f"{errors[0]}{more}") from errors[0]
+    return total
+
+
+class _ItemsBusyError(CatalogUnavailableError):
+    """Glue took the call, but not some of its items."""
+
+
+def _send_batch(catalog: Catalog, database: str, table: Table, batch: list[Values], replace: bool) -> Outcome:
+    """One batch; items that Glue could not take just now are sent again by themselves."""
+    left, there = batch, 0
+    # A call as a whole has been tried often enough by the client.
+    for attempt in retrying().copy(retry=tenacity.retry_if_exception_type(_ItemsBusyError)):
+        with attempt:
+            errors = _call(catalog, database, table, left, replace)
+            there += sum(code == "AlreadyExistsException" for _, code, _ in errors)
+            failed = [error for error in errors if error[1] != "AlreadyExistsException"]
+            if refused := [error for error in failed if error[1] not in THROTTLING]:
+                raise CatalogError(_named(database, table, len(batch), refused))
+            left = [values for values, _, _ in failed]
+            if left:
+                raise _ItemsBusyError(_named(database, table, len(batch), failed))
+    if replace:
+        return Outcome(moved=len(batch))
+    return Outcome(created=len(batch) - there, existing=there)
+
+
+def _call(
+    catalog: Catalog, database: str, table: Table, batch: list[Values], replace: bool
+) -> list[tuple[Values, str, str]]:
+    """Create or replace partitions; the items that failed with code and message."""
+    inputs = [
+        {"Values": list(values), "StorageDescriptor": table.descriptor(location_of(table, values))} for values in batch
+    ]
+    target: dict[str, Any] = {"DatabaseName": database, "TableName": table.name}
+    with translated(f"registering {len(batch)} partitions of {database}.{table.name}"):
+        if replace:
+            entries = [{"PartitionValueList": item["Values"], "PartitionInput": item} for item in inputs]
+            answer = catalog.glue.batch_update_partition(**target, Entries=entries)
+        else:
+            answer = catalog.glue.batch_create_partition(**target, PartitionInputList=inputs)
+    return [
+        (
+            tuple(item.get("PartitionValues") or item.get("PartitionValueList") or ()),
+            item["ErrorDetail"]["ErrorCode"],
+            item["ErrorDetail"].get("ErrorMessage", ""),
+        )
+        for item in answer.get("Errors", [])
+    ]
+
+
+def _named(database: str, table: Table, size: int, failed: list[tuple[Values, str, str]]) -> str:
+    shown = "; ".join(f"{'/'.join(values)}: {code} {message}".strip() for values, code, message in failed[:_NAMED])
+    more = f" and {len(failed) - _NAMED} more" if len(failed) > _NAMED else ""
+    return f"{len(failed)} of {size} partitions of {database}.{table.name} were not registered: {shown}{more}."
+
+
+def _batches(values: Iterable[Values]) -> Iterator[list[Values]]:
+    remaining = iter(values)
+    while batch := list(islice(remaining, BATCH)):
+        yield batch

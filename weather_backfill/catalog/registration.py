@@ -1,0 +1,161 @@
+"""Registering many partitions: a plan in chunks, kept in the lake as manifest and summary, run again where it failed.
+
+    _catalog/<id>/manifest.json   database, table and the partitions of every chunk
+    _catalog/<id>/summary.json    what became of each chunk; written after every chunk, so that a killed
+                                  registration goes on where it stopped (`retry`)
+
+The id follows from the plan: the same partitions of the same table are the same registration.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from weather_backfill.catalog.client import Catalog
+from weather_backfill.catalog.partitions import BATCH, PAGE, Outcome, Values, existing, register_partitions
+from weather_backfill.catalog.tables import Table
+from weather_backfill.errors import ConfigurationError, NotFoundError, WeatherError
+from weather_backfill.lake import layout
+from weather_backfill.lake.storage import ObjectStore
+
+CHUNK = 1000
+"""Partitions of one chunk: what fails, and is run again, together."""
+
+DONE, FAILED, WAITING = "done", "failed", "waiting"
+_ID = re.compile(r"[a-z0-9_]+-[0-9a-f]{12}")
+
+
+@dataclass(frozen=True, slots=True)
+class RegistrationPlan:
+    """Partitions of one table to register, sorted; `strangers` are folders that are no partitions, and are left."""
+
+    database: str
+    table: Table
+    values: tuple[Values, ...]
+    strangers: tuple[str, ...] = ()
+
+    @property
+    def id(self) -> str:
+        """Table name and a digest of what is registered where."""
+        text = json.dumps([self.database, self.table.location, self.values])
+        return f"{self.table.name}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+
+    @property
+    def chunks(self) -> list[tuple[Values, ...]]:
+        """The partitions a thousand at a time."""
+        return [self.values[n : n + CHUNK] for n in range(0, len(self.values), CHUNK)]
+
+    def summary(self) -> dict[str, Any]:
+        """What it takes: chunks, and the most calls of Glue (listing and creating)."""
+        creates = sum(-(-len(chunk) // BATCH) for chunk in self.chunks)
+        lists = min(creates, max(1, -(-len(self.values) // PAGE))) if self.values else 0
+        return {
+            "table": f"{self.database}.{self.table.name}",
+            "partitions": len(self.values),
+            "first": "/".join(self.values[0]) if self.values else None,
+            "last": "/".join(self.values[-1]) if self.values else None,
+            "chunks": len(self.chunks),
+            "most_calls": creates + lists,
+            "skipped_folders": len(self.strangers),
+            "location": self.table.location,
+        }
+
+    def to_json(self) -> bytes:
+        """As the manifest object."""
+        chunks = [[list(values) for values in chunk] for chunk in self.chunks]
+        document = {"id": self.id, "database": self.database, "table": asdict(self.table), "chunks": chunks}
+        return json.dumps({**document, "strangers": self.strangers}).encode()
+
+    @classmethod
+    def from_json(cls, data: bytes) -> RegistrationPlan:
+        """From the manifest object."""
+        document = json.loads(data)
+        table = Table(**{**document["table"], "keys": tuple(document["table"]["keys"])})
+        values = tuple(tuple(values) for chunk in document["chunks"] for values in chunk)
+        return cls(document["database"], table, values, tuple(document["strangers"]))
+
+
+@dataclass(slots=True)
+class ChunkResult:
+    """What became of a chunk."""
+
+    chunk: int
+    partitions: int
+    state: str = WAITING
+    created: int = 0
+    existing: int = 0
+    moved: int = 0
+    error: str | None = None
+
+
+def register(
+    catalog: Catalog, lake: ObjectStore, plan: RegistrationPlan, progress: Callable[[int], None] = lambda _: None
+) -> list[ChunkResult]:
+    """Register all chunks of a plan; a chunk that fails is written down and does not stop the others."""
+    lake.put(layout.registration_keys(plan.id)[0], plan.to_json())
+    results = [ChunkResult(number, len(chunk)) for number, chunk in enumerate(plan.chunks)]
+    return _run(catalog, lake, plan, results, progress)
+
+
+def retry(
+    catalog: Catalog,
+    lake: ObjectStore,
+    registration_id: str,
+    progress: Callable[[int], None] = lambda _: None,
+) -> list[ChunkResult]:
+    """Run the chunks of a registration that have failed or were never reached; the results of all chunks."""
+    plan, results = load(lake, registration_id)
+    return _run(catalog, lake, plan, results, progress)
+
+
+def load(lake: ObjectStore, registration_id: str) -> tuple[RegistrationPlan, list[ChunkResult]]:
+    """A registration as it stands; raises `NotFoundError` if there is none of that id."""
+    if not _ID.fullmatch(registration_id):
+        raise ConfigurationError(
+            f"registration {registration_id[:140]!r} is no id: expected one as `catalog register` prints it."
+        )
+    manifest, summary = layout.registration_keys(registration_id)
+    plan = RegistrationPlan.from_json(lake.get(manifest))
+    try:
+        results = [ChunkResult(**row) for row in json.loads(lake.get(summary))["chunks"]]
+    except NotFoundError:
+        results = [ChunkResult(number, len(chunk)) for number, chunk in enumerate(plan.chunks)]
+    return plan, results
+
+
+def _run(
+    catalog: Catalog,
+    lake: ObjectStore,
+    plan: RegistrationPlan,
+    results: list[ChunkResult],
+    progress: Callable[[int], None],
+) -> list[ChunkResult]:
+    todo = [result for result in results if result.state != DONE]
+    wanted = [values for result in todo for values in plan.chunks[result.chunk]]
+    known = existing(catalog, plan.database, plan.table, wanted) if len(wanted) > BATCH else {}
+    for result in todo:
+        chunk = plan.chunks[result.chunk]
+        try:
+            outcome = register_partitions(catalog, plan.database, plan.table, chunk, known, progress)
+            result.state, result.error = DONE, None
+        except WeatherError as error:
+            outcome = Outcome()
+            result.state, result.error = FAILED, str(error)
+        result.created, result.existing, result.moved = outcome.created, outcome.existing, outcome.moved
+        _save(catalog, lake, plan, results)
+    return results
+
+
+def _save(catalog: Catalog, lake: ObjectStore, plan: RegistrationPlan, results: Sequence[ChunkResult]) -> None:
+    document = {
+        "id": plan.id,
+        "calls": dict(sorted(catalog.calls.items())),
+        "throttled": catalog.throttled,
+        "chunks": [asdict(result) for result in results],
+    }
+    lake.put(layout.registration_keys(plan.id)[1], json.dumps(document).encode())
