@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from weather_backfill import __version__, cli_backfill
+from weather_backfill import __version__, cli_backfill, cli_monitoring
 from weather_backfill.cli_common import (
     Day,
     Json,
@@ -28,6 +28,7 @@ simulate = typer.Typer(no_args_is_help=True, help="Write what a service would ha
 tenants = typer.Typer(no_args_is_help=True, help="Tenants and their connections.")
 app.add_typer(simulate, name="simulate")
 app.add_typer(tenants, name="tenants")
+app.add_typer(cli_monitoring.alerts, name="alerts")
 for command in cli_backfill.COMMANDS:
     app.command()(command)
 simulate.command("aceiot")(aceiot_command)

@@ -6,6 +6,8 @@
     _journal/<root run>/<asset>/tenant=<t>/<date>.json                 days a run has finished
     _backfills/<id>/manifest.json, summary.json                        what was asked for, what came of it
     _audit/date=YYYY-MM-DD/<time>-<id>.json                            who asked for what, one object an event
+    _alerts/open/, ending/, told/                                      incidents, and who was told of them
+    _metrics/<instance>.json                                           counters as the exporter last saw them
 
 Names starting with `_` are ours and no dataset; Hive-style readers skip them.
 """
@@ -25,6 +27,8 @@ REJECTED_OBSERVATIONS = "rejected_observations"
 FILE = "part.parquet"
 BACKFILLS = "_backfills"
 AUDIT = "_audit"
+ALERTS = "_alerts"
+METRICS = "_metrics"
 
 
 def tenant_prefix(dataset: str, service: str, tenant: str) -> str:
