@@ -31,6 +31,7 @@ app.add_typer(tenants, name="tenants")
 app.add_typer(cli_monitoring.alerts, name="alerts")
 for command in cli_backfill.COMMANDS:
     app.command()(command)
+app.command()(cli_monitoring.metrics)
 simulate.command("aceiot")(aceiot_command)
 
 

@@ -47,3 +47,29 @@ def alerts_test(as_json: Json = False) -> None:
     print_rows(rows, "Channels", as_json)
     if any(row["problem"] for row in rows):
         raise typer.Exit(1)
+
+
+@friendly
+def metrics(
+    serve: Annotated[bool, typer.Option("--serve", help="Serve them for Prometheus until stopped")] = False,
+    port: Annotated[int, typer.Option(min=1, max=65535)] = 9464,
+    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for other hosts")] = "127.0.0.1",
+) -> None:
+    """Print the metrics in Prometheus's text format, or serve them.
+
+    Example: weather-backfill metrics --serve --host 0.0.0.0 --port 9464
+    """
+    from prometheus_client import generate_latest
+
+    from weather_backfill.cli_backfill import desk
+    from weather_backfill.monitoring import exporter
+
+    if not serve:
+        collector = exporter.PlatformCollector(desk())
+        collector.catch_up()
+        sys.stdout.write(generate_latest(exporter.registry_of(collector)).decode())
+        return
+    try:
+        exporter.serve(desk(), host, port, lambda url: err.print(f"metrics: {url}", highlight=False))
+    except OSError as error:
+        raise ConfigurationError(f"cannot listen on {host}:{port}: {error.strerror}. Choose another --port.") from error

@@ -7,6 +7,7 @@ import smtplib
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
+from email import policy
 from email.message import EmailMessage
 from email.utils import formatdate, make_msgid
 from typing import Protocol
@@ -98,7 +99,7 @@ class EmailChannel:
 
     def tell(self, subject: str, text: str) -> None:
         s = self._settings
-        message = EmailMessage()
+        message = EmailMessage(policy.SMTP.clone(max_line_length=400))  # a subject in one line
         message["Subject"] = f"[weather-backfill] {' '.join(subject.split())[:180]}"
         message["From"], message["To"] = s.alert_email_from, s.alert_email_to
         message["Date"], message["Message-ID"] = formatdate(), make_msgid(domain="weather-backfill")

@@ -30,7 +30,7 @@ def build_sensors(settings: Settings, definitions: Callable[[], dg.Definitions])
         ),
         _reconciler(
             "alerts", lambda desk, _: reconcile_alerts(desk), settings, definitions, settings.alert_seconds, 0,
-            "Tells each incident and its end once: chunks that fail, long or incomplete backfills, breakers, tenant files",
+            "Tells each incident and its end once: failed chunks, long or incomplete backfills, breakers, tenant files",
         ),
     ]  # fmt: skip
 

@@ -57,11 +57,11 @@ class Watched:
 
     def materialize(self, day: date, tenant: str = "acme") -> bool:
         """One chunk of one day, as the queue tags it; whether it succeeded."""
-        job = self.definitions.resolve_implicit_global_asset_job_def().get_subset(asset_selection={RAW})
+        job = self.definitions.resolve_implicit_global_asset_job_def()
         key = dg.MultiPartitionKey({"date": str(day), "tenant": tenant})
         tags = {SERVICE_TAG: "tempest", TENANT_TAG: tenant}
         return job.execute_in_process(
-            instance=self.instance, partition_key=key, tags=tags, raise_on_error=False
+            instance=self.instance, partition_key=key, tags=tags, asset_selection=[RAW], raise_on_error=False
         ).success  # fmt: skip
 
     def damage(self, day: date) -> Path:
