@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import sys
+from typing import Annotated
+
 import typer
 
-from weather_backfill.cli_common import Json, friendly, print_rows
+from weather_backfill.cli_common import Json, err, friendly, print_rows
+from weather_backfill.errors import ConfigurationError
 
 alerts = typer.Typer(help="Open incidents, and a test of the channels.")
 

@@ -30,6 +30,7 @@ from weather_backfill.sources.registry import SERVICES
 from weather_backfill.sources.shared_state import open_state
 
 PREFIX = "weather_backfill_"
+Values = dict[tuple[str, ...], float]
 _BY_TENANT = ("service", "tenant")
 _MOST_RETRIES = 10
 
@@ -50,7 +51,7 @@ class DayGauge:
 
     def families(self, desk: Desk) -> Iterator[Metric]:
         """`days` by service, tenant, dataset and state, and `days_wanted` by the tenant files."""
-        found: dict[tuple[str, ...], float] = {}
+        found: Values = {}
         for service in SERVICES:
             partitions = daily_by_tenant(service, desk.settings.first_day_of(service))
             for dataset in (layout.RAW_OBSERVATIONS, layout.REFINED_15M):
@@ -66,7 +67,7 @@ class DayGauge:
         labels = (*_BY_TENANT, "dataset", "state")
         yield gauge("days", "Days by what Dagster knows of them", labels, found)
         today = datetime.now(UTC).date()
-        wanted: dict[tuple[str, ...], float] = {}
+        wanted: Values = {}
         for connection in connections(desk, []):
             first, last = connection.window(today)
             wanted[(connection.service, connection.tenant.id)] = max((last - first).days + 1, 0)
@@ -85,7 +86,7 @@ class DayGauge:
 
 def backfills(desk: Desk) -> Iterator[Metric]:
     """Native backfills by status, and what the active ones have done and still have to do, by service and tenant."""
-    counts = {
+    counts: Values = {
         (status.value.lower(),): float(
             desk.instance.get_backfills_count(filters=BulkActionsFilter(statuses=[status]))
         )
@@ -94,7 +95,7 @@ def backfills(desk: Desk) -> Iterator[Metric]:
     yield gauge("backfills", "Native backfills by status", ("status",), counts)
     active: Counter[tuple[str, ...]] = Counter()
     days: Counter[tuple[str, ...]] = Counter()
-    oldest: dict[tuple[str, ...], float] = {}
+    oldest: Values = {}
     now = datetime.now(UTC).timestamp()
     for native in active_backfills(desk.instance):
         at = (service_of(native) or "", native.tags.get(TENANT_TAG, ""))
@@ -108,7 +109,7 @@ def backfills(desk: Desk) -> Iterator[Metric]:
             ("failed", data.failed_and_downstream_subset),
         ):
             if at[0] and raw in subset.asset_keys:
-                days[(*at, state)] += subset.get_partitions_subset(raw).size
+                days[(*at, state)] += len(subset.get_partitions_subset(raw))
     yield gauge("active_backfills", "Native backfills that have not ended", _BY_TENANT, active)
     yield gauge("active_backfill_days", "Raw days of active backfills by state", (*_BY_TENANT, "state"), days)
     yield gauge("active_backfill_seconds", "Age of the oldest active backfill", _BY_TENANT, oldest)
@@ -116,7 +117,7 @@ def backfills(desk: Desk) -> Iterator[Metric]:
 
 def runs(desk: Desk) -> Iterator[Metric]:
     """Runs by status, the queue's length, and runs that were retries of others."""
-    counts = {
+    counts: Values = {
         (status.value.lower(),): float(desk.instance.get_runs_count(dg.RunsFilter(statuses=[status])))
         for status in DagsterRunStatus
     }
@@ -130,7 +131,8 @@ def runs(desk: Desk) -> Iterator[Metric]:
 def daemons(desk: Desk) -> Iterator[Metric]:
     """Age of each required daemon's last heartbeat; a daemon that never beat has health 0 and no age."""
     now = datetime.now(UTC).timestamp()
-    ages, healthy = {}, {}
+    ages: Values = {}
+    healthy: Values = {}
     for name, status in desk.instance.get_daemon_statuses().items():
         healthy[(name,)] = float(bool(status.healthy))
         if status.last_heartbeat:
@@ -142,7 +144,9 @@ def daemons(desk: Desk) -> Iterator[Metric]:
 def limits(desk: Desk) -> Iterator[Metric]:
     """Slots taken of each rate limit, how long it is paused, and breakers (1 open, 0.5 half-open, 0 closed)."""
     state = open_state(desk.settings.limits_url)
-    taken, paused, broken = {}, {}, {}
+    taken: Values = {}
+    paused: Values = {}
+    broken: Values = {}
     values = {BreakerState.OPEN: 1.0, BreakerState.HALF_OPEN: 0.5, BreakerState.CLOSED: 0.0}
     for scope in state.scopes():
         document, now = state.read(scope)
@@ -160,5 +164,7 @@ def limits(desk: Desk) -> Iterator[Metric]:
 
 def alerts(desk: Desk) -> Iterator[Metric]:
     """Open incidents."""
-    found = Counter((i.kind, i.service or "", i.tenant or "") for i in Register(desk.store).open_incidents())
+    found: Counter[tuple[str, ...]] = Counter()
+    for incident in Register(desk.store).open_incidents():
+        found[(incident.kind, incident.service or "", incident.tenant or "")] += 1
     yield gauge("alerts_open", "Incidents that last", ("kind", *_BY_TENANT), found)

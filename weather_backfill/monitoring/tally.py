@@ -16,6 +16,7 @@ from typing import Any
 import dagster as dg
 from dagster import DagsterRunStatus
 from dagster._core.event_api import AssetRecordsFilter
+from dagster._core.storage.runs import SqlRunStorage
 
 from weather_backfill.errors import ConfigurationError, NotFoundError
 from weather_backfill.lake import layout
@@ -56,7 +57,9 @@ class Tally:
 
     def __init__(self, instance: dg.DagsterInstance, store: ObjectStore, services: Sequence[str]) -> None:
         self._instance, self._store, self._services = instance, store, services
-        self._key = f"{layout.METRICS}/{instance.run_storage.get_run_storage_id()}.json"
+        storage = instance.run_storage
+        assert isinstance(storage, SqlRunStorage), "every storage of Dagster's is one, and has an id of its own"
+        self._key = f"{layout.METRICS}/{storage.get_run_storage_id()}.json"
         self._saved: str | None = None
         self.snapshot = self._load()
 
@@ -76,6 +79,9 @@ class Tally:
     def advance(self, pages: int = 20) -> bool:
         """Read what is new, at most so many pages of each stream; whether there is more."""
         more = False
+        latest = self._instance.event_log_storage.get_maximum_record_id() or 0
+        for name, cursor in self.snapshot.cursors.items():
+            self.snapshot.cursors[name] = min(cursor, latest)  # SQLite gives an id out again when the newest has gone
         for service in self._services:
             for dataset in DATASETS:
                 more |= self._materializations(service, dataset, pages)
