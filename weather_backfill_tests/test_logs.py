@@ -51,7 +51,7 @@ def test_every_line_of_a_day_is_parseable(
     assert "rows=" in written["message"]
     assert "failed: UnreadableObjectError" in unread["message"]
     assert "failed: StorageUnavailableError: could not" in unstored["message"]
-    assert {line["tenant"] for line in lines if line.get("event") == "RUN_FAILURE"} == {"acme"}, "Dagster's lines too"
+    assert {line["tenant"] for line in lines if line.get("event") == "STEP_FAILURE"} == {"acme"}, "Dagster's lines too"
 
 
 def test_text_is_the_default(local_platform: Platform, capfd: pytest.CaptureFixture[str]) -> None:
