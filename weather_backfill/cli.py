@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from weather_backfill import __version__, cli_backfill, cli_catalog
+from weather_backfill import __version__, cli_backfill, cli_catalog, cli_monitoring
 from weather_backfill.cli_common import (
     Day,
     Json,
@@ -29,8 +29,10 @@ tenants = typer.Typer(no_args_is_help=True, help="Tenants and their connections.
 app.add_typer(simulate, name="simulate")
 app.add_typer(tenants, name="tenants")
 app.add_typer(cli_catalog.app, name="catalog")
+app.add_typer(cli_monitoring.alerts, name="alerts")
 for command in cli_backfill.COMMANDS:
     app.command()(command)
+app.command()(cli_monitoring.metrics)
 simulate.command("aceiot")(aceiot_command)
 
 

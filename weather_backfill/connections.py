@@ -38,7 +38,7 @@ def resolve_secret(reference: str) -> SecretStr:
     name = _REFERENCE.sub(r"\1", _check_reference(reference))
     value = os.environ.get(name)
     if not value:
-        raise ConfigurationError(f"environment variable {name} is not set: the tenant file refers to it.")
+        raise ConfigurationError(f"environment variable {name} is not set: a tenant file or a setting refers to it.")
     return SecretStr(value)
 
 

@@ -44,6 +44,10 @@ class NotFoundError(PermanentError):
     """404, or an object that must be there is not."""
 
 
+class AlreadyThereError(PermanentError):
+    """An object that was to be created exists."""
+
+
 class UnreadableObjectError(PermanentError):
     """An object's container is damaged (cut gzip, broken zip): its rows cannot be known."""
 

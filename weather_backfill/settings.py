@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
+from weather_backfill.connections import WITHHELD, SecretReference
 from weather_backfill.errors import ConfigurationError
 from weather_backfill.lake.storage import ObjectStore, S3Options
 
@@ -76,6 +77,28 @@ class Settings(BaseSettings):
     )
     catalog_concurrency: int = Field(4, ge=1, le=64, description="Glue calls at once")
     athena_workgroup: str = Field("primary", description="Athena workgroup for DDL; it must say where results go")
+    alert_seconds: int = Field(60, ge=1, description="Seconds between two looks for what to alert on")
+    alert_failed_chunks: int = Field(3, ge=1, description="Alert on more chunks of a connection failed in a row")
+    alert_backfill_hours: float = Field(20, gt=0, description="Alert on a backfill that is active for longer")
+    alert_completeness: float = Field(
+        0.9, ge=0, le=1, description="Alert where a finished backfill's days are less complete, by tenant and service"
+    )
+    alert_completeness_days: int = Field(7, ge=1, description="Days for which a finished backfill is watched for that")
+    alert_webhook: SecretReference | None = Field(
+        None, description="Environment reference to a Slack-shaped webhook's URL: ${ALERT_WEBHOOK_URL}"
+    )
+    alert_email_host: str | None = Field(None, description="SMTP server that alerts are sent through")
+    alert_email_port: int = Field(25, ge=1, le=65535, description="Its port")
+    alert_email_from: str = Field("weather-backfill@localhost", description="Sender of alerts")
+    alert_email_to: str | None = Field(None, description="Who gets alerts by e-mail, separated by commas")
+    alert_email_user: str | None = Field(None, description="User at the SMTP server, if it wants one")
+    alert_email_password: SecretReference | None = Field(
+        None, description="Environment reference to that user's password: ${ALERT_SMTP_PASSWORD}"
+    )
+    alert_email_tls: bool = Field(False, description="Whether to speak TLS with the SMTP server (STARTTLS)")
+    log_format: Literal["text", "json"] = Field(
+        "text", description="How runs log on their console: text, or one JSON object a line"
+    )
     freshness_days: int = Field(2, ge=1, description="Age in days at which the newest day counts as stale")
 
     def chunk_days_of(self, service: str) -> int:
@@ -111,8 +134,8 @@ def load_settings(**overrides: Any) -> Settings:
         return Settings(**overrides)
     except ValidationError as error:
         problems = "; ".join(
-            f"WEATHER_{str(e['loc'][0]).upper()}{''.join(f' {part}' for part in e['loc'][1:])}: {e['msg']} "
-            f"(given {e['input']!r})"
+            f"WEATHER_{str(e['loc'][0]).upper()}{''.join(f' {part}' for part in e['loc'][1:])}: {e['msg']}"
+            + ("" if e["type"] == WITHHELD else f" (given {e['input']!r})")
             for e in error.errors()
         )
         raise ConfigurationError(f"settings are not valid: {problems}") from error

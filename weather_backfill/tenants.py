@@ -83,6 +83,14 @@ class TenantRegistry:
             ) from error
         return parse_tenant(text, self._files.uri(file), tenant, self._defaults())
 
+    def problem_of_defaults(self) -> str | None:
+        """What is wrong with `_defaults.yaml`, which every tenant is read with; None if nothing is."""
+        try:
+            self._defaults()
+        except ConfigurationError as error:
+            return str(error)
+        return None
+
     def _defaults(self) -> dict[str, Any]:
         try:
             text = self._files.get(DEFAULTS)

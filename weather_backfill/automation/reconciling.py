@@ -1,10 +1,11 @@
-"""Sensors: onboarding, daily loads, gaps. Each tick reconciles what should be with what is."""
+"""Sensors: onboarding, daily loads, gaps, alerts. Each tick reconciles what should be with what is."""
 
 from collections.abc import Callable
 from datetime import UTC, date, datetime
 
 import dagster as dg
 
+from weather_backfill.alerts.reconcile import reconcile_alerts
 from weather_backfill.backfill.onboarding import fill_gaps, load_daily, onboard
 from weather_backfill.backfill.operations import Desk
 from weather_backfill.settings import Settings
@@ -26,6 +27,10 @@ def build_sensors(settings: Settings, definitions: Callable[[], dg.Definitions])
         _reconciler(
             "gap_filler", fill_gaps, settings, definitions, 600, settings.gaps_hour,
             "Compares what the lake holds with what should be there and launches the missing days, once a night.",
+        ),
+        _reconciler(
+            "alerts", lambda desk, _: reconcile_alerts(desk), settings, definitions, settings.alert_seconds, 0,
+            "Tells each incident and its end once: failed chunks, long or incomplete backfills, breakers, tenant files",
         ),
     ]  # fmt: skip
 

@@ -8,6 +8,7 @@ run of its own: visible, with its log, and a tenant that fails stops nobody else
 
 # No `from __future__ import annotations`: Dagster reads the annotations of ops and sensors.
 
+import logging
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
 
@@ -15,7 +16,8 @@ import dagster as dg
 
 from weather_backfill.backfill.restatements import find_restatements, launch_restatements
 from weather_backfill.errors import WeatherError
-from weather_backfill.partitions import tenants_partition_name
+from weather_backfill.logs import log_day
+from weather_backfill.partitions import PartitionKey, tenants_partition_name
 from weather_backfill.resources import TenantsResource
 from weather_backfill.run_coordinator import SERVICE_TAG, TENANT_TAG
 from weather_backfill.settings import Settings
@@ -40,7 +42,8 @@ def build_restatement_job(settings: Settings) -> dg.JobDefinition:
 
         found = find_restatements(settings, SERVICE, config.tenant)
         for row in found.rows():
-            context.log.info(f"{row['date']}: {row}")
+            key = PartitionKey(date.fromisoformat(str(row["date"])), config.tenant)
+            log_day(context.log, logging.INFO, SERVICE, key, f"restated: {row}")
         for station, problem in found.found.problems.items():
             context.log.warning(f"station {station} is not compared: {problem}")
         backfill = launch_restatements(context.instance, build_definitions(settings), found)

@@ -10,7 +10,12 @@ from typing import Any
 
 import dagster as dg
 from dagster import DagsterEventType, DagsterRunStatus
-from dagster._core.execution.backfill import BULK_ACTION_TERMINAL_STATUSES, BulkActionsFilter, PartitionBackfill
+from dagster._core.execution.backfill import (
+    BULK_ACTION_TERMINAL_STATUSES,
+    BulkActionsFilter,
+    BulkActionStatus,
+    PartitionBackfill,
+)
 
 from weather_backfill.backfill.coverage import held_days
 from weather_backfill.backfill.launch import native_id
@@ -22,6 +27,7 @@ from weather_backfill.partitions import PartitionKey
 
 MANAGED_TAG = "weather/backfill"
 BACKFILL_TAG = "dagster/backfill"
+_ACTIVE = [status for status in BulkActionStatus if status not in BULK_ACTION_TERMINAL_STATUSES]
 _ENDED_RUNS = (DagsterRunStatus.SUCCESS, DagsterRunStatus.FAILURE, DagsterRunStatus.CANCELED)
 
 
@@ -105,7 +111,7 @@ def is_active(backfill: PartitionBackfill) -> bool:
 
 def active_backfills(instance: dg.DagsterInstance) -> list[PartitionBackfill]:
     """All native backfills that have not ended."""
-    return [b for b in instance.get_backfills() if is_active(b)]
+    return [b for b in instance.get_backfills(filters=BulkActionsFilter(statuses=_ACTIVE)) if is_active(b)]
 
 
 def target_of(backfill: PartitionBackfill, graph: Any) -> list[PartitionKey]:
@@ -137,7 +143,7 @@ def status_of(instance: dg.DagsterInstance, graph: Any, store: ObjectStore, back
     runs = [
         run for native in natives for run in instance.get_runs(dg.RunsFilter(tags={BACKFILL_TAG: native.backfill_id}))
     ]
-    failed = {day: why for day, why in _failures(instance, runs).items() if day in set(days) - done}
+    failed = {day: why for day, why in failed_days_of(instance, runs).items() if day in set(days) - done}
     raw_runs = [r for r in runs if any(k.path[-1] == layout.RAW_OBSERVATIONS for k in r.asset_selection or ())]
     active = any(is_active(native) for native in natives)
     launched = manifest is None or all(instance.get_backfill(manifest.part_id(n)) for n in range(len(manifest.parts)))
@@ -193,7 +199,7 @@ def _done(
     return done, rows, [refined[day] for day in done]
 
 
-def _failures(instance: dg.DagsterInstance, runs: Iterable[Any]) -> dict[date, str]:
+def failed_days_of(instance: dg.DagsterInstance, runs: Iterable[Any]) -> dict[date, str]:
     """The days that runs have failed, with their reasons, as the steps told them."""
     found: dict[date, str] = {}
     for run in sorted(runs, key=lambda run: run.run_id):

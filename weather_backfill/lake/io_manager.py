@@ -13,6 +13,7 @@ What it promises (Dagster 1.13):
 # No `from __future__ import annotations`: Dagster reads a resource's annotations when the class is made.
 
 import hashlib
+import logging
 import time
 from collections.abc import Iterator
 from typing import Any, get_args
@@ -29,9 +30,10 @@ from weather_backfill import schemas
 from weather_backfill.checks import Outcome
 from weather_backfill.errors import ConfigurationError, IncompleteDayError, NotFoundError
 from weather_backfill.lake import layout, parquet, versions
-from weather_backfill.lake.days import DayFailed, DayRecord, DayStream, DayTable, Journal
+from weather_backfill.lake.days import Day, DayFailed, DayRecord, DayStream, DayTable, Journal
 from weather_backfill.lake.event_log import kept_open
 from weather_backfill.lake.storage import ObjectStore
+from weather_backfill.logs import log_day
 from weather_backfill.partitions import PartitionKey, by_tenant
 from weather_backfill.resources import LakeResource
 from weather_backfill.retries import retrying
@@ -61,14 +63,15 @@ class ParquetIOManager(dg.ConfigurableIOManager):
         recorder = _Recorder(context, service)
         try:
             for day in obj:
-                if isinstance(day, DayFailed):
-                    obj.failures.append(day)
-                    context.log.error(f"{day.key} failed: {day.error}")
-                    continue
-                record = self._written(day, service, dataset, journal, obj.failures)
-                if record is not None:
-                    obj.records.append(record)
-                    context.log.info(f"{record.key}: {record.metadata.get('rows')} rows")
+                done = self._written(day, service, dataset, journal)
+                if isinstance(done, DayFailed):
+                    obj.failures.append(done)
+                    said = f"failed: {type(done.error).__name__}: {done.error}"
+                    log_day(context.log, logging.ERROR, service, done.key, said, dataset)
+                else:
+                    obj.records.append(done)
+                    said = f"rows={done.metadata.get('rows')} bytes={done.metadata.get('bytes')}"
+                    log_day(context.log, logging.INFO, service, done.key, said, dataset)
         except BaseException:
             # Cancelled, or the stream itself broke: what is finished stays finished.
             yield from recorder.everything(obj.records)
@@ -81,20 +84,17 @@ class ParquetIOManager(dg.ConfigurableIOManager):
         yield from recorder.beside_automatic_events(obj.records)
         journal.clear()
 
-    def _written(
-        self, day: DayTable | DayRecord, service: str, dataset: str, journal: Journal, failures: list[DayFailed]
-    ) -> DayRecord | None:
-        if isinstance(day, DayRecord):
+    def _written(self, day: Day, service: str, dataset: str, journal: Journal) -> DayRecord | DayFailed:
+        """The day as it lies in the lake, or its failure, be it of reading or of writing."""
+        if isinstance(day, (DayRecord, DayFailed)):
             return day
         try:
             record = retrying()(write_day, self.lake.store, service, dataset, day)
             if day.incomplete:
-                failures.append(DayFailed(day.key, IncompleteDayError(day.incomplete)))
-                return None
+                return DayFailed(day.key, IncompleteDayError(day.incomplete))
             journal.add(record)
         except Exception as error:
-            failures.append(DayFailed(day.key, error))
-            return None
+            return DayFailed(day.key, error)
         return record
 
     def load_input(self, context: dg.InputContext) -> Any:

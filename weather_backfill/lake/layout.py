@@ -7,6 +7,8 @@
     _backfills/<id>/manifest.json, summary.json                        what was asked for, what came of it
     _catalog/<id>/manifest.json, summary.json                          partitions to register, and what came of it
     _audit/date=YYYY-MM-DD/<time>-<id>.json                            who asked for what, one object an event
+    _alerts/open/, ending/, told/                                      incidents, and who was told of them
+    _metrics/<instance>.json                                           counters as the exporter last saw them
 
 Names starting with `_` are ours and no dataset; Hive-style readers skip them.
 """
@@ -27,6 +29,8 @@ FILE = "part.parquet"
 BACKFILLS = "_backfills"
 AUDIT = "_audit"
 CATALOG = "_catalog"
+ALERTS = "_alerts"
+METRICS = "_metrics"
 
 
 def tenant_prefix(dataset: str, service: str, tenant: str) -> str:

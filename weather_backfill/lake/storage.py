@@ -23,6 +23,7 @@ from urllib.parse import unquote, urlsplit
 
 import duckdb
 import obstore
+from obstore.exceptions import AlreadyExistsError as StoreAlreadyExistsError
 from obstore.exceptions import (
     BaseError,
     NotSupportedError,
@@ -34,6 +35,7 @@ from obstore.store import LocalStore, S3Store
 
 from weather_backfill.errors import (
     AccessDeniedError,
+    AlreadyThereError,
     ConfigurationError,
     NotFoundError,
     StorageUnavailableError,
@@ -105,7 +107,7 @@ class ObjectStore:
     def put(self, key: str, data: bytes) -> StoredObject:
         """Write an object atomically, replacing what was there, and verify that it arrived whole."""
         if self.folder:
-            self._call("write", key, lambda: self._put_local(key, data))
+            self._call("write", key, lambda: self._put_local(key, data, Path.replace))
         else:
             self._call("write", key, lambda: obstore.put(self._store, key, data))
         stored = self.head(key)
@@ -117,7 +119,18 @@ class ObjectStore:
             )
         return stored
 
-    def _put_local(self, key: str, data: bytes) -> None:
+    def create(self, key: str, data: bytes) -> bool:
+        """Write an object atomically unless there is one; whether it was written. Of many writers one wins."""
+        try:
+            if self.folder:
+                self._call("write", key, lambda: self._put_local(key, data, lambda new, to: os.link(new, to)))
+            else:
+                self._call("write", key, lambda: obstore.put(self._store, key, data, mode="create"))
+        except AlreadyThereError:
+            return False
+        return True
+
+    def _put_local(self, key: str, data: bytes, place: Callable[[Path, Path], Any]) -> None:
         assert self.folder
         staged, target = self.folder / STAGING / uuid.uuid4().hex, self.folder / key
         staged.parent.mkdir(parents=True, exist_ok=True)
@@ -127,10 +140,9 @@ class ObjectStore:
                 file.flush()
                 os.fsync(file.fileno())
             target.parent.mkdir(parents=True, exist_ok=True)
-            staged.replace(target)
-        except BaseException:
+            place(staged, target)
+        finally:
             staged.unlink(missing_ok=True)
-            raise
 
     def get(self, key: str) -> bytes:
         """The whole object; raises `NotFoundError` if it is not there."""
@@ -246,6 +258,8 @@ def _translated(error: OSError | BaseError, what: str) -> WeatherError:
     text = str(error)
     if isinstance(error, (FileNotFoundError, StoreNotFoundError)) or any(words in text for words in _NOT_THERE):
         return NotFoundError(f"{what}: it is not there.")
+    if isinstance(error, (FileExistsError, StoreAlreadyExistsError)):
+        return AlreadyThereError(f"{what}: there is one already.")
     denied = isinstance(error, (PermissionError, PermissionDeniedError, UnauthenticatedError))
     if denied or any(words in text for words in _DENIED):
         return AccessDeniedError(

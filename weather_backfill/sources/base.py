@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, cast
 
 import pyarrow as pa
 
@@ -105,7 +105,13 @@ def each_day(dates: Iterable[date], read: Callable[[date], R]) -> Iterator[R | D
 
 
 def _with_retries(day: date, read: Callable[[date], R]) -> R | DayFailure:
+    tries = retrying()
     try:
-        return retrying()(read, day)
+        made = tries(read, day)
     except Exception as error:
         return DayFailure(day, error)
+    again = tries.statistics.get("attempt_number", 1) - 1
+    if again and isinstance(made, RawDay):
+        told = replace(made, facts={**made.facts, "retries": made.facts.get("retries", 0) + again})
+        return cast("R", told)
+    return made

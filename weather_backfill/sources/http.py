@@ -75,6 +75,29 @@ class Asked:
     headers: dict[str, str] = field(default_factory=dict)
 
 
+@dataclass
+class Usage:
+    """What a client has cost so far: requests tried again, and seconds of all its threads at the rate limit."""
+
+    retries: int = 0
+    limiter_wait: float = 0.0
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+    _told: tuple[int, float] = (0, 0.0)
+
+    def add(self, retries: int = 0, limiter_wait: float = 0.0) -> None:
+        """Count."""
+        with self._lock:
+            self.retries += retries
+            self.limiter_wait += limiter_wait
+
+    def since_last(self) -> tuple[int, float]:
+        """Retries and seconds since this was asked last: what the day that was just read has cost."""
+        with self._lock:
+            now, before = (self.retries, self.limiter_wait), self._told
+            self._told = now
+        return now[0] - before[0], now[1] - before[1]
+
+
 class BearerAuth(httpx.Auth):
     """`Authorization: Bearer <secret>`, the secret resolved from `${NAME}` for each request."""
 
@@ -128,6 +151,7 @@ class PoliteClient:
         )  # fmt: skip
         self._closed = threading.Event()
         self._key_accepted = False
+        self.usage = Usage()
         self._sleep = sleep or self._wait
         host = urlsplit(self.base_url).netloc
         self.limiter = Limiter(state, scope, rate, self._sleep)
@@ -166,6 +190,7 @@ class PoliteClient:
             # tenacity also asks how long to wait after the last try, where it stops
             wait=lambda retry: self._jittered((*waits, 0.0)[retry.attempt_number - 1]),
             sleep=self._sleep,
+            before_sleep=lambda _: self.usage.add(retries=1),
             reraise=True,
         )
         try:
@@ -190,7 +215,9 @@ class PoliteClient:
 
     def _send(self, path: str, asked: Asked) -> Answer:
         self.breaker.check()
+        started = self._clock()
         slot = self.limiter.acquire()
+        self.usage.add(limiter_wait=max(self._clock() - started, 0.0))
         try:
             self.breaker.wait()
         except BaseException:

@@ -219,6 +219,7 @@ class AceiotSource:
             counts.add(file.counts)
         if not counts.reconciled or counts.kept != rows:
             raise SchemaError(f"{day}: {counts} do not add up to the {rows} rows of the day; nothing is kept.")
+        retries, waited = self._client.usage.since_last()
         total = {key: sum(f.facts[key] for f in files) for key in ("pages", "bytes", "repaired", "widened")}
         return {
             "rows_read": counts.read,
@@ -229,6 +230,8 @@ class AceiotSource:
             "rows_unconfigured": counts.unconfigured,
             "rows_outside_window": counts.outside,
             "pages": total["pages"],
+            "retries": retries,
+            "limiter_wait_seconds": round(waited, 3),
             "bytes_read": total["bytes"],
             "cursors_repaired": total["repaired"],
             "pages_widened": total["widened"],

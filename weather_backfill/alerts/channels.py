@@ -1,0 +1,138 @@
+"""Where alerts go: the log always, a Slack-shaped webhook and e-mail where they are set."""
+
+from __future__ import annotations
+
+import logging
+import smtplib
+import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from email import policy
+from email.message import EmailMessage
+from email.utils import formatdate, make_msgid
+from typing import Protocol
+
+import httpx
+
+from weather_backfill.connections import resolve_secret, reveal
+from weather_backfill.errors import AccessDeniedError, ConfigurationError, PermanentError, SourceUnavailableError
+from weather_backfill.retries import retrying
+from weather_backfill.settings import Settings
+
+logger = logging.getLogger(__name__)
+_TIMEOUT_SECONDS = 8.0  # three tries and their waits stay below the minute that a sensor has
+
+
+class Channel(Protocol):
+    """Tells a message, or raises a `WeatherError`, which never holds a secret."""
+
+    name: str
+
+    def tell(self, subject: str, text: str) -> None:
+        """Tell a message: its first line, and all of it."""
+        ...
+
+
+class LogChannel:
+    """Python's log, logger `weather_backfill.alerts.channels`, level WARNING."""
+
+    name = "log"
+
+    def tell(self, subject: str, text: str) -> None:
+        logger.warning(text)
+
+
+class WebhookChannel:
+    """POST of `{"text": ...}`, as Slack, Mattermost and others take it. The URL is a secret."""
+
+    name = "webhook"
+
+    def __init__(self, reference: str) -> None:
+        self._reference = reference
+
+    def tell(self, subject: str, text: str) -> None:
+        url = resolve_secret(self._reference).get_secret_value()
+        # Slack's three control characters, so that no text can mention everybody or hide a link.
+        escaped = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+        with _unlogged(url):
+            retrying()(self._post, url, {"text": escaped})
+
+    def _post(self, url: str, document: dict[str, str]) -> None:
+        try:
+            status = httpx.post(url, json=document, timeout=_TIMEOUT_SECONDS, follow_redirects=False).status_code
+        except (httpx.InvalidURL, httpx.UnsupportedProtocol):
+            raise ConfigurationError(
+                f"the webhook's URL in {self._reference} is no URL: expected https://host/path."
+            ) from None
+        except httpx.HTTPError as error:  # without its text or cause, which may quote the URL
+            raise SourceUnavailableError(
+                f"the webhook in {self._reference} did not answer ({type(error).__name__})."
+            ) from None
+        if status == 429 or status >= 500:
+            raise SourceUnavailableError(f"the webhook in {self._reference} answered {status}.")
+        if not 200 <= status < 300:
+            raise PermanentError(f"the webhook in {self._reference} answered {status}: check its URL.")
+
+
+@contextmanager
+def _unlogged(url: str) -> Iterator[None]:
+    """httpx logs every request with its URL: these lines are dropped."""
+
+    def keep(record: logging.LogRecord) -> bool:
+        return url not in record.getMessage()
+
+    log = logging.getLogger("httpx")
+    log.addFilter(keep)
+    try:
+        yield
+    finally:
+        log.removeFilter(keep)
+
+
+class EmailChannel:
+    """One e-mail a message over SMTP."""
+
+    name = "email"
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    def tell(self, subject: str, text: str) -> None:
+        s = self._settings
+        message = EmailMessage(policy.SMTP.clone(max_line_length=400))  # a subject in one line
+        message["Subject"] = f"[weather-backfill] {' '.join(subject.split())[:180]}"
+        message["From"], message["To"] = s.alert_email_from, s.alert_email_to
+        message["Date"], message["Message-ID"] = formatdate(), make_msgid(domain="weather-backfill")
+        message.set_content(text)
+        password = reveal(s.alert_email_password)
+        server = f"{s.alert_email_host}:{s.alert_email_port}"
+        try:
+            with smtplib.SMTP(s.alert_email_host or "", s.alert_email_port, timeout=_TIMEOUT_SECONDS) as smtp:
+                if s.alert_email_tls:
+                    smtp.starttls(context=ssl.create_default_context())
+                if s.alert_email_user:
+                    smtp.login(s.alert_email_user, password or "")
+                refused = smtp.send_message(message)
+        except smtplib.SMTPAuthenticationError:  # its text may hold what was sent
+            raise AccessDeniedError(
+                f"{server} refused the user {s.alert_email_user!r}: check WEATHER_ALERT_EMAIL_USER and the password in "
+                f"{s.alert_email_password}."
+            ) from None
+        except (smtplib.SMTPException, OSError) as error:
+            raise SourceUnavailableError(f"{server} did not take the e-mail: {type(error).__name__}: {error}") from None
+        if refused:
+            logger.error("%s refused some recipients of an alert: %s", server, ", ".join(refused))
+
+
+def channels_of(settings: Settings) -> list[Channel]:
+    """The channels that are set; raises `ConfigurationError` for e-mail that is set by half."""
+    channels: list[Channel] = [LogChannel()]
+    if settings.alert_webhook:
+        channels.append(WebhookChannel(settings.alert_webhook))
+    if bool(settings.alert_email_host) != bool(settings.alert_email_to):
+        raise ConfigurationError(
+            "e-mail needs both WEATHER_ALERT_EMAIL_HOST and WEATHER_ALERT_EMAIL_TO: set the other one too."
+        )
+    if settings.alert_email_host:
+        channels.append(EmailChannel(settings))
+    return channels

@@ -1,0 +1,111 @@
+"""Completeness of finished backfills, judged from what the lake holds now.
+
+A day that is not whole belongs to the first finished backfill that took it, so that the daily loads, which read late
+days again, do not tell of it twice. Footers and targets are remembered by the process: a tick reads what is new.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import date, datetime, timedelta
+from functools import partial
+
+import dagster as dg
+from dagster._core.execution.backfill import BulkActionsFilter, BulkActionStatus, PartitionBackfill
+from dagster._core.storage.tags import BACKFILL_ID_TAG
+
+from weather_backfill.alerts.commands import start_command
+from weather_backfill.alerts.incidents import Condition, Explanation
+from weather_backfill.backfill.coverage import held_days
+from weather_backfill.backfill.operations import Desk
+from weather_backfill.backfill.status import failed_days_of, service_of, target_of
+from weather_backfill.errors import StorageUnavailableError
+from weather_backfill.lake import layout
+from weather_backfill.lake.storage import ObjectStore
+
+_FINISHED = [
+    BulkActionStatus.COMPLETED,
+    BulkActionStatus.COMPLETED_SUCCESS,
+    BulkActionStatus.COMPLETED_FAILED,
+    BulkActionStatus.FAILED,
+]
+_LONGEST = timedelta(days=30)  # a backfill that took longer to finish is not found again
+_MOST_FOOTERS = 3000  # read in one tick; the next goes on, with what is remembered
+Connection = tuple[str, str]
+_targets: dict[tuple[str, str], dict[Connection, list[date]]] = {}
+_footers: dict[tuple[str, str, str | None], float] = {}
+
+
+def incomplete_backfills(desk: Desk, now: datetime) -> Iterator[Condition]:
+    """Finished backfills whose days are less complete than they should be, by tenant and service."""
+    least = desk.settings.alert_completeness
+    budget = [_MOST_FOOTERS]
+    for (service, tenant), backfills in _by_connection(desk, now).items():
+        held = completeness_of(desk.store, service, tenant, sorted(set().union(*backfills.values())), budget)
+        claimed: set[date] = set()
+        for name, days in backfills.items():
+            bad = {day for day in days if held[day] < least} - claimed
+            if bad and sum(held[day] for day in days) / len(days) < least:
+                claimed |= bad
+                yield Condition(
+                    "completeness", f"{service}/{tenant}/{name}",
+                    f"completeness under {least:.0%} after backfill {name}",
+                    partial(_explain, desk, name, service, tenant, {day: held[day] for day in bad}), tenant, service,
+                )  # fmt: skip
+
+
+def _by_connection(desk: Desk, now: datetime) -> dict[Connection, dict[str, list[date]]]:
+    """The days of the backfills that have finished lately, oldest backfill first."""
+    since = now - timedelta(days=desk.settings.alert_completeness_days)
+    recent = desk.instance.get_backfills(
+        filters=BulkActionsFilter(statuses=_FINISHED, created_after=since - _LONGEST)
+    )  # fmt: skip
+    finished = [b for b in recent if (b.backfill_end_timestamp or b.backfill_timestamp) >= since.timestamp()]
+    found: dict[Connection, dict[str, list[date]]] = {}
+    for backfill in sorted(finished, key=lambda b: b.backfill_timestamp):
+        for connection, days in _target(desk, backfill).items():
+            found.setdefault(connection, {})[backfill.backfill_id] = days
+    return found
+
+
+def _target(desk: Desk, backfill: PartitionBackfill) -> dict[Connection, list[date]]:
+    known = (desk.settings.storage_url, backfill.backfill_id)
+    if known not in _targets:
+        service = service_of(backfill)
+        target: dict[Connection, list[date]] = {}
+        for key in target_of(backfill, desk.graph) if service else []:
+            target.setdefault((str(service), key.tenant), []).append(key.date)
+        _targets[known] = target
+    return _targets[known]
+
+
+def completeness_of(
+    store: ObjectStore, service: str, tenant: str, days: Sequence[date], budget: list[int]
+) -> Mapping[date, float]:
+    """0 to 1 for each day; 0 for one that is not in the lake. `budget` says how many footers may still be read;
+    raises `StorageUnavailableError` when it is used up.
+    """
+    wanted = set(days)
+    objects = {
+        layout.date_of(stored.key): (store.url, stored.key, stored.etag)
+        for stored in store.list(layout.tenant_prefix(layout.RAW_OBSERVATIONS, service, tenant))
+        if stored.key.endswith(layout.FILE) and layout.date_of(stored.key) in wanted
+    }
+    new = sorted(day for day, known in objects.items() if known not in _footers)
+    affordable = new[: budget[0]]
+    budget[0] -= len(affordable)
+    if affordable:
+        for day, held in held_days(store, service, tenant, only=set(affordable)).items():
+            _footers[objects[day]] = held.completeness
+    if len(affordable) < len(new):
+        raise StorageUnavailableError(f"{len(new) - len(affordable)} days are left for the next tick")
+    return {day: _footers.get(objects[day], 0.0) if day in objects else 0.0 for day in days}
+
+
+def _explain(
+    desk: Desk, name: str, service: str, tenant: str, bad: Mapping[date, float]
+) -> Explanation:  # fmt: skip
+    runs = desk.instance.get_runs(dg.RunsFilter(tags={BACKFILL_ID_TAG: name}))
+    failed = failed_days_of(desk.instance, runs)
+    days = {str(day): failed.get(day, f"{share:.1%} of the expected values") for day, share in bad.items()}
+    return Explanation(days, start_command(service, tenant, sorted(bad), "incomplete"))

@@ -1,0 +1,232 @@
+"""What is wrong now, derived from Dagster's records, the lake, the breakers and the tenant files. No state."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Any
+from urllib.parse import urlsplit
+
+import dagster as dg
+from dagster import DagsterRunStatus
+from dagster._core.execution.backfill import PartitionBackfill
+from dagster._core.storage.tags import WILL_RETRY_TAG
+
+from weather_backfill.alerts.commands import retry_command, start_command
+from weather_backfill.alerts.completeness import incomplete_backfills
+from weather_backfill.alerts.incidents import Condition, Explanation
+from weather_backfill.backfill.operations import Desk
+from weather_backfill.backfill.status import (
+    MANAGED_TAG,
+    active_backfills,
+    failed_days_of,
+    natives_of,
+    service_of,
+    status_of,
+)
+from weather_backfill.errors import WeatherError
+from weather_backfill.lake import layout
+from weather_backfill.partitions import tenants_partition_name
+from weather_backfill.run_coordinator import SERVICE_TAG, TENANT_TAG
+from weather_backfill.sources.breaker import BREAKERS, BreakerState, BreakerStatus
+from weather_backfill.sources.breaker import status_of as breaker_status
+from weather_backfill.sources.registry import SERVICES
+from weather_backfill.sources.shared_state import open_state
+from weather_backfill.tenants import Tenant, TenantRegistry
+
+_LOOKED_AT = 40  # runs of a connection that are looked at for a row of failures; refined runs are among them
+_TOGETHER = timedelta(hours=1)  # parts of a managed backfill that follow each other so closely are one stretch
+
+
+@dataclass
+class Found:
+    """What is wrong; kinds that could not be judged, of which no incident ends; and what the tick's log says."""
+
+    conditions: list[Condition] = field(default_factory=list)
+    unjudged: set[str] = field(default_factory=set)
+    notes: list[str] = field(default_factory=list)
+
+
+def current_conditions(desk: Desk, now: datetime) -> Found:
+    """Everything that is wrong now; a kind that cannot be judged stops no other."""
+    found = Found()
+    tenants = _tenant_files(desk, found)
+    kinds: dict[str, Callable[[], Iterable[Condition]]] = {
+        "failed_chunks": lambda: failed_chunks(desk, tenants),
+        "long_backfill": lambda: long_backfills(desk, now),
+        "completeness": lambda: incomplete_backfills(desk, now),
+        "breaker_open": lambda: open_breakers(desk, tenants),
+    }
+    for kind, judge in kinds.items():
+        try:
+            for condition in judge():
+                found.conditions.append(condition)
+        except Exception as error:
+            found.unjudged.add(kind)
+            found.notes.append(f"{kind} could not be judged: {type(error).__name__}: {error}")
+    return found
+
+
+Tenants = dict[str, Tenant | None]
+"""The tenants that have a file; None where it is broken."""
+
+
+def _tenant_files(desk: Desk, found: Found) -> Tenants:
+    """Read all tenant files; broken ones become conditions."""
+    tenants: Tenants = {}
+    registry = TenantRegistry(desk.settings.tenant_files())
+    try:
+        broken_defaults = registry.problem_of_defaults()
+        if broken_defaults:
+            found.conditions.append(_broken_file("_defaults", broken_defaults, None))
+        for name in registry.ids():
+            tenants[name] = None
+            try:
+                tenants[name] = registry.get(name)
+            except WeatherError as error:
+                if error.retryable:
+                    raise
+                if not broken_defaults:  # else one message tells of all
+                    found.conditions.append(_broken_file(name, str(error), name))
+    except WeatherError as error:
+        found.unjudged.add("tenant_file")
+        found.notes.append(f"tenant files could not be read: {error}")
+    return tenants
+
+
+def _broken_file(name: str, problem: str, tenant: str | None) -> Condition:
+    command = f"correct {name}.yaml, then: weather-backfill tenants {f'check {tenant}' if tenant else 'list'}"
+    return Condition(
+        "tenant_file", name, f"the tenant file {name}.yaml is broken", lambda: Explanation({"all": problem}, command),
+        tenant,
+    )  # fmt: skip
+
+
+def connected(desk: Desk, tenants: Tenants, service: str) -> list[str]:
+    """The tenants that Dagster knows of a service, but for those whose connection has gone or is switched off."""
+
+    def wanted(name: str) -> bool:
+        if name not in tenants:
+            return False
+        tenant = tenants[name]
+        connection = getattr(tenant.services, service, None) if tenant else None
+        return tenant is None or (connection is not None and connection.enabled)
+
+    return sorted(filter(wanted, desk.instance.get_dynamic_partitions(tenants_partition_name(service))))
+
+
+def failed_chunks(desk: Desk, tenants: Tenants) -> Iterator[Condition]:
+    """Connections whose latest chunks have failed, too many in a row."""
+    most = desk.settings.alert_failed_chunks
+    for service in SERVICES:
+        for tenant in connected(desk, tenants, service):
+            row = failures_in_a_row(desk.instance, service, tenant, _LOOKED_AT + 4 * most)
+            if len(row) > most:
+                yield Condition(
+                    "failed_chunks", f"{service}/{tenant}", f"more than {most} chunks in a row have failed",
+                    partial(_explain_runs, desk, row, service, tenant), tenant, service,
+                )  # fmt: skip
+
+
+def failures_in_a_row(instance: dg.DagsterInstance, service: str, tenant: str, limit: int) -> list[dg.DagsterRun]:
+    """The failed runs of raw since the connection's last success, newest first; a run that is retried is no chunk."""
+    records = instance.get_run_records(
+        dg.RunsFilter(
+            tags={SERVICE_TAG: service, TENANT_TAG: tenant},
+            statuses=[DagsterRunStatus.SUCCESS, DagsterRunStatus.FAILURE],
+        ),
+        limit=limit,
+    )
+    row = []
+    for record in sorted(records, key=lambda r: (r.end_time or 0, r.storage_id), reverse=True):
+        run = record.dagster_run
+        if not any(key.path[-1] == layout.RAW_OBSERVATIONS for key in run.asset_selection or ()):
+            continue
+        if run.tags.get(WILL_RETRY_TAG) == "true":
+            continue
+        if run.status == DagsterRunStatus.SUCCESS:
+            break
+        row.append(run)
+    return row
+
+
+def _explain_runs(desk: Desk, runs: Sequence[dg.DagsterRun], service: str, tenant: str) -> Explanation:
+    days = failed_days_of(desk.instance, runs)
+    reasons = {str(day): why for day, why in days.items()}
+    if not reasons:
+        reasons = {f"run {run.run_id}": "the run failed as a whole: see its log" for run in runs}
+    return Explanation(reasons, retry_command(desk.instance, runs, service, tenant, sorted(days)))
+
+
+def long_backfills(desk: Desk, now: datetime) -> Iterator[Condition]:
+    """Backfills that are active for too long, by their managed id where they have one."""
+    most = desk.settings.alert_backfill_hours
+    names = {native.tags.get(MANAGED_TAG, native.backfill_id): native for native in active_backfills(desk.instance)}
+    for name, native in sorted(names.items()):
+        if now - active_since(natives_of(desk.instance, name)) > timedelta(hours=most):
+            yield Condition(
+                "long_backfill", name, f"backfill {name} is active for more than {most:g} hours",
+                partial(_explain_backfill, desk, name), native.tags.get(TENANT_TAG),
+                native.tags.get(SERVICE_TAG) or service_of(native),
+            )  # fmt: skip
+
+
+def active_since(natives: Sequence[PartitionBackfill]) -> datetime:
+    """When the stretch of work began that goes on now: parts that follow each other are one stretch."""
+    since = natives[-1].backfill_timestamp
+    for native in reversed(natives[:-1]):
+        ended = native.backfill_end_timestamp
+        if ended is not None and since - ended > _TOGETHER.total_seconds():
+            break
+        since = min(since, native.backfill_timestamp)
+    return datetime.fromtimestamp(since, UTC)
+
+
+def _explain_backfill(desk: Desk, name: str) -> Explanation:
+    status = status_of(desk.instance, desk.graph, desk.store, name)
+    left = [day for day in status.days if day not in status.done]
+    days = {str(day): status.failed.get(day, "not done yet") for day in left}
+    if not left:
+        return Explanation(days, f"weather-backfill status {name} --watch")
+    return Explanation(
+        days, f"weather-backfill cancel {name}\n{start_command(status.service, status.tenant, left, 'missing')}"
+    )
+
+
+def open_breakers(desk: Desk, tenants: Tenants) -> Iterator[Condition]:
+    """Services that are not asked, because they kept failing; half-open is not over: no request has succeeded yet."""
+    state = open_state(desk.settings.limits_url)
+    for scope in sorted(scope for scope in state.scopes() if scope.startswith(BREAKERS)):
+        status = breaker_status(*state.read(scope), scope)
+        if status.state is BreakerState.CLOSED:
+            continue
+        service, _, host = scope.removeprefix(BREAKERS).partition("@")
+        users = [name for name, tenant in tenants.items() if tenant and _host_of(tenant, service) == host]
+        yield Condition(
+            "breaker_open", scope, f"{service} at {host} keeps failing and is not asked (breaker open)",
+            partial(_explain_breaker, desk, status, service, users), ", ".join(sorted(users)) or None, service,
+        )  # fmt: skip
+
+
+def _host_of(tenant: Tenant, service: str) -> str | None:
+    url: Any = getattr(getattr(tenant.services, service, None), "base_url", None)
+    return urlsplit(str(url)).netloc if url else None
+
+
+def _explain_breaker(desk: Desk, status: BreakerStatus, service: str, users: Sequence[str]) -> Explanation:
+    since = status.since.timestamp() if status.since else 0.0
+    days = {"service": f"failing since {status.since:%Y-%m-%d %H:%M} UTC: {status.last_error}"} if status.since else {}
+    commands = ["weather-backfill breakers"]
+    for tenant in sorted(users)[:10]:
+        runs = [
+            run
+            for run in failures_in_a_row(desk.instance, service, tenant, _LOOKED_AT)
+            if (stats := desk.instance.get_run_record_by_id(run.run_id)) and (stats.end_time or 0) >= since
+        ]
+        failed = failed_days_of(desk.instance, runs)
+        days |= {f"{day} of {tenant}": why for day, why in failed.items()}
+        if runs:
+            commands += retry_command(desk.instance, runs, service, tenant, sorted(failed)).splitlines()
+    return Explanation(days, "\n".join(commands))

@@ -1,0 +1,106 @@
+"""One pass: what is wrong now against the incidents that are known; what is new or over is told."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+from weather_backfill.alerts import messages
+from weather_backfill.alerts.channels import Channel, LogChannel, channels_of
+from weather_backfill.alerts.conditions import current_conditions
+from weather_backfill.alerts.incidents import OPENED, RESOLVED, Condition, Explanation, Incident, Register
+from weather_backfill.backfill.operations import Desk
+from weather_backfill.errors import ConfigurationError
+
+GIVE_UP = timedelta(days=7)
+"""For so long after an incident's end a channel that fails is told again."""
+
+
+def reconcile_alerts(desk: Desk, now: datetime | None = None) -> list[str]:
+    """One reconciling pass; what happened. Safe to call at any time, from several processes."""
+    now = now or datetime.now(UTC)
+    register, notes = Register(desk.store), list[str]()
+    over = {incident.name for incident in register.ending()}
+    for incident in register.open_incidents():
+        if incident.name in over:
+            register.end(incident)  # a pass died between the two steps of an end
+    found = current_conditions(desk, now)
+    notes += found.notes
+    wrong = {condition.incident_id: condition for condition in found.conditions}
+    known = {incident.id: incident for incident in register.open_incidents()}
+    for name, condition in wrong.items():
+        if name not in known:
+            register.open(_incident(condition, now, notes))
+    for name, incident in known.items():
+        if name not in wrong and incident.kind not in found.unjudged:
+            register.end(replace(incident, ended_at=now))
+    try:
+        channels = channels_of(desk.settings)
+    except ConfigurationError as error:
+        channels = [LogChannel()]
+        notes.append(str(error))
+    return notes + _tell_all(register, channels, now)
+
+
+def _incident(condition: Condition, now: datetime, notes: list[str]) -> Incident:
+    try:
+        told = condition.explain()
+    except Exception as error:  # the alert matters more than its details
+        notes.append(f"{condition.subject}: no details: {type(error).__name__}: {error}")
+        told = Explanation({}, "")
+    return Incident(
+        condition.incident_id, condition.kind, condition.summary, now, condition.tenant, condition.service,
+        dict(told.days), told.command,
+    )  # fmt: skip
+
+
+def _tell_all(register: Register, channels: Sequence[Channel], now: datetime) -> list[str]:
+    """Tell every channel what it does not know; one that fails is left alone until the next tick."""
+    notes: list[str] = []
+    ending, lasting = register.ending(), register.open_incidents()
+    failed: set[str] = set()
+    for channel in channels:
+        for incident in ending + lasting:
+            if channel.name not in failed and not _tell(register, channel, incident, now, notes):
+                failed.add(channel.name)
+    for incident in ending:
+        missing = [c.name for c in channels if not register.told(incident, RESOLVED, c.name)]
+        if missing and incident.ended_at and now - incident.ended_at > GIVE_UP:
+            notes.append(f"{incident.id}: {', '.join(missing)} could not be told for {GIVE_UP.days} days: given up")
+            missing = []
+        if not missing:
+            register.forget(incident)
+    return notes
+
+
+def _tell(register: Register, channel: Channel, incident: Incident, now: datetime, notes: list[str]) -> bool:
+    """Tell a channel of an incident's opening and, if it is over, its end; False if the channel failed."""
+    for event in (OPENED, RESOLVED) if incident.ended_at else (OPENED,):
+        key = register.claim(incident, event, channel.name, now)
+        if key is None:
+            if register.told(incident, event, channel.name):
+                continue
+            return True  # another sender is at it: the end comes after the opening
+        text = messages.text(incident, event)
+        try:
+            channel.tell(messages.subject(incident, event), text)
+        except Exception as error:  # one channel never stops another
+            register.withdraw(key)
+            notes.append(f"{channel.name} failed and is tried again: {error}")
+            return False
+        register.sent(key, text)
+        notes.append(f"{channel.name} told: {messages.subject(incident, event)}")
+    return True
+
+
+def send_test(channels: Sequence[Channel]) -> list[dict[str, str | None]]:
+    """Tell each channel a test message; a row each with its problem, if it had one."""
+    rows: list[dict[str, str | None]] = []
+    for channel in channels:
+        try:
+            channel.tell("test", "weather-backfill: this is a test message, nothing is wrong.")
+            rows.append({"channel": channel.name, "problem": None})
+        except Exception as error:
+            rows.append({"channel": channel.name, "problem": str(error)})
+    return rows

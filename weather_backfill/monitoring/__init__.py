@@ -1,0 +1,1 @@
+"""Metrics for Prometheus, exported from the instance and the lake: a pushed metric would die with its run."""

@@ -1,0 +1,133 @@
+"""The exporter: parts of a scrape, each on its own, remembered for some seconds; served over HTTP.
+
+A part that fails (a store that is down) costs only itself: `exporter_part_up` says so.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+
+from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client.core import CounterMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from weather_backfill.backfill.operations import Desk
+from weather_backfill.monitoring import gauges
+from weather_backfill.monitoring.gauges import PREFIX, gauge
+from weather_backfill.monitoring.tally import DAYS_WRITTEN, RUNS_ENDED, WRITTEN, Tally
+from weather_backfill.sources.registry import SERVICES
+
+logger = logging.getLogger(__name__)
+CACHE_SECONDS = 10.0
+SAVE_SECONDS = 60.0
+_COUNTERS = {
+    DAYS_WRITTEN: "Days that were written",
+    "rows_written": "Rows that were written",
+    "bytes_written": "Bytes of Parquet that were written",
+    "day_seconds": "Seconds that reading and writing days took",
+    "rows_rejected": "Rows that could not be kept",
+    "retries": "Requests and reads of days that were tried again",
+    "limiter_wait_seconds": "Seconds that requests waited for the rate limit, all threads together",
+}
+assert _COUNTERS.keys() == {DAYS_WRITTEN, *WRITTEN}
+
+
+class PlatformCollector(Collector):
+    """Everything we export, from one instance and lake."""
+
+    def __init__(self, desk: Desk, cache_seconds: float = CACHE_SECONDS) -> None:
+        self._tally = Tally(desk.instance, desk.store, SERVICES)
+        self._cache_seconds = cache_seconds
+        self._lock = threading.Lock()
+        self._families: list[Metric] = []
+        self._at = self._saved_at = float("-inf")
+        days = gauges.DayGauge()
+        self._parts: dict[str, Callable[[], Iterable[Metric]]] = {
+            "counters": self._counters,
+            "days": lambda: days.families(desk),
+            "backfills": lambda: gauges.backfills(desk),
+            "runs": lambda: gauges.runs(desk),
+            "daemons": lambda: gauges.daemons(desk),
+            "limits": lambda: gauges.limits(desk),
+            "alerts": lambda: gauges.alerts(desk),
+        }
+
+    def catch_up(self) -> None:
+        """Read all records so far: counters that grew by history at the first scrapes would look like a burst."""
+        while self._tally.advance():
+            pass
+        self._tally.save()
+
+    def save(self) -> None:
+        """Keep the counters in the lake."""
+        with self._lock:
+            self._tally.save()
+
+    def describe(self) -> Iterable[Metric]:
+        """Nothing: the registry needs no scrape to take us."""
+        return ()
+
+    def collect(self) -> Iterator[Metric]:
+        """All families; at most as old as the cache allows. One thread collects, the others wait for it."""
+        with self._lock:
+            if time.monotonic() - self._at >= self._cache_seconds:
+                self._families = list(self._collect())
+                self._at = time.monotonic()
+            families = self._families
+        yield from families
+
+    def _collect(self) -> Iterator[Metric]:
+        up: dict[tuple[str, ...], float] = {}
+        seconds: dict[tuple[str, ...], float] = {}
+        for name, part in self._parts.items():
+            started = time.monotonic()
+            try:
+                yield from list(part())
+                up[(name,)] = 1.0
+            except Exception as error:
+                up[(name,)] = 0.0
+                logger.error("%s could not be exported: %s: %s", name, type(error).__name__, error)
+            seconds[(name,)] = time.monotonic() - started
+        yield gauge("exporter_part_up", "Whether a part of the export could be read", ("part",), up)
+        yield gauge("exporter_part_seconds", "What reading a part took", ("part",), seconds)
+
+    def _counters(self) -> Iterator[Metric]:
+        self._tally.advance()
+        if time.monotonic() - self._saved_at >= SAVE_SECONDS:
+            self._tally.save()
+            self._saved_at = time.monotonic()
+        for name, text in _COUNTERS.items():
+            yield self._counter(name, text, "dataset")
+        yield self._counter(RUNS_ENDED, "Runs that have ended, by how", "status")
+
+    def _counter(self, name: str, text: str, which: str) -> Metric:
+        family = CounterMetricFamily(PREFIX + name, text, labels=("service", "tenant", which))
+        for labels, total in self._tally.totals(name):
+            family.add_metric(labels, total)
+        return family
+
+
+def registry_of(collector: PlatformCollector) -> CollectorRegistry:
+    """A registry with nothing else in it."""
+    registry = CollectorRegistry()
+    registry.register(collector)
+    return registry
+
+
+def serve(desk: Desk, host: str, port: int, ready: Callable[[str], None]) -> None:
+    """Serve `/metrics` until SIGINT or SIGTERM; the counters are kept at the end. Raises `OSError` for a taken port."""
+    collector = PlatformCollector(desk)
+    collector.catch_up()
+    server, thread = start_http_server(port, host, registry_of(collector))
+    stop = threading.Event()
+    for sign in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(sign, lambda *_: stop.set())
+    ready(f"http://{host}:{server.server_port}/metrics")
+    stop.wait()
+    server.shutdown()
+    thread.join()
+    collector.save()

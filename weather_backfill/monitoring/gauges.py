@@ -1,0 +1,170 @@
+"""What is, as Prometheus sees it: days, backfills, runs, daemons, limits, breakers, alerts.
+
+Each function is one part of a scrape and costs a bounded number of queries. Labels are tenant and service, never a
+day or a station.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+
+import dagster as dg
+from dagster import DagsterRunStatus
+from dagster._core.execution.backfill import BulkActionsFilter, BulkActionStatus
+from dagster._core.storage.partition_status_cache import get_and_update_asset_status_cache_value
+from dagster._core.storage.tags import RETRY_NUMBER_TAG
+from prometheus_client.core import GaugeMetricFamily, Metric
+
+from weather_backfill.alerts.incidents import Register
+from weather_backfill.backfill.onboarding import connections
+from weather_backfill.backfill.operations import Desk
+from weather_backfill.backfill.status import active_backfills, service_of
+from weather_backfill.lake import layout
+from weather_backfill.partitions import PartitionKey, daily_by_tenant
+from weather_backfill.run_coordinator import TENANT_TAG
+from weather_backfill.sources.breaker import BREAKERS, BreakerState, status_of
+from weather_backfill.sources.limits import paused_for
+from weather_backfill.sources.registry import SERVICES
+from weather_backfill.sources.shared_state import open_state
+
+PREFIX = "weather_backfill_"
+Values = dict[tuple[str, ...], float]
+_BY_TENANT = ("service", "tenant")
+_MOST_RETRIES = 10
+
+
+def gauge(name: str, text: str, labels: Sequence[str], values: Mapping[tuple[str, ...], float]) -> Metric:
+    """A gauge with its values by label values."""
+    family = GaugeMetricFamily(PREFIX + name, text, labels=labels)
+    for at, value in sorted(values.items()):
+        family.add_metric(at, value)
+    return family
+
+
+class DayGauge:
+    """Days by state, from Dagster's own cache of partition states, counted again only where it has changed."""
+
+    def __init__(self) -> None:
+        self._counted: dict[tuple[str, str, str], tuple[str | None, Counter[str]]] = {}
+
+    def families(self, desk: Desk) -> Iterator[Metric]:
+        """`days` by service, tenant, dataset and state, and `days_wanted` by the tenant files."""
+        found: Values = {}
+        for service in SERVICES:
+            partitions = daily_by_tenant(service, desk.settings.first_day_of(service))
+            for dataset in (layout.RAW_OBSERVATIONS, layout.REFINED_15M):
+                key = dg.AssetKey([service, dataset])
+                status = get_and_update_asset_status_cache_value(desk.instance, key, partitions, desk.instance)
+                for state, text in (
+                    ("materialized", status.serialized_materialized_partition_subset if status else None),
+                    ("failed", status.serialized_failed_partition_subset if status else None),
+                    ("in_progress", status.serialized_in_progress_partition_subset if status else None),
+                ):
+                    for tenant, days in self._count((service, dataset, state), text, partitions).items():
+                        found[(service, tenant, dataset, state)] = days
+        labels = (*_BY_TENANT, "dataset", "state")
+        yield gauge("days", "Days by what Dagster knows of them", labels, found)
+        today = datetime.now(UTC).date()
+        wanted: Values = {}
+        for connection in connections(desk, []):
+            first, last = connection.window(today)
+            wanted[(connection.service, connection.tenant.id)] = max((last - first).days + 1, 0)
+        yield gauge("days_wanted", "Days of the look-back that the tenant file asks for", _BY_TENANT, wanted)
+
+    def _count(
+        self, at: tuple[str, str, str], text: str | None, partitions: dg.MultiPartitionsDefinition
+    ) -> Counter[str]:
+        known = self._counted.get(at)
+        if known is None or known[0] != text:
+            keys = partitions.deserialize_subset(text).get_partition_keys() if text else ()
+            counted = Counter(PartitionKey.parse(str(key)).tenant for key in keys)
+            known = self._counted[at] = (text, counted)
+        return known[1]
+
+
+def backfills(desk: Desk) -> Iterator[Metric]:
+    """Native backfills by status, and what the active ones have done and still have to do, by service and tenant."""
+    counts: Values = {
+        (status.value.lower(),): float(
+            desk.instance.get_backfills_count(filters=BulkActionsFilter(statuses=[status]))
+        )
+        for status in BulkActionStatus
+    }  # fmt: skip
+    yield gauge("backfills", "Native backfills by status", ("status",), counts)
+    active: Counter[tuple[str, ...]] = Counter()
+    days: Counter[tuple[str, ...]] = Counter()
+    oldest: Values = {}
+    now = datetime.now(UTC).timestamp()
+    for native in active_backfills(desk.instance):
+        at = (service_of(native) or "", native.tags.get(TENANT_TAG, ""))
+        active[at] += 1
+        oldest[at] = max(oldest.get(at, 0.0), now - native.backfill_timestamp)
+        data, raw = native.get_asset_backfill_data(desk.graph), dg.AssetKey([at[0], layout.RAW_OBSERVATIONS])
+        for state, subset in (
+            ("target", data.target_subset),
+            ("requested", data.requested_subset),
+            ("materialized", data.materialized_subset),
+            ("failed", data.failed_and_downstream_subset),
+        ):
+            if at[0] and raw in subset.asset_keys:
+                days[(*at, state)] += len(subset.get_partitions_subset(raw))
+    yield gauge("active_backfills", "Native backfills that have not ended", _BY_TENANT, active)
+    yield gauge("active_backfill_days", "Raw days of active backfills by state", (*_BY_TENANT, "state"), days)
+    yield gauge("active_backfill_seconds", "Age of the oldest active backfill", _BY_TENANT, oldest)
+
+
+def runs(desk: Desk) -> Iterator[Metric]:
+    """Runs by status, the queue's length, and runs that were retries of others."""
+    counts: Values = {
+        (status.value.lower(),): float(desk.instance.get_runs_count(dg.RunsFilter(statuses=[status])))
+        for status in DagsterRunStatus
+    }
+    yield gauge("runs", "Runs in Dagster's records by status", ("status",), counts)
+    yield gauge("queue_length", "Runs that wait in the queue", (), {(): counts[("queued",)]})
+    numbers = [str(number) for number in range(1, _MOST_RETRIES + 1)]
+    retried = desk.instance.get_runs_count(dg.RunsFilter(tags={RETRY_NUMBER_TAG: numbers}))
+    yield gauge("run_retries", "Runs in Dagster's records that retry another", (), {(): retried})
+
+
+def daemons(desk: Desk) -> Iterator[Metric]:
+    """Age of each required daemon's last heartbeat; a daemon that never beat has health 0 and no age."""
+    now = datetime.now(UTC).timestamp()
+    ages: Values = {}
+    healthy: Values = {}
+    for name, status in desk.instance.get_daemon_statuses().items():
+        healthy[(name,)] = float(bool(status.healthy))
+        if status.last_heartbeat:
+            ages[(name,)] = now - status.last_heartbeat.timestamp
+    yield gauge("daemon_heartbeat_age_seconds", "Seconds since a daemon's last heartbeat", ("daemon",), ages)
+    yield gauge("daemon_healthy", "Whether Dagster calls the daemon healthy", ("daemon",), healthy)
+
+
+def limits(desk: Desk) -> Iterator[Metric]:
+    """Slots taken of each rate limit, how long it is paused, and breakers (1 open, 0.5 half-open, 0 closed)."""
+    state = open_state(desk.settings.limits_url)
+    taken: Values = {}
+    paused: Values = {}
+    broken: Values = {}
+    values = {BreakerState.OPEN: 1.0, BreakerState.HALF_OPEN: 0.5, BreakerState.CLOSED: 0.0}
+    for scope in state.scopes():
+        document, now = state.read(scope)
+        if scope.startswith(BREAKERS):
+            service, _, host = scope.removeprefix(BREAKERS).partition("@")
+            broken[(service, host)] = values[status_of(document, now, scope).state]
+        else:
+            service, _, tenant = scope.removeprefix("limit:").partition(":")
+            taken[(service, tenant)] = float(len(document.get("slots", ())))
+            paused[(service, tenant)] = paused_for(document, now)
+    yield gauge("limiter_slots", "Requests that count against a rate limit", _BY_TENANT, taken)
+    yield gauge("limiter_paused_seconds", "Seconds that a service has asked everybody to wait", _BY_TENANT, paused)
+    yield gauge("breaker_open", "1 open, 0.5 half-open, 0 closed", ("service", "host"), broken)
+
+
+def alerts(desk: Desk) -> Iterator[Metric]:
+    """Open incidents."""
+    found: Counter[tuple[str, ...]] = Counter()
+    for incident in Register(desk.store).open_incidents():
+        found[(incident.kind, incident.service or "", incident.tenant or "")] += 1
+    yield gauge("alerts_open", "Incidents that last", ("kind", *_BY_TENANT), found)
