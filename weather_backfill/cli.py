@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from weather_backfill import __version__, cli_backfill
+from weather_backfill import __version__, cli_backfill, cli_versions
 from weather_backfill.cli_common import (
     Day,
     Json,
@@ -28,7 +28,7 @@ simulate = typer.Typer(no_args_is_help=True, help="Write what a service would ha
 tenants = typer.Typer(no_args_is_help=True, help="Tenants and their connections.")
 app.add_typer(simulate, name="simulate")
 app.add_typer(tenants, name="tenants")
-for command in cli_backfill.COMMANDS:
+for command in (*cli_backfill.COMMANDS, *cli_versions.COMMANDS):
     app.command()(command)
 simulate.command("aceiot")(aceiot_command)
 

@@ -63,6 +63,7 @@ class Settings(BaseSettings):
     outage_patience: float = Field(
         120, ge=0, description="Seconds that a service's outage is waited out before its days fail"
     )
+    keep_versions_days: int = Field(30, ge=0, description="Days that a replaced version of a day is kept")
     freshness_days: int = Field(2, ge=1, description="Age in days at which the newest day counts as stale")
 
     def chunk_days_of(self, service: str) -> int:

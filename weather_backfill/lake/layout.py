@@ -6,6 +6,8 @@
     _journal/<root run>/<asset>/tenant=<t>/<date>.json                 days a run has finished
     _backfills/<id>/manifest.json, summary.json                        what was asked for, what came of it
     _audit/date=YYYY-MM-DD/<time>-<id>.json                            who asked for what, one object an event
+    _versions/<dataset>/…/date=YYYY-MM-DD/<created>-<sha>.parquet       what a day was before it was replaced
+    _open/<id>                                                         a backfill whose summary says no end yet
 
 Names starting with `_` are ours and no dataset; Hive-style readers skip them.
 """
@@ -25,6 +27,8 @@ REJECTED_OBSERVATIONS = "rejected_observations"
 FILE = "part.parquet"
 BACKFILLS = "_backfills"
 AUDIT = "_audit"
+VERSIONS = "_versions"
+OPEN = "_open"
 
 
 def tenant_prefix(dataset: str, service: str, tenant: str) -> str:
@@ -63,3 +67,13 @@ def manifest_key(backfill_id: str) -> str:
 def summary_key(backfill_id: str) -> str:
     """The summary of a managed backfill that has ended."""
     return f"{BACKFILLS}/{backfill_id}/summary.json"
+
+
+def versions_prefix(dataset: str, service: str, key: PartitionKey) -> str:
+    """The folder of a day's replaced objects."""
+    return f"{VERSIONS}/{day_key(dataset, service, key).removesuffix('/' + FILE)}"
+
+
+def open_key(backfill_id: str) -> str:
+    """The marker of a managed backfill that has not ended."""
+    return f"{OPEN}/{backfill_id}"
