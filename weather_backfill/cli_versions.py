@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
-from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+import yaml
 
 from weather_backfill.cli_backfill import desk
 from weather_backfill.cli_common import Day, Json, friendly, out, print_rows, progress_bar
@@ -61,6 +63,62 @@ def rollback(
     _show(done, f"Rolled back to {version.name}: {done['rows']:,} rows, refined made again.", as_json)
 
 
+@friendly
+def backup(
+    to: Annotated[str, typer.Option(help="Where backups go: a folder or s3://bucket/prefix")], as_json: Json = False
+) -> None:
+    """Back up instance (SQLite), tenant files and lake; copies only what no earlier backup there holds.
+
+    Example: weather-backfill backup --to s3://acme-backups/weather
+    """
+    from weather_backfill import backup as backing
+    from weather_backfill.lake.storage import ObjectStore
+    from weather_backfill.settings import load_settings
+
+    settings = load_settings()
+    target = ObjectStore(to, settings.s3)
+    for store in (settings.lake(), settings.tenant_files()):
+        if f"{target.uri('')}/".startswith(f"{store.uri('')}/"):
+            raise ConfigurationError(f"{to} lies in {store.url}, which is backed up: name a place outside of it.")
+    done = backing.backup(_places(), target, lambda total: progress_bar("objects", total))
+    text = f"{done['objects']:,} objects in snapshot {done['snapshot']}, {done['copied_objects']:,} copied; instance: "
+    _show(done, text + done["instance"], as_json)
+
+
+@friendly
+def restore(
+    source: Annotated[str, typer.Option("--from", help="What `backup --to` was given")],
+    snapshot: Annotated[str | None, typer.Option(help="A snapshot's name; default: the latest")] = None,
+    as_json: Json = False,
+) -> None:
+    """Restore a backup into an empty lake, tenants folder and DAGSTER_HOME; then ask `gaps` what came after it.
+
+    Example: weather-backfill restore --from s3://acme-backups/weather
+    """
+    from weather_backfill import backup as backing
+    from weather_backfill.lake.storage import ObjectStore
+    from weather_backfill.settings import load_settings
+
+    store = ObjectStore(source, load_settings().s3)
+    done = backing.restore(_places(), store, lambda total: progress_bar("objects", total), snapshot)
+    _show(done, f"{done['restored']:,} of {done['objects']:,} objects restored from {done['snapshot']}.", as_json)
+
+
+def _places() -> Any:
+    """What is backed up here. Opens no instance: that would make files in an empty DAGSTER_HOME."""
+    from weather_backfill.backup import Places
+    from weather_backfill.settings import load_settings
+
+    settings = load_settings()
+    home = os.environ.get("DAGSTER_HOME")
+    if not home or not Path(home).is_dir():
+        raise ConfigurationError("DAGSTER_HOME names no folder: set it to the instance's.")
+    config = Path(home) / "dagster.yaml"
+    given = (yaml.safe_load(config.read_text()) if config.is_file() else None) or {}
+    embedded = "postgres" not in given.get("storage", {}) and "mysql" not in given.get("storage", {})
+    return Places(settings.lake(), settings.tenant_files(), Path(home) if embedded else None)
+
+
 def _confirm(question: str, yes: bool) -> None:
     if yes:
         return
@@ -77,4 +135,4 @@ def _show(document: dict[str, Any], text: str, as_json: bool) -> None:
         out.print(text, highlight=False)
 
 
-COMMANDS = (versions, rollback)
+COMMANDS = (versions, rollback, backup, restore)
