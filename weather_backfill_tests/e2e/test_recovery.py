@@ -18,10 +18,8 @@ from weather_backfill.definitions import build_definitions
 from weather_backfill.lake import layout
 from weather_backfill.partitions import PartitionKey
 from weather_backfill_tests.platform import START, Platform
-from weather_backfill_tests.sources.dwd.files import in_order, needs_data, put, tree
-from weather_backfill_tests.sources.dwd.server import serve
-
-DAY = date(2019, 9, 1)
+from weather_backfill_tests.sources.dwd.files import needs_data, tree
+from weather_backfill_tests.sources.dwd.test_restatement import STATIONS, independent
 
 
 def load(platform: Platform, service: str, tenant: str, first: date, last: date, *datasets: str) -> None:
@@ -77,9 +75,34 @@ def test_unchanged_raw_keeps_its_data_version_and_refined_stays_fresh(local_plat
 
 
 @needs_data
-def test_a_restated_day_of_dwd_is_rolled_back_and_forth(tmp_path: Path) -> None:
-    platform = Platform(tmp_path, str(tmp_path / "lake"))
-    ROLLBACK_BODY
+def test_a_restated_day_of_dwd_is_rolled_back_and_forth(local_platform: Platform) -> None:
+    """Two snapshots of the real server, taken two days apart: a day that DWD has restated in between."""
+    platform = local_platform
+    day = min(day for day in independent("2020-03-24", "2020-03-26") if day >= date(2020, 1, 10))
+    held = []
+    for snapshot in ("2020-03-24", "2020-03-26"):
+        platform.add_dwd("de", base_url=tree(snapshot), stations=STATIONS)
+        load(platform, "dwd", "de", day, day)
+        held.append(content(platform))
+    old, new = held
+    assert {key.split("/")[0] for key in old if old[key] != new[key]} >= {layout.RAW_OBSERVATIONS}
+    which = ("--tenant", "de", "--service", "dwd", "--day", str(day))
+    listed = said(platform, "versions", *which)
+    assert [row["current"] for row in listed] == [True, False]
+    refused = platform.run("weather-backfill", "rollback", *which, check=False)
+    assert refused.returncode == 2
+    assert "say --yes" in refused.stderr
+    assert content(platform) == new
+    done = said(platform, "rollback", *which, "--yes")
+    assert done["version"] == listed[1]["version"]
+    assert content(platform) == old, "raw, refined and rejects are the pair of that time, byte for byte"
+    versions = versions_known(platform, "dwd", "de", day, layout.RAW_OBSERVATIONS)
+    assert versions[0] == versions[2] != versions[1]
+    assert stale(platform, "dwd", "de", day) == StaleStatus.FRESH
+    said(platform, "rollback", *which, "--yes")
+    assert content(platform) == new, "a rollback is undone by another"
+    actions = [row["action"] for row in said(platform, "log")]
+    assert actions == ["rollback", "rollback"]
 
 
 def test_restore_then_gaps_then_backfill_is_the_undisturbed_lake(platform: Platform, tmp_path: Path) -> None:
