@@ -107,9 +107,9 @@ def _copy_of(path: Path) -> bytes:
         raise NotFoundError(f"{path} has gone.")
     with tempfile.TemporaryDirectory(prefix="weather-") as folder:
         copy = Path(folder) / "copy.db"
-        with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=60)) as source:
-            with closing(sqlite3.connect(copy)) as target:
-                source.backup(target)
+        reading = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=60)
+        with closing(reading) as source, closing(sqlite3.connect(copy)) as target:
+            source.backup(target)
         return copy.read_bytes()
 
 
@@ -192,8 +192,8 @@ def restore(
     other = sorted(n for n in there if n not in entries or _sha(places, n) != entries[n].sha256)
     if other:
         raise ConfigurationError(
-            f"restore wants an empty lake, tenants folder and DAGSTER_HOME, and {len(other)} objects are there that the "
-            f"snapshot does not hold ({', '.join(other[:3])}): point the settings at new places, or move them away."
+            f"restore wants an empty lake, tenants folder and DAGSTER_HOME, and {len(other)} objects are there that "
+            f"the snapshot does not hold ({', '.join(other[:3])}): point the settings at new places, or move them away."
         )
     missing = [name for name in sorted(entries) if name not in there]
 
@@ -201,7 +201,7 @@ def restore(
         entry = entries[name]
         data = retrying()(source.get, _object(entry.sha256))
         if hashlib.sha256(data).hexdigest() != entry.sha256:
-            raise VerificationError(f"{source.uri(_object(entry.sha256))} is damaged: {name} cannot be restored from it.")
+            raise VerificationError(f"{source.uri(_object(entry.sha256))} is damaged: {name} cannot be restored.")
         retrying()(places.write, name, data)
 
     with progress(len(missing)) as advance, ThreadPoolExecutor(READ_THREADS) as pool:

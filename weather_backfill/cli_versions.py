@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -104,6 +105,31 @@ def restore(
     _show(done, f"{done['restored']:,} of {done['objects']:,} objects restored from {done['snapshot']}.", as_json)
 
 
+@friendly
+def housekeeping(
+    days: Annotated[int | None, typer.Option(min=0, help="Age in days; default WEATHER_KEEP_VERSIONS_DAYS")] = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Delete; without it, only show")] = False,
+    as_json: Json = False,
+) -> None:
+    """Show what is old enough to go (replaced versions, leftover journals), and with --yes delete it.
+
+    Example: weather-backfill housekeeping --days 60
+    """
+    from weather_backfill import housekeeping as keeping
+    from weather_backfill.cli_common import open_instance
+    from weather_backfill.settings import load_settings
+
+    settings = load_settings()
+    age = settings.keep_versions_days if days is None else days
+    before = datetime.now(UTC) - timedelta(days=age)
+    store = settings.lake()
+    found = keeping.find(open_instance(), store, before)
+    if yes:
+        keeping.clean(store, found, before)
+    rows = [{"what": kind, "objects": len(keys), "deleted": yes} for kind, keys in found.items()]
+    print_rows(rows, f"Older than {age} days", as_json)
+
+
 def _places() -> Any:
     """What is backed up here. Opens no instance: that would make files in an empty DAGSTER_HOME."""
     from weather_backfill.backup import Places
@@ -135,4 +161,4 @@ def _show(document: dict[str, Any], text: str, as_json: bool) -> None:
         out.print(text, highlight=False)
 
 
-COMMANDS = (versions, rollback, backup, restore)
+COMMANDS = (versions, rollback, backup, restore, housekeeping)

@@ -91,7 +91,7 @@ def close(store: ObjectStore, backfill_id: str) -> None:
 
 
 def open_manifests(store: ObjectStore) -> list[Manifest]:
-    """The manifests of backfills that have not ended, oldest first: one listing and those objects, whatever the history.
+    """The manifests of backfills that have not ended, oldest first: one listing and those objects, for any history.
 
     A lake from before there were markers gets them at the first call, so that nothing that is open is forgotten.
     """

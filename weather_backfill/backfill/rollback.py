@@ -45,9 +45,7 @@ def rollback(desk: Desk, service: str, tenant: str, day: date, version: kept.Ver
     return outcome
 
 
-def _record(
-    instance: dg.DagsterInstance, service: str, dataset: str, key: PartitionKey, facts: dict[str, Any]
-) -> None:
+def _record(instance: dg.DagsterInstance, service: str, dataset: str, key: PartitionKey, facts: dict[str, Any]) -> None:
     values = {name: value for name, value in facts.items() if value is not None}
     partition = dg.MultiPartitionKey({"date": key.date.isoformat(), "tenant": key.tenant})
     event = dg.AssetMaterialization(

@@ -8,8 +8,6 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import dagster as dg
-
 from weather_backfill.backfill.onboarding import onboard
 from weather_backfill.backfill.operations import Desk
 from weather_backfill.backfill.plan import Order, Plan, Reason, Reprocess
