@@ -11,6 +11,7 @@ from typing import Any
 
 import dagster as dg
 from dagster._core.definitions.data_version import CachingStaleStatusResolver, StaleStatus
+from dagster._core.loader import LoadingContextForTest
 from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 
 from weather_backfill.backfill.launch import DATASETS
@@ -55,7 +56,7 @@ def versions_known(platform: Platform, service: str, tenant: str, day: date, dat
 def stale(platform: Platform, service: str, tenant: str, day: date) -> StaleStatus:
     graph = build_definitions(platform.settings).resolve_asset_graph()
     with platform.instance as instance:
-        resolver = CachingStaleStatusResolver(instance, graph, loading_context=None)  # type: ignore[arg-type]
+        resolver = CachingStaleStatusResolver(instance, graph, LoadingContextForTest(instance))
         return resolver.get_status(dg.AssetKey([service, layout.REFINED_15M]), f"{day}|{tenant}")
 
 
