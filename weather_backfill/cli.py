@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from weather_backfill import __version__, cli_backfill, cli_catalog, cli_monitoring
+from weather_backfill import __version__, cli_backfill, cli_catalog, cli_monitoring, cli_versions
 from weather_backfill.cli_common import (
     Day,
     Json,
@@ -30,7 +30,7 @@ app.add_typer(simulate, name="simulate")
 app.add_typer(tenants, name="tenants")
 app.add_typer(cli_catalog.app, name="catalog")
 app.add_typer(cli_monitoring.alerts, name="alerts")
-for command in cli_backfill.COMMANDS:
+for command in (*cli_backfill.COMMANDS, *cli_versions.COMMANDS):
     app.command()(command)
 app.command()(cli_monitoring.metrics)
 simulate.command("aceiot")(aceiot_command)

@@ -99,6 +99,7 @@ class Settings(BaseSettings):
     log_format: Literal["text", "json"] = Field(
         "text", description="How runs log on their console: text, or one JSON object a line"
     )
+    keep_versions_days: int = Field(30, ge=0, description="Days that a replaced version of a day is kept")
     freshness_days: int = Field(2, ge=1, description="Age in days at which the newest day counts as stale")
 
     def chunk_days_of(self, service: str) -> int:

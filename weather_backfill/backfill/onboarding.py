@@ -13,8 +13,8 @@ from datetime import UTC, date, datetime, timedelta
 
 from weather_backfill.backfill.operations import Desk, advance, busy_days, capacity, start, unlaunched
 from weather_backfill.backfill.plan import Order, Plan, Reason, Reprocess, build_plan
-from weather_backfill.backfill.records import ACTIVE, Manifest, audit, load_manifest, manifests
-from weather_backfill.backfill.status import natives_of, open_summaries, write_summary
+from weather_backfill.backfill.records import ACTIVE, Manifest, audit, load_manifest, open_manifests
+from weather_backfill.backfill.status import natives_of, write_summary
 from weather_backfill.connections import Connection
 from weather_backfill.errors import WeatherError
 from weather_backfill.sources.registry import SERVICES
@@ -63,29 +63,28 @@ def onboard(desk: Desk, today: date, now: datetime | None = None) -> list[str]:
     """One reconciling pass: launch what is missing, as far as capacity goes; what happened, and what waits and why."""
     notes: list[str] = []
     now = now or datetime.now(UTC)
-    known = {manifest.backfill_id: manifest for manifest in manifests(desk.store)}
     enabled = list(connections(desk, notes))
     for wanted in enabled:
         try:
-            note = _onboarding(desk, wanted, today, known)
+            note = _onboarding(desk, wanted, today)
         except Exception as error:  # a tenant's trouble stays the tenant's
             note = f"{wanted.name}: {type(error).__name__}: {error}"
         notes += [note] if note else []
     notes += _settle(desk)
     rules = {(wanted.tenant.id, wanted.service): wanted.connection for wanted in enabled}
-    waiting = [m for m in manifests(desk.store) if m.state == ACTIVE and unlaunched(desk, m)]
+    waiting = [m for m in open_manifests(desk.store) if m.state == ACTIVE and unlaunched(desk, m)]
     return notes + _share(desk, [m for m in waiting if _may_launch(m, rules, now, notes)], rules)
 
 
 def _settle(desk: Desk) -> list[str]:
     """Bring the summaries of backfills up to date that have not ended, and write the end into the audit."""
     notes = []
-    for name in sorted(open_summaries(desk.store)):
-        if manifest := load_manifest(desk.store, name):
-            status = write_summary(desk.instance, desk.graph, desk.store, manifest)
-            if status.ended_at:
-                audit(desk.store, "ended", backfill_id=name, outcome=status.status, rows=status.rows)
-                notes.append(f"{name}: {status.status}")
+    for manifest in open_manifests(desk.store):
+        status = write_summary(desk.instance, desk.graph, desk.store, manifest)
+        if status.ended_at:
+            name = manifest.backfill_id
+            audit(desk.store, "ended", backfill_id=name, outcome=status.status, rows=status.rows)
+            notes.append(f"{name}: {status.status}")
     return notes
 
 
@@ -102,9 +101,9 @@ def _may_launch(manifest: Manifest, rules: Rules, now: datetime, notes: list[str
     return True
 
 
-def _onboarding(desk: Desk, wanted: Wanted, today: date, known: dict[str, Manifest]) -> str | None:
+def _onboarding(desk: Desk, wanted: Wanted, today: date) -> str | None:
     """Write the manifest of a connection's onboarding if there is none for its window; says so if it did."""
-    mine = [m for name, m in known.items() if name == _id(wanted) or name.startswith(f"{_id(wanted)}.")]
+    mine = _earlier(desk, wanted)
     label = f"{wanted.connection.lookback_days}/{wanted.connection.first_day or ''}"
     if any(m.labels.get(_LOOKBACK) == label for m in mine):
         return None
@@ -115,13 +114,21 @@ def _onboarding(desk: Desk, wanted: Wanted, today: date, known: dict[str, Manife
     )  # fmt: skip
     if not plan.days:
         return f"{wanted.name}: nothing to load from {begin} to {end}: {_why(plan)}"
-    name = _id(wanted) if not mine else f"{_id(wanted)}.again{len(mine)}"
+    name = _id(wanted, len(mine))
     _write_only(desk, plan, name, {KIND: "onboarding", _LOOKBACK: label})
     return f"{wanted.name}: onboarding {len(plan.days)} days"
 
 
-def _id(wanted: Wanted) -> str:
-    return f"onboard-{wanted.name}"
+def _id(wanted: Wanted, again: int = 0) -> str:
+    return f"onboard-{wanted.name}" + (f".again{again}" if again else "")
+
+
+def _earlier(desk: Desk, wanted: Wanted) -> list[Manifest]:
+    """The connection's onboardings so far, each asked for by its name: the lake's other history costs nothing."""
+    found: list[Manifest] = []
+    while manifest := load_manifest(desk.store, _id(wanted, len(found))):
+        found.append(manifest)
+    return found
 
 
 def _why(plan: Plan) -> str:

@@ -23,7 +23,7 @@ from weather_backfill.backfill.records import (
     Manifest,
     audit,
     load_manifest,
-    manifests,
+    open_manifests,
     person,
     save_manifest,
 )
@@ -87,7 +87,7 @@ def busy_days(desk: Desk, service: str, tenant: str) -> dict[str, set[date]]:
         if service_of(native) == service:
             days = {key.date for key in target_of(native, desk.graph) if key.tenant == tenant}
             busy.setdefault(native.tags.get(MANAGED_TAG, native.backfill_id), set()).update(days)
-    for manifest in manifests(desk.store):
+    for manifest in open_manifests(desk.store):
         if (manifest.plan.service, manifest.plan.tenant, manifest.state) == (service, tenant, ACTIVE):
             waiting = {day for number in unlaunched(desk, manifest) for day in manifest.parts[number]}
             busy.setdefault(manifest.backfill_id, set()).update(waiting)

@@ -17,6 +17,7 @@ from weather_backfill.lake import layout
 from weather_backfill.lake.storage import ObjectStore
 
 ACTIVE, PAUSED, CANCELED = "active", "paused", "canceled"
+_MARKED = ".marked"  # no backfill's id starts with a dot
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +65,11 @@ class Manifest:
 
 
 def save_manifest(store: ObjectStore, manifest: Manifest) -> None:
-    """Write a manifest, replacing the one of the same id."""
+    """Write a manifest, replacing the one of the same id; it is open until its summary says the end.
+
+    The marker goes first: killed in between, it names no manifest, which readers pass over.
+    """
+    mark_open(store, manifest.backfill_id)
     store.put(layout.manifest_key(manifest.backfill_id), manifest.to_json())
 
 
@@ -74,6 +79,31 @@ def load_manifest(store: ObjectStore, backfill_id: str) -> Manifest | None:
         return Manifest.from_json(store.get(layout.manifest_key(backfill_id)))
     except NotFoundError:
         return None
+
+
+def mark_open(store: ObjectStore, backfill_id: str) -> None:
+    """Say that a backfill has not ended."""
+    store.put(layout.open_key(backfill_id), b"open")
+
+
+def close(store: ObjectStore, backfill_id: str) -> None:
+    """Take the marker of a backfill away that has ended."""
+    store.delete(layout.open_key(backfill_id))
+
+
+def open_manifests(store: ObjectStore) -> list[Manifest]:
+    """The manifests of backfills that have not ended, oldest first: one listing and those objects, for any history.
+
+    A lake from before there were markers gets them at the first call, so that nothing that is open is forgotten.
+    """
+    if not store.exists(layout.open_key(_MARKED)):
+        for manifest in manifests(store):
+            mark_open(store, manifest.backfill_id)
+        mark_open(store, _MARKED)
+    names = [o.key.rsplit("/", 1)[-1] for o in store.list(layout.OPEN)]
+    keys = [layout.manifest_key(name) for name in names if name != _MARKED]
+    found = [Manifest.from_json(data) for _, data in store.read_many(keys) if isinstance(data, bytes)]
+    return sorted(found, key=lambda manifest: manifest.created_at)
 
 
 def manifests(store: ObjectStore) -> list[Manifest]:

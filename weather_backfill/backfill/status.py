@@ -19,7 +19,7 @@ from dagster._core.execution.backfill import (
 
 from weather_backfill.backfill.coverage import held_days
 from weather_backfill.backfill.launch import native_id
-from weather_backfill.backfill.records import PAUSED, Manifest, load_manifest, manifests
+from weather_backfill.backfill.records import CANCELED, PAUSED, Manifest, close, load_manifest, mark_open
 from weather_backfill.errors import ConfigurationError
 from weather_backfill.lake import layout
 from weather_backfill.lake.storage import ObjectStore
@@ -241,15 +241,9 @@ def write_summary(instance: dg.DagsterInstance, graph: Any, store: ObjectStore, 
         **status.to_json(),
     }
     store.put(layout.summary_key(manifest.backfill_id), json.dumps(document, indent=2).encode())
+    # After the summary: killed in between, it is looked at once more. What goes on again is open again.
+    if status.ended_at or status.status == CANCELED:
+        close(store, manifest.backfill_id)
+    else:
+        mark_open(store, manifest.backfill_id)
     return status
-
-
-def open_summaries(store: ObjectStore) -> set[str]:
-    """The ids of managed backfills whose summary does not say yet that they have ended."""
-    keys = [o.key for o in store.list(layout.BACKFILLS) if o.key.endswith("/summary.json")]
-    ended = {
-        document["backfill_id"]
-        for _, data in store.read_many(keys)
-        if isinstance(data, bytes) and (document := json.loads(data)).get("completed_at")
-    }
-    return {manifest.backfill_id for manifest in manifests(store)} - ended

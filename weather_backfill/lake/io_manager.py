@@ -15,7 +15,7 @@ What it promises (Dagster 1.13):
 import hashlib
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, get_args
 
 import dagster as dg
@@ -25,11 +25,12 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 from dagster import DagsterEvent
+from dagster._core.definitions.data_version import DATA_VERSION_IS_USER_PROVIDED_TAG, DATA_VERSION_TAG
 
 from weather_backfill import schemas
 from weather_backfill.checks import Outcome
 from weather_backfill.errors import ConfigurationError, IncompleteDayError, NotFoundError
-from weather_backfill.lake import layout, parquet, versions
+from weather_backfill.lake import kept, layout, parquet, versions
 from weather_backfill.lake.days import Day, DayFailed, DayRecord, DayStream, DayTable, Journal
 from weather_backfill.lake.event_log import kept_open
 from weather_backfill.lake.storage import ObjectStore
@@ -154,12 +155,15 @@ def lazy_relation(store: ObjectStore, keys: list[str], dataset: str) -> duckdb.D
 def write_day(store: ObjectStore, service: str, dataset: str, day: DayTable) -> DayRecord:
     """Write a day's objects, rejects first: once the observations are there, the day is whole."""
     started = time.monotonic()
-    reported = _write_rejects(store, service, day)
     lineage = {**day.lineage, **({"incomplete": day.incomplete} if day.incomplete else {})}
     data = parquet.encode(day.table, lineage)
     object_key = layout.day_key(dataset, service, day.key)
     traceable = dataset == layout.RAW_OBSERVATIONS
-    replaced = versions.against_previous(store, object_key, data, day.table) if traceable else {}
+    previous = versions.previous_of(store, object_key) if traceable else None
+    replaced = versions.against_previous(previous, data, day.table)
+    if previous is not None and previous != data:
+        kept.keep(store, service, day.key, previous)
+    reported = _write_rejects(store, service, day)
     stored = store.put(object_key, data)
     metadata = {
         **_describe(day.table),
@@ -220,7 +224,8 @@ class _Recorder:
     def everything(self, records: list[DayRecord]) -> Iterator[DagsterEvent]:
         """All events of the days, for a step that will not succeed and so records nothing by itself."""
         for record in records:
-            yield self._materialization(self._asset, record, _values(record.metadata))
+            tags = data_version_tags(content_version([record]))
+            yield self._materialization(self._asset, record, _values(record.metadata), tags)
             yield from self._beside(record)
 
     def beside_automatic_events(self, records: list[DayRecord]) -> Iterator[DagsterEvent]:
@@ -233,6 +238,9 @@ class _Recorder:
             values = _values(record.metadata)
             accumulated = accumulated.with_additional_asset_metadata(self._asset, str(record.key), values)
         self._step._metadata_accumulator = accumulated
+        # For all partitions of a run Dagster knows one data version: a day's own content, or that of the whole range.
+        # The same days again have the same one; another range of the same days has not, and counts as new.
+        self._step.set_data_version(self._asset, dg.DataVersion(content_version(records)))
         for record in records:
             yield from self._beside(record)
 
@@ -243,10 +251,25 @@ class _Recorder:
         for outcome in record.checks:
             yield DagsterEvent.asset_check_evaluation(self._step, evaluation(self._asset, record.key, outcome))
 
-    def _materialization(self, asset: dg.AssetKey, record: DayRecord, metadata: dict[str, Any]) -> DagsterEvent:
+    def _materialization(
+        self, asset: dg.AssetKey, record: DayRecord, metadata: dict[str, Any], tags: dict[str, str] | None = None
+    ) -> DagsterEvent:
         key = dg.MultiPartitionKey({"date": record.key.date.isoformat(), "tenant": record.key.tenant})
-        event = dg.AssetMaterialization(asset, partition=key, metadata=metadata)
+        event = dg.AssetMaterialization(asset, partition=key, metadata=metadata, tags=tags)
         return DagsterEvent.asset_materialization(self._step, event)
+
+
+def content_version(records: Sequence[DayRecord]) -> str:
+    """The data version of days: the sha256 of one day's object, or of the days' names and objects."""
+    if len(records) == 1:
+        return str(records[0].metadata["sha256"])
+    lines = sorted(f"{record.key} {record.metadata['sha256']}\n" for record in records)
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def data_version_tags(version: str) -> dict[str, str]:
+    """The tags by which Dagster knows the data version of an event."""
+    return {DATA_VERSION_TAG: version, DATA_VERSION_IS_USER_PROVIDED_TAG: "true"}
 
 
 def evaluation(asset: dg.AssetKey, key: PartitionKey, outcome: Outcome) -> dg.AssetCheckEvaluation:

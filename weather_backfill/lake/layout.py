@@ -9,6 +9,8 @@
     _audit/date=YYYY-MM-DD/<time>-<id>.json                            who asked for what, one object an event
     _alerts/open/, ending/, told/                                      incidents, and who was told of them
     _metrics/<instance>.json                                           counters as the exporter last saw them
+    _versions/<dataset>/…/date=YYYY-MM-DD/<created>-<sha>.parquet       what a day was before it was replaced
+    _open/<id>                                                         a backfill whose summary says no end yet
 
 Names starting with `_` are ours and no dataset; Hive-style readers skip them.
 """
@@ -31,6 +33,8 @@ AUDIT = "_audit"
 CATALOG = "_catalog"
 ALERTS = "_alerts"
 METRICS = "_metrics"
+VERSIONS = "_versions"
+OPEN = "_open"
 
 
 def tenant_prefix(dataset: str, service: str, tenant: str) -> str:
@@ -74,3 +78,13 @@ def summary_key(backfill_id: str) -> str:
 def registration_keys(registration_id: str) -> tuple[str, str]:
     """Manifest and summary of a registration of partitions."""
     return f"{CATALOG}/{registration_id}/manifest.json", f"{CATALOG}/{registration_id}/summary.json"
+
+
+def versions_prefix(dataset: str, service: str, key: PartitionKey) -> str:
+    """The folder of a day's replaced objects."""
+    return f"{VERSIONS}/{day_key(dataset, service, key).removesuffix('/' + FILE)}"
+
+
+def open_key(backfill_id: str) -> str:
+    """The marker of a managed backfill that has not ended."""
+    return f"{OPEN}/{backfill_id}"

@@ -84,14 +84,20 @@ def count_changes(old: pa.Table, new: pa.Table) -> RowChanges:
     return RowChanges(len(found.inserted), len(found.changed), len(found.removed))
 
 
-def against_previous(store: ObjectStore, object_key: str, data: bytes, table: pa.Table) -> dict[str, Any]:
+def previous_of(store: ObjectStore, object_key: str) -> bytes | None:
+    """What an object holds now; None if there is none."""
+    try:
+        return store.get(object_key)
+    except NotFoundError:
+        return None
+
+
+def against_previous(previous: bytes | None, data: bytes, table: pa.Table) -> dict[str, Any]:
     """What writing `data`, the file of `table`, changes in an object; empty where nothing is replaced.
 
     Equal bytes are not looked into. A previous object that cannot be read any more is named and not counted.
     """
-    try:
-        previous = store.get(object_key)
-    except NotFoundError:
+    if previous is None:
         return {}
     facts: dict[str, Any] = {"previous_sha256": hashlib.sha256(previous).hexdigest()}
     changes = RowChanges()

@@ -1,0 +1,57 @@
+"""Rolling a day back: raw to an earlier version, refined made from it again, both recorded in Dagster and the audit."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import date
+from typing import Any
+
+import dagster as dg
+
+from weather_backfill import __version__
+from weather_backfill.assets.refined import refine_day
+from weather_backfill.backfill.operations import Desk, busy_days
+from weather_backfill.backfill.records import audit
+from weather_backfill.errors import ConfigurationError
+from weather_backfill.lake import kept, layout, parquet
+from weather_backfill.lake.io_manager import data_version_tags, write_day
+from weather_backfill.partitions import PartitionKey
+from weather_backfill.retries import retrying
+
+
+def choose_version(desk: Desk, service: str, tenant: str, day: date, to: str | None) -> kept.Version:
+    """The version that a rollback would put back; raises `ConfigurationError` if there is none or the day is busy."""
+    key = PartitionKey(day, tenant)
+    for name, days in busy_days(desk, service, tenant).items():
+        if day in days:
+            raise ConfigurationError(f"backfill {name!r} is active over {day}: wait for it or cancel it first.")
+    return kept.choose(kept.versions_of(desk.store, service, key), to, f"{key} of {service}")
+
+
+def rollback(desk: Desk, service: str, tenant: str, day: date, version: kept.Version) -> dict[str, Any]:
+    """Make a version current, refine it, record both; the replaced version is kept, so a rollback can be undone.
+
+    Killed at any point, the same call (the same version) finishes it.
+    """
+    key = PartitionKey(day, tenant)
+    data = retrying()(kept.put_back, desk.store, service, key, version)
+    refined = retrying()(write_day, desk.store, service, layout.REFINED_15M, refine_day(desk.store, service, key))
+    metadata = parquet.metadata_of(data)
+    raw_facts = {"rows": metadata.num_rows if metadata else 0, "sha256": hashlib.sha256(data).hexdigest()}
+    for dataset, facts in ((layout.RAW_OBSERVATIONS, raw_facts), (layout.REFINED_15M, dict(refined.metadata))):
+        _record(desk.instance, service, dataset, key, {**facts, "rolled_back_to": version.name})
+    outcome = {"service": service, "tenant": tenant, "day": str(day), "version": version.name, **raw_facts}
+    audit(desk.store, "rollback", parameters=outcome, code_version=__version__, rows=raw_facts["rows"], outcome="done")
+    return outcome
+
+
+def _record(instance: dg.DagsterInstance, service: str, dataset: str, key: PartitionKey, facts: dict[str, Any]) -> None:
+    values = {name: value for name, value in facts.items() if value is not None}
+    partition = dg.MultiPartitionKey({"date": key.date.isoformat(), "tenant": key.tenant})
+    event = dg.AssetMaterialization(
+        dg.AssetKey([service, dataset]),
+        partition=partition,
+        metadata={**values, "dagster/row_count": facts["rows"]},
+        tags=data_version_tags(facts["sha256"]),
+    )
+    instance.report_runless_asset_event(event)

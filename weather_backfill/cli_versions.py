@@ -1,0 +1,164 @@
+"""Commands over what was: versions of a day, rollback, backup, restore, housekeeping."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+import yaml
+
+from weather_backfill.cli_backfill import desk
+from weather_backfill.cli_common import Day, Json, friendly, out, print_rows, progress_bar
+from weather_backfill.errors import ConfigurationError
+
+Tenant = Annotated[str, typer.Option(help="Tenant id")]
+Service = Annotated[str, typer.Option(help="tempest, dwd or aceiot")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask")]
+
+
+def known_service(service: str) -> str:
+    """The service; raises `ConfigurationError` if there is none of this name."""
+    from weather_backfill.sources.registry import SERVICES
+
+    if service not in SERVICES:
+        raise ConfigurationError(f"service {service!r} is not known: expected one of {', '.join(SERVICES)}.")
+    return service
+
+
+@friendly
+def versions(tenant: Tenant, service: Service, day: Day, as_json: Json = False) -> None:
+    """List the versions of a raw day, the current one first.
+
+    Example: weather-backfill versions --tenant acme --service dwd --day 2024-01-05
+    """
+    from weather_backfill.lake import kept
+    from weather_backfill.partitions import PartitionKey
+    from weather_backfill.settings import load_settings
+
+    store, key = load_settings().lake(), PartitionKey(day.date(), tenant)
+    rows = [kept.describe(store, version) for version in kept.versions_of(store, known_service(service), key)]
+    print_rows(rows, f"Versions of {day:%Y-%m-%d}, {tenant}, {service}", as_json)
+
+
+@friendly
+def rollback(
+    tenant: Tenant, service: Service, day: Day,
+    to: Annotated[str | None, typer.Option(help="A version's name; default: the one before the current")] = None,
+    yes: Yes = False, as_json: Json = False,
+) -> None:  # fmt: skip
+    """Return a day to an earlier version: raw is put back, refined made from it; undo with another rollback.
+
+    Example: weather-backfill rollback --tenant acme --service dwd --day 2024-01-05 --yes
+    """
+    from weather_backfill.backfill import rollback as rolling
+
+    at = desk()
+    version = rolling.choose_version(at, known_service(service), tenant, day.date(), to)
+    _confirm(f"Return {day:%Y-%m-%d} of {tenant} ({service}) to {version.name}?", yes)
+    done = rolling.rollback(at, service, tenant, day.date(), version)
+    _show(done, f"Rolled back to {version.name}: {done['rows']:,} rows, refined made again.", as_json)
+
+
+@friendly
+def backup(
+    to: Annotated[str, typer.Option(help="Where backups go: a folder or s3://bucket/prefix")], as_json: Json = False
+) -> None:
+    """Back up instance (SQLite), tenant files and lake; copies only what no earlier backup there holds.
+
+    Example: weather-backfill backup --to s3://acme-backups/weather
+    """
+    from weather_backfill import backup as backing
+    from weather_backfill.lake.storage import ObjectStore
+    from weather_backfill.settings import load_settings
+
+    settings = load_settings()
+    target = ObjectStore(to, settings.s3)
+    for store in (settings.lake(), settings.tenant_files()):
+        if f"{target.uri('')}/".startswith(f"{store.uri('')}/"):
+            raise ConfigurationError(f"{to} lies in {store.url}, which is backed up: name a place outside of it.")
+    done = backing.backup(_places(), target, lambda total: progress_bar("objects", total))
+    text = f"{done['objects']:,} objects in snapshot {done['snapshot']}, {done['copied_objects']:,} copied; instance: "
+    _show(done, text + done["instance"], as_json)
+
+
+@friendly
+def restore(
+    source: Annotated[str, typer.Option("--from", help="What `backup --to` was given")],
+    snapshot: Annotated[str | None, typer.Option(help="A snapshot's name; default: the latest")] = None,
+    as_json: Json = False,
+) -> None:
+    """Restore a backup into an empty lake, tenants folder and DAGSTER_HOME; then ask `gaps` what came after it.
+
+    Example: weather-backfill restore --from s3://acme-backups/weather
+    """
+    from weather_backfill import backup as backing
+    from weather_backfill.lake.storage import ObjectStore
+    from weather_backfill.settings import load_settings
+
+    store = ObjectStore(source, load_settings().s3)
+    done = backing.restore(_places(), store, lambda total: progress_bar("objects", total), snapshot)
+    _show(done, f"{done['restored']:,} of {done['objects']:,} objects restored from {done['snapshot']}.", as_json)
+
+
+@friendly
+def housekeeping(
+    days: Annotated[int | None, typer.Option(min=0, help="Age in days; default WEATHER_KEEP_VERSIONS_DAYS")] = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Delete; without it, only show")] = False,
+    as_json: Json = False,
+) -> None:
+    """Show what is old enough to go (replaced versions, leftover journals), and with --yes delete it.
+
+    Example: weather-backfill housekeeping --days 60
+    """
+    from weather_backfill import housekeeping as keeping
+    from weather_backfill.cli_common import open_instance
+    from weather_backfill.settings import load_settings
+
+    settings = load_settings()
+    age = settings.keep_versions_days if days is None else days
+    before = datetime.now(UTC) - timedelta(days=age)
+    store = settings.lake()
+    found = keeping.find(open_instance(), store, before)
+    if yes:
+        keeping.clean(store, found, before)
+    rows = [{"what": kind, "objects": len(keys), "deleted": yes} for kind, keys in found.items()]
+    print_rows(rows, f"Older than {age} days", as_json)
+
+
+def _places() -> Any:
+    """What is backed up here. Opens no instance: that would make files in an empty DAGSTER_HOME."""
+    from weather_backfill.backup import Places
+    from weather_backfill.settings import load_settings
+
+    settings = load_settings()
+    home = os.environ.get("DAGSTER_HOME")
+    if not home or not Path(home).is_dir():
+        raise ConfigurationError("DAGSTER_HOME names no folder: set it to the instance's.")
+    config = Path(home) / "dagster.yaml"
+    given = (yaml.safe_load(config.read_text()) if config.is_file() else None) or {}
+    embedded = "postgres" not in given.get("storage", {}) and "mysql" not in given.get("storage", {})
+    return Places(settings.lake(), settings.tenant_files(), Path(home) if embedded else None)
+
+
+def _confirm(question: str, yes: bool) -> None:
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise ConfigurationError("nothing was done: without a terminal to ask on, say --yes.")
+    if not typer.confirm(question):
+        raise ConfigurationError("nothing was done.")
+
+
+def _show(document: dict[str, Any], text: str, as_json: bool) -> None:
+    if as_json:
+        sys.stdout.write(json.dumps(document, default=str) + "\n")
+    else:
+        out.print(text, highlight=False)
+
+
+COMMANDS = (versions, rollback, backup, restore, housekeeping)

@@ -1,0 +1,148 @@
+"""Replaced versions of raw days: kept below `_versions/`, listed, and put back.
+
+Refined is not kept: it follows from the raw file alone and is made again. A day's rejects are kept with their raw
+object under the same name, before it: once the raw version is there, both are. Nothing reads below `_versions/`
+but this module, so that readers, views and listings never see it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from weather_backfill.errors import ConfigurationError, NotFoundError, VerificationError
+from weather_backfill.lake import layout, parquet
+from weather_backfill.lake.storage import ObjectStore
+from weather_backfill.lake.versions import previous_of
+from weather_backfill.partitions import PartitionKey
+
+_SHA = 16
+_RAW, _REJECTS = layout.RAW_OBSERVATIONS, layout.REJECTED_OBSERVATIONS
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """One version of a raw day; `replaced_at` is None for the current one."""
+
+    name: str
+    object_key: str
+    size: int
+    created_at: datetime
+    replaced_at: datetime | None = None
+
+    @property
+    def sha(self) -> str:
+        """The first characters of the content's sha256."""
+        return self.name.rsplit("-", 1)[-1]
+
+
+def keep(store: ObjectStore, service: str, key: PartitionKey, data: bytes) -> str:
+    """Keep `data`, the raw object that a day has now, with its rejects; returns the version's name.
+
+    To be called before either is replaced. A kill in between leaves the day as it was, and the next call does
+    not replace what is kept already, for by then the rejects may be the new ones.
+    """
+    created = store.head(layout.day_key(_RAW, service, key)).last_modified
+    name = _name(created, data)
+    target = _object(_RAW, service, key, name)
+    if not store.exists(target):
+        rejects = previous_of(store, layout.day_key(_REJECTS, service, key))
+        if rejects is not None:
+            store.put(_object(_REJECTS, service, key, name), rejects)
+        store.put(target, data)
+    return name
+
+
+def versions_of(store: ObjectStore, service: str, key: PartitionKey) -> list[Version]:
+    """The versions of a day, the current one first, then the one replaced last."""
+    found = [
+        Version(name, stored.key, stored.size, _created(name), stored.last_modified)
+        for stored in store.list(layout.versions_prefix(_RAW, service, key))
+        for name in [stored.key.rsplit("/", 1)[-1].removesuffix(".parquet")]
+    ]
+    found.sort(key=lambda v: (v.replaced_at or v.created_at, v.name), reverse=True)
+    current = layout.day_key(_RAW, service, key)
+    data = previous_of(store, current)
+    if data is not None:
+        created = store.head(current).last_modified
+        found.insert(0, Version(_name(created, data), current, len(data), created))
+    return found
+
+
+def describe(store: ObjectStore, version: Version) -> dict[str, Any]:
+    """A version as a row: what the file itself says, and when it was written and replaced."""
+    metadata = parquet.metadata_of(store.get(version.object_key))
+    footer = parquet.footer_of(metadata) if metadata else {}
+    return {
+        "version": version.name,
+        "current": version.replaced_at is None,
+        "rows": metadata.num_rows if metadata else None,
+        "bytes": version.size,
+        "created_at": version.created_at.isoformat(),
+        "replaced_at": version.replaced_at.isoformat() if version.replaced_at else None,
+        "code_version": footer.get("code_version"),
+    }
+
+
+def choose(found: list[Version], wanted: str | None, day: str) -> Version:
+    """The version of this name, or the one that was current before; raises `ConfigurationError` if there is none."""
+    names = ", ".join(v.name for v in found) or "none"
+    if wanted:
+        for version in found:
+            if version.name == wanted:
+                return version
+        raise ConfigurationError(f"{day} has no version {wanted[:60]!r}: expected one of {names}.")
+    current = next((v.sha for v in found if v.replaced_at is None), None)
+    for version in found:
+        if version.replaced_at is not None and version.sha != current:
+            return version
+    raise ConfigurationError(f"{day} has no earlier version to go back to (versions: {names}).")
+
+
+def put_back(store: ObjectStore, service: str, key: PartitionKey, version: Version) -> bytes:
+    """Make a version the current one, rejects first; the replaced one is kept. Safe to call again.
+
+    Raises `VerificationError`, and changes nothing, if the version's bytes are not what its name says.
+    """
+    data = store.get(version.object_key)
+    if _digest(data) != version.sha:
+        raise VerificationError(f"{store.uri(version.object_key)} is damaged: its sha256 is {_digest(data)}….")
+    current = layout.day_key(_RAW, service, key)
+    now = previous_of(store, current)
+    if now == data:
+        return data
+    if now is not None:
+        keep(store, service, key, now)
+    rejects = previous_of(store, _object(_REJECTS, service, key, version.name))
+    if rejects is not None:
+        store.put(layout.day_key(_REJECTS, service, key), rejects)
+    else:
+        store.delete(layout.day_key(_REJECTS, service, key))
+    store.put(current, data)
+    return data
+
+
+def expired(store: ObjectStore, before: datetime) -> list[str]:
+    """The objects of versions that were replaced before a time."""
+    try:
+        return [stored.key for stored in store.list(layout.VERSIONS) if stored.last_modified < before]
+    except NotFoundError:
+        return []
+
+
+def _object(dataset: str, service: str, key: PartitionKey, name: str) -> str:
+    return f"{layout.versions_prefix(dataset, service, key)}/{name}.parquet"
+
+
+def _name(created: datetime, data: bytes) -> str:
+    return f"{created:%Y%m%dT%H%M%SZ}-{_digest(data)}"
+
+
+def _created(name: str) -> datetime:
+    return datetime.strptime(name.rsplit("-", 1)[0] + "+0000", "%Y%m%dT%H%M%SZ%z")
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()[:_SHA]
