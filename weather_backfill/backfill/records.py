@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import hashlib
 import json
 import uuid
 from collections.abc import Mapping
@@ -16,6 +17,7 @@ from weather_backfill.lake import layout
 from weather_backfill.lake.storage import ObjectStore
 
 ACTIVE, PAUSED, CANCELED = "active", "paused", "canceled"
+STOPPED = "stopped"  # its connection is gone or switched off; switched on again, the missing days are launched anew
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +69,15 @@ def save_manifest(store: ObjectStore, manifest: Manifest) -> None:
     store.put(layout.manifest_key(manifest.backfill_id), manifest.to_json())
 
 
+def create_manifest(store: ObjectStore, manifest: Manifest) -> bool:
+    """Write a manifest unless its id has one; whether it was written. Of several at once, one wins."""
+    return store.create(layout.manifest_key(manifest.backfill_id), manifest.to_json())
+
+
 def load_manifest(store: ObjectStore, backfill_id: str) -> Manifest | None:
-    """The manifest of an id; None for backfills that were launched elsewhere."""
+    """The manifest of an id; None for backfills that were launched elsewhere, under whatever id."""
+    if not layout.BACKFILL_ID.fullmatch(backfill_id):
+        return None
     try:
         return Manifest.from_json(store.get(layout.manifest_key(backfill_id)))
     except NotFoundError:
@@ -94,8 +103,22 @@ def audit(store: ObjectStore, action: str, **facts: Any) -> None:
     """Append one event: who, what, when, with which parameters, to what outcome. Nothing is ever rewritten."""
     now = datetime.now(UTC)
     event = {"at": now.isoformat(), "action": action, "requested_by": person(), **facts}
-    key = f"{layout.AUDIT}/date={now:%Y-%m-%d}/{now:%H%M%S.%f}-{uuid.uuid4().hex[:8]}.json"
-    store.put(key, json.dumps(event, default=str).encode())
+    store.put(layout.audit_key(now, uuid.uuid4().hex), json.dumps(event, default=str).encode())
+
+
+def audit_start(store: ObjectStore, manifest: Manifest) -> None:
+    """The event of a manifest's writing. Its key follows from the manifest: written again, it is the same event."""
+    event = {
+        "at": manifest.created_at.isoformat(),
+        "action": "start",
+        "requested_by": manifest.requested_by,
+        "backfill_id": manifest.backfill_id,
+        "dry_run": False,
+        "parameters": manifest.plan.summary(),
+        "outcome": "accepted",
+    }
+    mark = hashlib.sha256(manifest.backfill_id.encode()).hexdigest()
+    store.create(layout.audit_key(manifest.created_at, mark), json.dumps(event, default=str).encode())
 
 
 def audit_events(store: ObjectStore, limit: int = 100) -> list[dict[str, Any]]:

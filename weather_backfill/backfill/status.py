@@ -13,7 +13,7 @@ from dagster import DagsterEventType, DagsterRunStatus
 from dagster._core.execution.backfill import BULK_ACTION_TERMINAL_STATUSES, BulkActionsFilter, PartitionBackfill
 
 from weather_backfill.backfill.coverage import held_days
-from weather_backfill.backfill.records import PAUSED, Manifest, load_manifest, manifests
+from weather_backfill.backfill.records import ACTIVE, CANCELED, PAUSED, STOPPED, Manifest, load_manifest, manifests
 from weather_backfill.errors import ConfigurationError
 from weather_backfill.lake import layout
 from weather_backfill.lake.storage import ObjectStore
@@ -47,7 +47,7 @@ class Status:
     @property
     def estimated_completion(self) -> datetime | None:
         """From the pace so far, else from the plan; None when it has ended."""
-        if self.ended_at or self.status in ("canceled", "paused"):
+        if self.ended_at or self.status in ("canceled", "paused", "stopped"):
             return None
         if self.done:
             pace = (self.last_updated - self.started_at) / len(self.done)
@@ -202,17 +202,20 @@ def _failures(instance: dg.DagsterInstance, runs: Iterable[Any]) -> dict[date, s
 def _word(
     manifest: Manifest | None, natives: list[PartitionBackfill], active: bool, launched: bool, complete: bool
 ) -> str:
-    if manifest and manifest.state == PAUSED:
-        return "pausing" if active else "paused"
+    paused = manifest is not None and manifest.state == PAUSED
     if active:
+        if paused:
+            return "pausing"
         return "canceling" if any("CANCELING" in n.status.value for n in natives) else "running"
-    if manifest and not launched and manifest.state != "canceled":
+    if manifest and not launched and manifest.state == ACTIVE:
         return "queued" if not natives else "running"
     if complete:
         return "completed"
+    if manifest and manifest.state in (PAUSED, CANCELED, STOPPED):
+        return manifest.state
     if natives and natives[-1].status.value == "CANCELED":
         return "canceled"
-    return "completed with failures" if natives else (manifest.state if manifest else "unknown")
+    return "completed with failures" if natives else "unknown"
 
 
 def write_summary(instance: dg.DagsterInstance, graph: Any, store: ObjectStore, manifest: Manifest) -> Status:

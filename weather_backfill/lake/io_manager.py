@@ -6,7 +6,8 @@ What it promises (Dagster 1.13):
 * when all days are good, each partition's materialization carries its own metadata;
 * when some fail, the good ones are recorded first, then the step fails with the failed days named and retries
   forbidden: Dagster shows exactly those partitions as failed, and "retry failed" runs exactly those;
-* when the run is cancelled, the finished days are recorded before the interrupt goes on;
+* when the run is cancelled, the day that is being written is finished, and the finished days are recorded before
+  the interrupt goes on;
 * when the process is killed, the journal (`days.py`) lets the retried run go on where it stopped.
 """
 
@@ -28,6 +29,7 @@ from dagster import DagsterEvent
 from weather_backfill import schemas
 from weather_backfill.checks import Outcome
 from weather_backfill.errors import ConfigurationError, IncompleteDayError, NotFoundError
+from weather_backfill.interrupts import interrupts_later
 from weather_backfill.lake import layout, parquet, versions
 from weather_backfill.lake.days import DayFailed, DayRecord, DayStream, DayTable, Journal
 from weather_backfill.lake.event_log import kept_open
@@ -65,9 +67,11 @@ class ParquetIOManager(dg.ConfigurableIOManager):
                     obj.failures.append(day)
                     context.log.error(f"{day.key} failed: {day.error}")
                     continue
-                record = self._written(day, service, dataset, journal, obj.failures)
+                with interrupts_later():  # a day is in the lake, in the journal and among the records, or nowhere
+                    record = self._written(day, service, dataset, journal, obj.failures)
+                    if record is not None:
+                        obj.records.append(record)
                 if record is not None:
-                    obj.records.append(record)
                     context.log.info(f"{record.key}: {record.metadata.get('rows')} rows")
         except BaseException:
             # Cancelled, or the stream itself broke: what is finished stays finished.

@@ -12,7 +12,8 @@ Names starting with `_` are ours and no dataset; Hive-style readers skip them.
 
 from __future__ import annotations
 
-from datetime import date
+import re
+from datetime import date, datetime
 
 from weather_backfill.errors import ConfigurationError
 from weather_backfill.partitions import PartitionKey, validate_tenant_id
@@ -25,6 +26,7 @@ REJECTED_OBSERVATIONS = "rejected_observations"
 FILE = "part.parquet"
 BACKFILLS = "_backfills"
 AUDIT = "_audit"
+BACKFILL_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
 
 
 def tenant_prefix(dataset: str, service: str, tenant: str) -> str:
@@ -57,9 +59,22 @@ def journal_prefix(root_run_id: str, asset: str) -> str:
 
 def manifest_key(backfill_id: str) -> str:
     """The manifest of a managed backfill."""
-    return f"{BACKFILLS}/{backfill_id}/manifest.json"
+    return f"{BACKFILLS}/{_checked_id(backfill_id)}/manifest.json"
 
 
 def summary_key(backfill_id: str) -> str:
     """The summary of a managed backfill that has ended."""
-    return f"{BACKFILLS}/{backfill_id}/summary.json"
+    return f"{BACKFILLS}/{_checked_id(backfill_id)}/summary.json"
+
+
+def audit_key(moment: datetime, mark: str) -> str:
+    """An event of the audit; `mark` tells events of the same microsecond apart."""
+    return f"{AUDIT}/date={moment:%Y-%m-%d}/{moment:%H%M%S.%f}-{mark[:8]}.json"
+
+
+def _checked_id(backfill_id: str) -> str:
+    if not BACKFILL_ID.fullmatch(backfill_id):
+        raise ConfigurationError(
+            f"backfill id {backfill_id[:80]!r} is not allowed: expected letters, digits, '.', '-' and '_'."
+        )
+    return backfill_id

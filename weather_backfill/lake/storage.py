@@ -24,6 +24,7 @@ from urllib.parse import unquote, urlsplit
 import duckdb
 import obstore
 from obstore.exceptions import (
+    AlreadyExistsError,
     BaseError,
     NotSupportedError,
     PermissionDeniedError,
@@ -102,6 +103,11 @@ class ObjectStore:
         """The full address of an object, for people and metadata."""
         return f"{self.folder / key}" if self.folder else f"{self.url}/{key}"
 
+    def contains(self, url: str) -> bool:
+        """Whether another storage URL is this one or lies below it; links are followed, endpoints not compared."""
+        own, other = _place(self.url), _place(url)
+        return own[0] == other[0] and other[1][: len(own[1])] == own[1]
+
     def put(self, key: str, data: bytes) -> StoredObject:
         """Write an object atomically, replacing what was there, and verify that it arrived whole."""
         if self.folder:
@@ -117,7 +123,18 @@ class ObjectStore:
             )
         return stored
 
-    def _put_local(self, key: str, data: bytes) -> None:
+    def create(self, key: str, data: bytes) -> bool:
+        """Write an object only if there is none under the key; whether it was written. One writer of many wins."""
+        try:
+            if self.folder:
+                self._call("write", key, lambda: self._put_local(key, data, replace=False))
+            else:
+                self._call("write", key, lambda: obstore.put(self._store, key, data, mode="create"))
+        except (FileExistsError, AlreadyExistsError):
+            return False
+        return True
+
+    def _put_local(self, key: str, data: bytes, *, replace: bool = True) -> None:
         assert self.folder
         staged, target = self.folder / STAGING / uuid.uuid4().hex, self.folder / key
         staged.parent.mkdir(parents=True, exist_ok=True)
@@ -127,7 +144,11 @@ class ObjectStore:
                 file.flush()
                 os.fsync(file.fileno())
             target.parent.mkdir(parents=True, exist_ok=True)
-            staged.replace(target)
+            if replace:
+                staged.replace(target)
+            else:
+                os.link(staged, target)  # unlike a rename, refuses where a file is already
+                staged.unlink()
         except BaseException:
             staged.unlink(missing_ok=True)
             raise
@@ -232,6 +253,8 @@ class ObjectStore:
     def _call(self, verb: str, key: str, action: Callable[[], T]) -> T:
         try:
             return action()
+        except (FileExistsError, AlreadyExistsError):
+            raise
         except (OSError, BaseError) as error:
             raise _translated(error, f"could not {verb} {self.uri(key)}") from error
 
@@ -256,6 +279,15 @@ def _translated(error: OSError | BaseError, what: str) -> WeatherError:
     return StorageUnavailableError(
         f"{what}: {_first_line(error)}. Worth another try; if it stays, check the endpoint, the network and free space."
     )
+
+
+def _place(url: str) -> tuple[str, tuple[str, ...]]:
+    """Where a storage URL points: the bucket, or "" for a folder, and the parts of the path."""
+    parts = urlsplit(url)
+    if parts.scheme == "s3":
+        return parts.netloc, tuple(part for part in unquote(parts.path).split("/") if part not in ("", "."))
+    folder = Path(unquote(parts.path) if parts.scheme else url).expanduser().resolve()
+    return "", folder.parts
 
 
 def _batches(keys: Iterator[str], most: int) -> list[list[str]]:
