@@ -68,8 +68,7 @@ class TenantRegistry:
 
     def ids(self) -> list[str]:
         """The ids of all tenant files, readable or not."""
-        names = [o.key for o in self._files.list() if "/" not in o.key]
-        return sorted(n.removesuffix(".yaml") for n in names if n.endswith(".yaml") and n != DEFAULTS)
+        return [n.removesuffix(".yaml") for n in self._files.names() if n.endswith(".yaml") and n != DEFAULTS]
 
     def get(self, tenant: str) -> Tenant:
         """One tenant; raises `ConfigurationError` that names file, field, value and fix."""

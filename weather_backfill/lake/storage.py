@@ -198,6 +198,14 @@ class ObjectStore:
 
         return sorted(self._call("list", prefix, collect), key=lambda o: o.key)
 
+    def names(self) -> Names:
+        """The names of the objects directly below the root, sorted; files with impossible names among them."""
+        folder = self.folder
+        if folder:
+            return sorted(self._call("list", "", lambda: [e.name for e in os.scandir(folder) if e.is_file()]))
+        found = self._call("list", "", lambda: obstore.list_with_delimiter(self._store))
+        return sorted(_stored(meta).key for meta in found["objects"])
+
     def folders(self, prefix: str = "") -> Names:
         """The names of the folders directly below a prefix, sorted."""
         found = self._call("list", prefix, lambda: obstore.list_with_delimiter(self._store, prefix.rstrip("/") or None))
