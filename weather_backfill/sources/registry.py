@@ -40,9 +40,14 @@ def _dwd(connection: DwdConnection, around: Surroundings) -> Source:
     settings = around.settings
 
     def client() -> PoliteClient:
-        allowed = settings.requests_per_minute.get("dwd", REQUESTS_PER_MINUTE)
-        state = open_state(settings.limits_url)
-        return polite(connection.base_url, state, per_minute=allowed, patience=settings.outage_patience)
+        own = connection.requests_per_minute
+        return polite(
+            connection.base_url,
+            open_state(settings.limits_url),
+            per_minute=own or settings.requests_per_minute.get("dwd", REQUESTS_PER_MINUTE),
+            tenant=around.tenant if own else None,
+            patience=settings.outage_patience,
+        )
 
     return DwdSource(connection, around.lake, remote=open_remote(connection.base_url, client))
 
