@@ -93,8 +93,10 @@ def tenants_add(
     """
     from weather_backfill.backfill.launch import register_tenant
     from weather_backfill.settings import load_settings
+    from weather_backfill.sources.registry import check_places
     from weather_backfill.tenants import TenantRegistry
 
+    settings = load_settings()
     services: dict[str, dict[str, Any]] = {}
     if tempest:
         services["tempest"] = {"archive_url": tempest} | ({"endpoint_url": endpoint_url} if endpoint_url else {})
@@ -103,7 +105,8 @@ def tenants_add(
         services["dwd"] = {"resolution": dwd_resolution, "products": split(dwd_products), "stations": ids}
         services["dwd"] |= {"base_url": dwd_base_url} if dwd_base_url else {}
     with open_instance() as instance:
-        where = TenantRegistry(load_settings().tenant_files()).connect(tenant, services)
+        registry = TenantRegistry(settings.tenant_files())
+        where = registry.connect(tenant, services, lambda made: check_places(made, settings.lake()))
         out.print(f"{where} written")
         for service in services:
             new = register_tenant(instance, service, tenant)
@@ -122,9 +125,11 @@ def tenants_register(tenant: Annotated[str, typer.Argument(help="The id of a ten
 
     from weather_backfill.backfill.launch import register_tenant
     from weather_backfill.settings import load_settings
+    from weather_backfill.sources.registry import check_places
     from weather_backfill.tenants import TenantRegistry
 
-    model = TenantRegistry(load_settings().tenant_files()).get(tenant)
+    settings = load_settings()
+    model = check_places(TenantRegistry(settings.tenant_files()).get(tenant), settings.lake())
     instance = open_instance()
     for service in model.services.model_dump(exclude_none=True):
         new = register_tenant(instance, service, tenant)
@@ -154,15 +159,19 @@ def tenants_check(
 @tenants.command("remove")
 @friendly
 def tenants_remove(tenant: Annotated[str, typer.Argument(help="The id of a tenant that has a file")]) -> None:
-    """Delete a tenant's file: nothing more is loaded for it, its data stays."""
+    """Delete a tenant's file and stop its backfills: nothing more is loaded for it, its data stays.
+
+    Example: weather-backfill tenants remove acme
+    """
+    from weather_backfill.backfill.operations import stop_tenant
     from weather_backfill.backfill.records import audit
-    from weather_backfill.settings import load_settings
     from weather_backfill.tenants import TenantRegistry
 
-    settings = load_settings()
-    where = TenantRegistry(settings.tenant_files()).remove(tenant)
-    audit(settings.lake(), "remove tenant", parameters={"tenant": tenant}, outcome="removed")
-    out.print(f"{where} removed. Its data stays in the lake; active backfills go on: cancel them if need be.")
+    at = cli_backfill.desk()
+    where = TenantRegistry(at.settings.tenant_files()).remove(tenant)
+    audit(at.store, "remove tenant", parameters={"tenant": tenant}, outcome="removed")
+    stop_tenant(at, tenant)
+    out.print(f"{where} removed and its backfills stopped. Its data stays in the lake.")
 
 
 @tenants.command("list")
@@ -170,13 +179,15 @@ def tenants_remove(tenant: Annotated[str, typer.Argument(help="The id of a tenan
 def tenants_list(as_json: Json = False) -> None:
     """List the tenants and what they connect."""
     from weather_backfill.settings import load_settings
+    from weather_backfill.sources.registry import check_places
     from weather_backfill.tenants import TenantRegistry
 
-    registry = TenantRegistry(load_settings().tenant_files())
+    settings = load_settings()
+    registry, lake = TenantRegistry(settings.tenant_files()), settings.lake()
     rows = []
     for name in registry.ids():
         try:
-            services = registry.get(name).services.model_dump(exclude_none=True)
+            services = check_places(registry.get(name), lake).services.model_dump(exclude_none=True)
             rows.append({"tenant": name, "services": ", ".join(services), "problem": None})
         except WeatherError as error:
             rows.append({"tenant": name, "services": None, "problem": str(error)})

@@ -12,7 +12,7 @@ from datetime import date, datetime, time
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from weather_backfill.errors import ConfigurationError
@@ -50,6 +50,29 @@ class OffPeak(BaseModel):
     start: time = Field(description="HH:MM, included")
     end: time = Field(description="HH:MM, excluded")
     time_zone: str = "UTC"
+
+    @field_validator("start", "end", mode="before")
+    @classmethod
+    def _a_time_of_day(cls, value: Any) -> Any:
+        if not isinstance(value, (str, time)):  # YAML reads an unquoted 22:00 as 1320
+            raise ValueError('expected HH:MM in quotes, for example "22:00"')
+        return value
+
+    @field_validator("start", "end")
+    @classmethod
+    def _of_the_zone(cls, value: time) -> time:
+        if value.tzinfo is not None:
+            raise ValueError("expected HH:MM alone: the zone goes to time_zone")
+        return value
+
+    @model_validator(mode="after")
+    def _not_empty(self) -> OffPeak:
+        if self.start == self.end:
+            raise ValueError("start and end are the same, so no hour is left: leave off_peak out to launch at any time")
+        return self
+
+    def __str__(self) -> str:
+        return f"{self.start:%H:%M}-{self.end:%H:%M} {self.time_zone}"
 
     @field_validator("time_zone")
     @classmethod

@@ -12,7 +12,7 @@ only as references to environment variables: `${ACME_SECRET}`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any
 
 import yaml
@@ -68,14 +68,13 @@ class TenantRegistry:
 
     def ids(self) -> list[str]:
         """The ids of all tenant files, readable or not."""
-        names = [o.key for o in self._files.list() if "/" not in o.key]
-        return sorted(n.removesuffix(".yaml") for n in names if n.endswith(".yaml") and n != DEFAULTS)
+        return [n.removesuffix(".yaml") for n in self._files.names() if n.endswith(".yaml") and n != DEFAULTS]
 
     def get(self, tenant: str) -> Tenant:
         """One tenant; raises `ConfigurationError` that names file, field, value and fix."""
         file = f"{validate_tenant_id(tenant)}.yaml"
         try:
-            text = self._files.get(file)
+            text = self._read(file)
         except NotFoundError as error:
             raise ConfigurationError(
                 f"tenant {tenant!r} is not known: there is no {self._files.uri(file)}. "
@@ -91,9 +90,14 @@ class TenantRegistry:
             return str(error)
         return None
 
+    def _read(self, file: str) -> bytes:
+        """A file's bytes; a huge one is refused before it is read."""
+        _check_size(self._files.head(file).size, self._files.uri(file))
+        return self._files.get(file)
+
     def _defaults(self) -> dict[str, Any]:
         try:
-            text = self._files.get(DEFAULTS)
+            text = self._read(DEFAULTS)
         except NotFoundError:
             return {}
         defaults = _mapping(text, self._files.uri(DEFAULTS))
@@ -113,20 +117,22 @@ class TenantRegistry:
         self._files.delete(file)
         return self._files.uri(file)
 
-    def connect(self, tenant: str, services: dict[str, dict[str, Any]]) -> str:
+    def connect(
+        self, tenant: str, services: dict[str, dict[str, Any]], check: Callable[[Tenant], Any] = lambda _: None
+    ) -> str:
         """Write a tenant's file with these connections; others it has stay. Returns where.
 
-        Raises `ConfigurationError` naming the field, and then writes nothing.
+        Raises `ConfigurationError` naming the field, or what `check` raises, and then writes nothing.
         """
         if not services:
             raise ConfigurationError(f"tenant {tenant!r} connects no service: name one, for example --tempest.")
         file = f"{validate_tenant_id(tenant)}.yaml"
         uri = self._files.uri(file)
         # What the file says, not what the defaults add to it, is what is written back.
-        known: dict[str, Any] = _mapping(self._files.get(file), uri) if self._files.exists(file) else {"id": tenant}
+        known: dict[str, Any] = _mapping(self._read(file), uri) if self._files.exists(file) else {"id": tenant}
         document = {**known, "services": {**(known.get("services") or {}), **services}}
         text = yaml.safe_dump(document, sort_keys=False).encode()
-        parse_tenant(text, uri, tenant, self._defaults())
+        check(parse_tenant(text, uri, tenant, self._defaults()))
         self._files.put(file, text)
         return uri
 
@@ -158,8 +164,7 @@ def parse_tenant(text: bytes, file: str, expected_id: str, defaults: Mapping[str
 
 
 def _mapping(text: bytes, file: str) -> dict[str, Any]:
-    if len(text) > _MAX_FILE_BYTES:
-        raise ConfigurationError(f"{file}: {len(text)} bytes; a tenant file has at most {_MAX_FILE_BYTES}.")
+    _check_size(len(text), file)
     try:
         document = yaml.load(text, _Loader)  # noqa: S506 - a SafeLoader
     except yaml.MarkedYAMLError as error:
@@ -171,6 +176,11 @@ def _mapping(text: bytes, file: str) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise ConfigurationError(f"{file}: expected a mapping with id and services, found {type(document).__name__}.")
     return document
+
+
+def _check_size(size: int, file: str) -> None:
+    if size > _MAX_FILE_BYTES:
+        raise ConfigurationError(f"{file}: {size} bytes; a tenant file has at most {_MAX_FILE_BYTES}.")
 
 
 class _Loader(yaml.SafeLoader):

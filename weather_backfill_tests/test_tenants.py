@@ -31,6 +31,28 @@ def test_a_file_is_read() -> None:
     assert tenant.connection("tempest").stations == ("ST-1", "ST-2")
 
 
+def test_what_a_connection_has_when_nothing_is_said() -> None:
+    services = parse(
+        """id: acme
+services:
+  tempest: {archive_url: /archive}
+  dwd: {stations: ["00433"]}
+  aceiot: {base_url: https://aceiot.example/api, api_key: "${ACME_KEY}", sites: [north]}
+"""
+    ).services
+    found = {name: getattr(services, name) for name in ("tempest", "dwd", "aceiot")}
+    assert {name: c.lookback_days for name, c in found.items()} == {"tempest": 730, "dwd": 730, "aceiot": 365}
+    assert {c.enabled for c in found.values()} == {True}
+    assert {found[name].requests_per_minute for name in ("dwd", "aceiot")} == {None}, "the service's is shared"
+
+
+@pytest.mark.parametrize("value", ["0", "-5", "many"])
+def test_an_allowance_that_cannot_be_meant_is_refused(value: str) -> None:
+    text = f"id: acme\nservices:\n  dwd: {{stations: ['00433'], requests_per_minute: {value}}}\n"
+    with pytest.raises(ConfigurationError, match=rf"services\.dwd\.requests_per_minute: .*'{value}'"):
+        parse(text)
+
+
 @pytest.mark.parametrize(
     ("text", "named"),
     [

@@ -9,6 +9,7 @@ from datetime import date
 import dagster as dg
 from dagster._core.execution.backfill import PartitionBackfill
 from dagster._time import get_current_timestamp
+from sqlalchemy.exc import IntegrityError
 
 from weather_backfill.errors import ConfigurationError
 from weather_backfill.lake import layout
@@ -75,5 +76,9 @@ def launch_backfill(
         description=None,
         run_config=None,
     )
-    instance.add_backfill(backfill)
+    try:
+        instance.add_backfill(backfill)
+    except IntegrityError:  # somebody launched it this moment: that is what was wanted
+        if instance.get_backfill(backfill_id) is None:
+            raise
     return backfill_id

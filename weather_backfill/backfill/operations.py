@@ -6,7 +6,7 @@ chunk smaller than the service's, a resume and a retry add more, all tagged with
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from typing import Any
@@ -20,9 +20,14 @@ from weather_backfill.backfill.records import (
     ACTIVE,
     CANCELED,
     PAUSED,
+    STOPPED,
     Manifest,
     audit,
+    audit_start,
+    create_manifest,
+    held_manifests,
     load_manifest,
+    manifests,
     open_manifests,
     person,
     save_manifest,
@@ -42,6 +47,9 @@ from weather_backfill.backfill.status import (
 from weather_backfill.errors import ConfigurationError
 from weather_backfill.lake.storage import ObjectStore
 from weather_backfill.settings import Settings
+
+KIND_TAG = "weather/kind"
+ONBOARDING = "onboarding"
 
 
 @dataclass(frozen=True)
@@ -94,6 +102,17 @@ def busy_days(desk: Desk, service: str, tenant: str) -> dict[str, set[date]]:
     return busy
 
 
+def held_back(desk: Desk, service: str, tenant: str) -> set[date]:
+    """The days that a person has paused or cancelled last: what happens by itself leaves them alone."""
+    if not any((m.plan.service, m.plan.tenant) == (service, tenant) for m in held_manifests(desk.store)):
+        return set()  # nearly always: the whole history is read only where there is something to look for
+    last: dict[date, str] = {}
+    for manifest in manifests(desk.store):  # oldest first
+        if (manifest.plan.service, manifest.plan.tenant) == (service, tenant):
+            last |= dict.fromkeys((day for part in manifest.parts for day in part), manifest.state)
+    return {day for day, state in last.items() if state in (PAUSED, CANCELED)}
+
+
 def overlapping(desk: Desk, plan: Plan) -> list[str]:
     """The ids of active backfills over a day of the plan."""
     wanted = set(plan.days)
@@ -131,9 +150,12 @@ def start(
         largest = desk.settings.chunk_days_of(plan.service)
         parts = [plan.days] if plan.chunk_days >= largest else chunks_of(plan.days, plan.chunk_days)
         manifest = Manifest(name, plan, parts, person(), datetime.now(UTC), labels=labels or {})
-        save_manifest(desk.store, manifest)
-        audit(desk.store, "start", backfill_id=name, dry_run=False, parameters=plan.summary(), outcome="accepted")
-    register_tenant(desk.instance, plan.service, plan.tenant)
+        if not create_manifest(desk.store, manifest):  # somebody was quicker: look again at what there is now
+            return start(
+                desk, plan, backfill_id=backfill_id, force_restart=force_restart, labels=labels, launch=launch
+            )  # fmt: skip
+        audit_start(desk.store, manifest)
+    register_tenant(desk.instance, manifest.plan.service, manifest.plan.tenant)
     if launch:
         advance(desk, manifest)
     write_summary(desk.instance, desk.graph, desk.store, manifest)
@@ -161,12 +183,51 @@ def capacity(desk: Desk) -> int:
 
 def advance(desk: Desk, manifest: Manifest, most: int | None = None) -> list[str]:
     """Launch waiting parts as far as capacity (and `most`) allows; the ids launched. Safe to call at any time."""
+    manifest = load_manifest(desk.store, manifest.backfill_id) or manifest  # what was read earlier may be old
     if manifest.state != ACTIVE:
         return []
+    register_tenant(desk.instance, manifest.plan.service, manifest.plan.tenant)
     launched = []
     for number in unlaunched(desk, manifest)[: min(capacity(desk), 10**6 if most is None else most)]:
         launched.append(_launch(desk, manifest, manifest.part_id(number), manifest.parts[number]))
+    now = load_manifest(desk.store, manifest.backfill_id)
+    if now and now.state != ACTIVE:  # cancelled or paused meanwhile, by somebody who could not see these yet
+        _cancel_natives(desk, manifest.backfill_id)
     return launched
+
+
+def _cancel_natives(desk: Desk, backfill_id: str) -> bool:
+    """Ask Dagster to cancel what is active of a backfill; whether there was anything."""
+    active = [native for native in natives_of(desk.instance, backfill_id) if is_active(native)]
+    for native in active:
+        desk.instance.update_backfill(native.with_status(BulkActionStatus.CANCELING))
+    return bool(active)
+
+
+def stop(desk: Desk, manifest: Manifest) -> None:
+    """Stop a backfill whose connection is gone or switched off: nothing more is launched, finished days stay."""
+    save_manifest(desk.store, replace(manifest, state=STOPPED))
+    if _cancel_natives(desk, manifest.backfill_id):
+        audit(desk.store, "stop", backfill_id=manifest.backfill_id, outcome="its connection is gone or switched off")
+
+
+def stop_tenant(
+    desk: Desk, tenant: str, services: Collection[str] | None = None, among: Iterable[Manifest] | None = None
+) -> list[str]:
+    """Stop every backfill of a tenant (of some services of it, `among` some manifests); the ids that were stopped."""
+    mine = [
+        m
+        for m in (manifests(desk.store) if among is None else among)
+        if m.plan.tenant == tenant and (services is None or m.plan.service in services) and _to_stop(m)
+    ]
+    for manifest in mine:
+        stop(desk, manifest)
+    return [manifest.backfill_id for manifest in mine]
+
+
+def _to_stop(manifest: Manifest) -> bool:
+    """Active ones; and onboardings in every state, so that a connection that comes back is onboarded anew."""
+    return manifest.state == ACTIVE or (manifest.labels.get(KIND_TAG) == ONBOARDING and manifest.state != STOPPED)
 
 
 def _launch(desk: Desk, manifest: Manifest, native_id: str, days: Sequence[date]) -> str:
@@ -187,14 +248,12 @@ def cancel(desk: Desk, backfill_id: str, *, action: str = "cancel") -> Status:
     """Ask Dagster to cancel: days that are finished stay, the day in hand is finished or dropped whole."""
     backfill_id = managed_id(desk.instance, backfill_id)
     manifest = load_manifest(desk.store, backfill_id)
+    before = status_of(desk.instance, desk.graph, desk.store, backfill_id)  # raises if it is none of ours
+    if before.status not in ("queued", "running", "canceling", "pausing", "paused"):
+        raise ConfigurationError(f"backfill {backfill_id!r} has ended already: there is nothing to {action}.")
     if manifest:
         save_manifest(desk.store, replace(manifest, state=PAUSED if action == "pause" else CANCELED))
-    active = [native for native in natives_of(desk.instance, backfill_id) if is_active(native)]
-    for native in active:
-        desk.instance.update_backfill(native.with_status(BulkActionStatus.CANCELING))
-    if not manifest and not active:
-        status_of(desk.instance, desk.graph, desk.store, backfill_id)  # raises if there is no such backfill
-        raise ConfigurationError(f"backfill {backfill_id!r} has ended already: there is nothing to cancel.")
+    _cancel_natives(desk, backfill_id)
     status = status_of(desk.instance, desk.graph, desk.store, backfill_id)
     audit(desk.store, action, backfill_id=backfill_id, outcome=status.status, rows=status.rows)
     return status
@@ -212,17 +271,26 @@ def resume(desk: Desk, backfill_id: str) -> Status:
     """Go on with the days that are not done; raises `ConfigurationError` while the pause is still under way."""
     backfill_id = managed_id(desk.instance, backfill_id)
     manifest = load_manifest(desk.store, backfill_id)
-    if manifest is None or manifest.state == ACTIVE:
+    if manifest is None or (manifest.state == ACTIVE and not _cut_short(desk, manifest)):
         raise ConfigurationError(
             f"backfill {backfill_id!r} is not paused: `weather-backfill pause {backfill_id}` first."
         )
     return _go_on(desk, manifest, "resume", only_failed=False)
 
 
+def _cut_short(desk: Desk, manifest: Manifest) -> bool:
+    """Whether it was cancelled in Dagster, or a resume died before it launched."""
+    return status_of(desk.instance, desk.graph, desk.store, manifest.backfill_id).status == "canceled"
+
+
 def retry(desk: Desk, backfill_id: str) -> Status:
     """Launch the failed days again, raw and refined; raises `ConfigurationError` if none have failed."""
     backfill_id = managed_id(desk.instance, backfill_id)
     manifest = load_manifest(desk.store, backfill_id) or _adopt(desk, backfill_id)
+    if manifest.state == PAUSED:
+        raise ConfigurationError(
+            f"backfill {backfill_id!r} is paused: `weather-backfill resume {backfill_id}` takes its failed days too."
+        )
     return _go_on(desk, manifest, "retry", only_failed=True)
 
 
@@ -238,21 +306,18 @@ def _go_on(desk: Desk, manifest: Manifest, action: str, *, only_failed: bool) ->
         raise ConfigurationError(
             f"backfill {manifest.backfill_id!r} has no {'failed' if only_failed else 'open'} days."
         )
-    manifest = replace(manifest, state=ACTIVE)
-    if only_failed or not unlaunched(desk, manifest):
+    if not only_failed:  # the failed days of a cancelled backfill are no reason to go on with all of it
+        manifest = replace(manifest, state=ACTIVE)
+    # What was launched and cut short goes on as one more part; what never started keeps its own.
+    waiting = {day for number in unlaunched(desk, manifest) for day in manifest.parts[number]}
+    if again := days if only_failed else [day for day in days if day not in waiting]:
         if not capacity(desk):
             raise ConfigurationError(
                 f"{desk.settings.max_active_backfills} backfills are active, as many as may be: wait for one to end."
             )
-        save_manifest(desk.store, manifest)
-        _launch(desk, manifest, f"{manifest.backfill_id}.{action}{len(natives)}", days)
-    else:
-        # What was launched and cut short goes on as one more part; what never started keeps its own.
-        started = {d for n, p in enumerate(manifest.parts) if n not in unlaunched(desk, manifest) for d in p}
-        save_manifest(desk.store, manifest)
-        if cut_short := [day for day in days if day in started]:
-            _launch(desk, manifest, f"{manifest.backfill_id}.{action}{len(natives)}", cut_short)
-        advance(desk, manifest)
+        _launch(desk, manifest, f"{manifest.backfill_id}.{action}{len(natives)}", again)
+    save_manifest(desk.store, manifest)
+    advance(desk, manifest, most=0 if only_failed else None)
     audit(desk.store, action, backfill_id=manifest.backfill_id, days=len(days), outcome="accepted")
     return write_summary(desk.instance, desk.graph, desk.store, manifest)
 

@@ -174,6 +174,11 @@ def build_plan(
 
     `opened` opens the source (default: the tenant's connection). Raises what the upstream raises.
     """
+    first = settings.first_day_of(service)
+    if start < first:
+        raise ConfigurationError(
+            f"start date {start} is before {first}, the first day of {service}: start there, or set WEATHER_FIRST_DAY."
+        )
     store = settings.lake()
     source = opened() if opened else open_source(tenant, service, store, settings.s3, settings)
     inventory = source.inventory(start, end)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import hashlib
 import json
 import uuid
 from collections.abc import Mapping
@@ -18,6 +19,7 @@ from weather_backfill.lake.storage import ObjectStore
 
 ACTIVE, PAUSED, CANCELED = "active", "paused", "canceled"
 _MARKED = ".marked"  # no backfill's id starts with a dot
+STOPPED = "stopped"  # its connection is gone or switched off; switched on again, the missing days are launched anew
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,14 +69,28 @@ class Manifest:
 def save_manifest(store: ObjectStore, manifest: Manifest) -> None:
     """Write a manifest, replacing the one of the same id; it is open until its summary says the end.
 
-    The marker goes first: killed in between, it names no manifest, which readers pass over.
+    The markers go first: killed in between, they name no manifest or one that is in no such state, which readers
+    pass over.
     """
     mark_open(store, manifest.backfill_id)
+    held = manifest.state in (PAUSED, CANCELED)
+    if held:
+        store.put(layout.held_key(manifest.backfill_id), b"held")
     store.put(layout.manifest_key(manifest.backfill_id), manifest.to_json())
+    if not held:
+        store.delete(layout.held_key(manifest.backfill_id))
+
+
+def create_manifest(store: ObjectStore, manifest: Manifest) -> bool:
+    """Write a manifest unless its id has one; whether it was written. Of several at once, one wins."""
+    mark_open(store, manifest.backfill_id)
+    return store.create(layout.manifest_key(manifest.backfill_id), manifest.to_json())
 
 
 def load_manifest(store: ObjectStore, backfill_id: str) -> Manifest | None:
-    """The manifest of an id; None for backfills that were launched elsewhere."""
+    """The manifest of an id; None for backfills that were launched elsewhere, under whatever id."""
+    if not layout.BACKFILL_ID.fullmatch(backfill_id):
+        return None
     try:
         return Manifest.from_json(store.get(layout.manifest_key(backfill_id)))
     except NotFoundError:
@@ -96,19 +112,29 @@ def open_manifests(store: ObjectStore) -> list[Manifest]:
 
     A lake from before there were markers gets them at the first call, so that nothing that is open is forgotten.
     """
-    if not store.exists(layout.open_key(_MARKED)):
+    if not store.exists(f"{layout.OPEN}/{_MARKED}"):
         for manifest in manifests(store):
-            mark_open(store, manifest.backfill_id)
-        mark_open(store, _MARKED)
-    names = [o.key.rsplit("/", 1)[-1] for o in store.list(layout.OPEN)]
-    keys = [layout.manifest_key(name) for name in names if name != _MARKED]
-    found = [Manifest.from_json(data) for _, data in store.read_many(keys) if isinstance(data, bytes)]
-    return sorted(found, key=lambda manifest: manifest.created_at)
+            save_manifest(store, manifest)
+        store.put(f"{layout.OPEN}/{_MARKED}", b"")
+    return _marked(store, layout.OPEN)
+
+
+def held_manifests(store: ObjectStore) -> list[Manifest]:
+    """The manifests of backfills that a person has paused or cancelled, oldest first."""
+    return [manifest for manifest in _marked(store, layout.HELD) if manifest.state in (PAUSED, CANCELED)]
+
+
+def _marked(store: ObjectStore, prefix: str) -> list[Manifest]:
+    names = [o.key.rsplit("/", 1)[-1] for o in store.list(prefix)]
+    return _load(store, [layout.manifest_key(name) for name in names if name != _MARKED])
 
 
 def manifests(store: ObjectStore) -> list[Manifest]:
     """All manifests, oldest first."""
-    keys = [o.key for o in store.list(layout.BACKFILLS) if o.key.endswith("/manifest.json")]
+    return _load(store, [o.key for o in store.list(layout.BACKFILLS) if o.key.endswith("/manifest.json")])
+
+
+def _load(store: ObjectStore, keys: list[str]) -> list[Manifest]:
     found = [Manifest.from_json(data) for _, data in store.read_many(keys) if isinstance(data, bytes)]
     return sorted(found, key=lambda manifest: manifest.created_at)
 
@@ -125,8 +151,22 @@ def audit(store: ObjectStore, action: str, **facts: Any) -> None:
     """Append one event: who, what, when, with which parameters, to what outcome. Nothing is ever rewritten."""
     now = datetime.now(UTC)
     event = {"at": now.isoformat(), "action": action, "requested_by": person(), **facts}
-    key = f"{layout.AUDIT}/date={now:%Y-%m-%d}/{now:%H%M%S.%f}-{uuid.uuid4().hex[:8]}.json"
-    store.put(key, json.dumps(event, default=str).encode())
+    store.put(layout.audit_key(now, uuid.uuid4().hex), json.dumps(event, default=str).encode())
+
+
+def audit_start(store: ObjectStore, manifest: Manifest) -> None:
+    """The event of a manifest's writing. Its key follows from the manifest: written again, it is the same event."""
+    event = {
+        "at": manifest.created_at.isoformat(),
+        "action": "start",
+        "requested_by": manifest.requested_by,
+        "backfill_id": manifest.backfill_id,
+        "dry_run": False,
+        "parameters": manifest.plan.summary(),
+        "outcome": "accepted",
+    }
+    mark = hashlib.sha256(manifest.backfill_id.encode()).hexdigest()
+    store.create(layout.audit_key(manifest.created_at, mark), json.dumps(event, default=str).encode())
 
 
 def audit_events(store: ObjectStore, limit: int = 100) -> list[dict[str, Any]]:

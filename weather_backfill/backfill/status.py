@@ -19,7 +19,16 @@ from dagster._core.execution.backfill import (
 
 from weather_backfill.backfill.coverage import held_days
 from weather_backfill.backfill.launch import native_id
-from weather_backfill.backfill.records import CANCELED, PAUSED, Manifest, close, load_manifest, mark_open
+from weather_backfill.backfill.records import (
+    ACTIVE,
+    CANCELED,
+    PAUSED,
+    STOPPED,
+    Manifest,
+    close,
+    load_manifest,
+    mark_open,
+)
 from weather_backfill.errors import ConfigurationError
 from weather_backfill.lake import layout
 from weather_backfill.lake.storage import ObjectStore
@@ -54,7 +63,7 @@ class Status:
     @property
     def estimated_completion(self) -> datetime | None:
         """From the pace so far, else from the plan; None when it has ended."""
-        if self.ended_at or self.status in ("canceled", "paused"):
+        if self.ended_at or self.status in ("canceled", "paused", "stopped"):
             return None
         if self.done:
             pace = (self.last_updated - self.started_at) / len(self.done)
@@ -216,17 +225,20 @@ def failed_days_of(instance: dg.DagsterInstance, runs: Iterable[Any]) -> dict[da
 def _word(
     manifest: Manifest | None, natives: list[PartitionBackfill], active: bool, launched: bool, complete: bool
 ) -> str:
-    if manifest and manifest.state == PAUSED:
-        return "pausing" if active else "paused"
+    paused = manifest is not None and manifest.state == PAUSED
     if active:
+        if paused:
+            return "pausing"
         return "canceling" if any("CANCELING" in n.status.value for n in natives) else "running"
-    if manifest and not launched and manifest.state != "canceled":
+    if manifest and not launched and manifest.state == ACTIVE:
         return "queued" if not natives else "running"
     if complete:
         return "completed"
+    if manifest and manifest.state in (PAUSED, CANCELED, STOPPED):
+        return manifest.state
     if natives and natives[-1].status.value == "CANCELED":
         return "canceled"
-    return "completed with failures" if natives else (manifest.state if manifest else "unknown")
+    return "completed with failures" if natives else "unknown"
 
 
 def write_summary(instance: dg.DagsterInstance, graph: Any, store: ObjectStore, manifest: Manifest) -> Status:
@@ -242,8 +254,10 @@ def write_summary(instance: dg.DagsterInstance, graph: Any, store: ObjectStore, 
     }
     store.put(layout.summary_key(manifest.backfill_id), json.dumps(document, indent=2).encode())
     # After the summary: killed in between, it is looked at once more. What goes on again is open again.
-    if status.ended_at or status.status == CANCELED:
+    if status.ended_at or status.status in (CANCELED, STOPPED):
         close(store, manifest.backfill_id)
+        if any(is_active(native) for native in natives_of(instance, manifest.backfill_id)):
+            mark_open(store, manifest.backfill_id)  # somebody has gone on with it in the meantime
     else:
         mark_open(store, manifest.backfill_id)
     return status

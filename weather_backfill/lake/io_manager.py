@@ -6,7 +6,8 @@ What it promises (Dagster 1.13):
 * when all days are good, each partition's materialization carries its own metadata;
 * when some fail, the good ones are recorded first, then the step fails with the failed days named and retries
   forbidden: Dagster shows exactly those partitions as failed, and "retry failed" runs exactly those;
-* when the run is cancelled, the finished days are recorded before the interrupt goes on;
+* when the run is cancelled, the day that is being written is finished, and the finished days are recorded before
+  the interrupt goes on;
 * when the process is killed, the journal (`days.py`) lets the retried run go on where it stopped.
 """
 
@@ -30,6 +31,7 @@ from dagster._core.definitions.data_version import DATA_VERSION_IS_USER_PROVIDED
 from weather_backfill import schemas
 from weather_backfill.checks import Outcome
 from weather_backfill.errors import ConfigurationError, IncompleteDayError, NotFoundError
+from weather_backfill.interrupts import interrupts_later
 from weather_backfill.lake import kept, layout, parquet, versions
 from weather_backfill.lake.days import Day, DayFailed, DayRecord, DayStream, DayTable, Journal
 from weather_backfill.lake.event_log import kept_open
@@ -64,13 +66,15 @@ class ParquetIOManager(dg.ConfigurableIOManager):
         recorder = _Recorder(context, service)
         try:
             for day in obj:
-                done = self._written(day, service, dataset, journal)
+                with interrupts_later():  # a day is in the lake, in the journal and among the records, or nowhere
+                    done = self._written(day, service, dataset, journal)
+                    if isinstance(done, DayRecord):
+                        obj.records.append(done)
                 if isinstance(done, DayFailed):
                     obj.failures.append(done)
                     said = f"failed: {type(done.error).__name__}: {done.error}"
                     log_day(context.log, logging.ERROR, service, done.key, said, dataset)
                 else:
-                    obj.records.append(done)
                     said = f"rows={done.metadata.get('rows')} bytes={done.metadata.get('bytes')}"
                     log_day(context.log, logging.INFO, service, done.key, said, dataset)
         except BaseException:

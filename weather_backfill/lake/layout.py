@@ -11,13 +11,15 @@
     _metrics/<instance>.json                                           counters as the exporter last saw them
     _versions/<dataset>/…/date=YYYY-MM-DD/<created>-<sha>.parquet       what a day was before it was replaced
     _open/<id>                                                         a backfill whose summary says no end yet
+    _held/<id>                                                         a backfill that a person has paused or cancelled
 
 Names starting with `_` are ours and no dataset; Hive-style readers skip them.
 """
 
 from __future__ import annotations
 
-from datetime import date
+import re
+from datetime import date, datetime
 
 from weather_backfill.errors import ConfigurationError
 from weather_backfill.partitions import PartitionKey, validate_tenant_id
@@ -35,6 +37,8 @@ ALERTS = "_alerts"
 METRICS = "_metrics"
 VERSIONS = "_versions"
 OPEN = "_open"
+HELD = "_held"
+BACKFILL_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
 
 
 def tenant_prefix(dataset: str, service: str, tenant: str) -> str:
@@ -67,12 +71,17 @@ def journal_prefix(root_run_id: str, asset: str) -> str:
 
 def manifest_key(backfill_id: str) -> str:
     """The manifest of a managed backfill."""
-    return f"{BACKFILLS}/{backfill_id}/manifest.json"
+    return f"{BACKFILLS}/{_checked_id(backfill_id)}/manifest.json"
 
 
 def summary_key(backfill_id: str) -> str:
     """The summary of a managed backfill that has ended."""
-    return f"{BACKFILLS}/{backfill_id}/summary.json"
+    return f"{BACKFILLS}/{_checked_id(backfill_id)}/summary.json"
+
+
+def audit_key(moment: datetime, mark: str) -> str:
+    """An event of the audit; `mark` tells events of the same microsecond apart."""
+    return f"{AUDIT}/date={moment:%Y-%m-%d}/{moment:%H%M%S.%f}-{mark[:8]}.json"
 
 
 def registration_keys(registration_id: str) -> tuple[str, str]:
@@ -87,4 +96,17 @@ def versions_prefix(dataset: str, service: str, key: PartitionKey) -> str:
 
 def open_key(backfill_id: str) -> str:
     """The marker of a managed backfill that has not ended."""
-    return f"{OPEN}/{backfill_id}"
+    return f"{OPEN}/{_checked_id(backfill_id)}"
+
+
+def held_key(backfill_id: str) -> str:
+    """The marker of a managed backfill that a person has paused or cancelled."""
+    return f"{HELD}/{_checked_id(backfill_id)}"
+
+
+def _checked_id(backfill_id: str) -> str:
+    if not BACKFILL_ID.fullmatch(backfill_id):
+        raise ConfigurationError(
+            f"backfill id {backfill_id[:80]!r} is not allowed: expected letters, digits, '.', '-' and '_'."
+        )
+    return backfill_id

@@ -23,13 +23,14 @@ from urllib.parse import unquote, urlsplit
 
 import duckdb
 import obstore
-from obstore.exceptions import AlreadyExistsError as StoreAlreadyExistsError
 from obstore.exceptions import (
+    AlreadyExistsError,
     BaseError,
     NotSupportedError,
     PermissionDeniedError,
     UnauthenticatedError,
 )
+from obstore.exceptions import AlreadyExistsError as StoreAlreadyExistsError
 from obstore.exceptions import NotFoundError as StoreNotFoundError
 from obstore.store import LocalStore, S3Store
 
@@ -103,6 +104,11 @@ class ObjectStore:
     def uri(self, key: str) -> str:
         """The full address of an object, for people and metadata."""
         return f"{self.folder / key}" if self.folder else f"{self.url}/{key}"
+
+    def contains(self, url: str) -> bool:
+        """Whether another storage URL is this one or lies below it; links are followed, endpoints not compared."""
+        own, other = _place(self.url), _place(url)
+        return own[0] == other[0] and other[1][: len(own[1])] == own[1]
 
     def put(self, key: str, data: bytes) -> StoredObject:
         """Write an object atomically, replacing what was there, and verify that it arrived whole."""
@@ -189,6 +195,14 @@ class ObjectStore:
 
         return sorted(self._call("list", prefix, collect), key=lambda o: o.key)
 
+    def names(self) -> Names:
+        """The names of the objects directly below the root, sorted; files with impossible names among them."""
+        folder = self.folder
+        if folder:
+            return sorted(self._call("list", "", lambda: [e.name for e in os.scandir(folder) if e.is_file()]))
+        found = self._call("list", "", lambda: obstore.list_with_delimiter(self._store))
+        return sorted(_stored(meta).key for meta in found["objects"])
+
     def folders(self, prefix: str = "") -> Names:
         """The names of the folders directly below a prefix, sorted."""
         found = self._call("list", prefix, lambda: obstore.list_with_delimiter(self._store, prefix.rstrip("/") or None))
@@ -244,6 +258,8 @@ class ObjectStore:
     def _call(self, verb: str, key: str, action: Callable[[], T]) -> T:
         try:
             return action()
+        except (FileExistsError, AlreadyExistsError):
+            raise
         except (OSError, BaseError) as error:
             raise _translated(error, f"could not {verb} {self.uri(key)}") from error
 
@@ -270,6 +286,15 @@ def _translated(error: OSError | BaseError, what: str) -> WeatherError:
     return StorageUnavailableError(
         f"{what}: {_first_line(error)}. Worth another try; if it stays, check the endpoint, the network and free space."
     )
+
+
+def _place(url: str) -> tuple[str, tuple[str, ...]]:
+    """Where a storage URL points: the bucket, or "" for a folder, and the parts of the path."""
+    parts = urlsplit(url)
+    if parts.scheme == "s3":
+        return parts.netloc, tuple(part for part in unquote(parts.path).split("/") if part not in ("", "."))
+    folder = Path(unquote(parts.path) if parts.scheme else url).expanduser().resolve()
+    return "", folder.parts
 
 
 def _batches(keys: Iterator[str], most: int) -> list[list[str]]:

@@ -120,7 +120,7 @@ def _log_view(store: ObjectStore) -> str:
     if not any(stored.key.endswith("/summary.json") for stored in store.list(layout.BACKFILLS)):
         empty = ", ".join(f"NULL::{kind} AS {name}" for name, kind in _LOG_COLUMNS.items())
         return f"SELECT {empty} WHERE false"
-    glob = store.uri(layout.summary_key("*")).replace("'", "''")
+    glob = store.uri(f"{layout.BACKFILLS}/*/summary.json").replace("'", "''")
     return f"SELECT * FROM read_json('{glob}', columns = {{{columns}}})"  # noqa: S608 - our own paths
 
 

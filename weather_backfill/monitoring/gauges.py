@@ -69,7 +69,7 @@ class DayGauge:
         today = datetime.now(UTC).date()
         wanted: Values = {}
         for connection in connections(desk, []):
-            first, last = connection.window(today)
+            first, last = connection.window(today, desk.settings.first_day_of(connection.service))
             wanted[(connection.service, connection.tenant.id)] = max((last - first).days + 1, 0)
         yield gauge("days_wanted", "Days of the look-back that the tenant file asks for", _BY_TENANT, wanted)
 

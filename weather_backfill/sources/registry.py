@@ -40,9 +40,14 @@ def _dwd(connection: DwdConnection, around: Surroundings) -> Source:
     settings = around.settings
 
     def client() -> PoliteClient:
-        allowed = settings.requests_per_minute.get("dwd", REQUESTS_PER_MINUTE)
-        state = open_state(settings.limits_url)
-        return polite(connection.base_url, state, per_minute=allowed, patience=settings.outage_patience)
+        own = connection.requests_per_minute
+        return polite(
+            connection.base_url,
+            open_state(settings.limits_url),
+            per_minute=own or settings.requests_per_minute.get("dwd", REQUESTS_PER_MINUTE),
+            tenant=around.tenant if own else None,
+            patience=settings.outage_patience,
+        )
 
     return DwdSource(connection, around.lake, remote=open_remote(connection.base_url, client))
 
@@ -59,6 +64,25 @@ OPENERS: dict[str, Callable[[Any, Surroundings], Source]] = {"tempest": _tempest
 SERVICES = tuple(OPENERS)
 
 
+def check_outside(tenant: Tenant, service: str, lake: ObjectStore) -> None:
+    """Raise `ConfigurationError` for a connection whose upstream lies in the lake: that data is other tenants'."""
+    for field in ("archive_url", "base_url"):
+        url = getattr(tenant.connection(service), field, None)
+        if url and not url.startswith(("http://", "https://")) and lake.contains(url):
+            raise ConfigurationError(
+                f"{tenant.id}.yaml: services.{service}.{field}: {url!r} lies in the lake ({lake.url}), which holds the "
+                "data of all tenants; expected the place where the upstream's files are."
+            )
+
+
+def check_places(tenant: Tenant, lake: ObjectStore) -> Tenant:
+    """The tenant, if `check_outside` lets all its connections pass."""
+    for service in SERVICES:
+        if getattr(tenant.services, service) is not None:
+            check_outside(tenant, service, lake)
+    return tenant
+
+
 def open_source(tenant: Tenant, service: str, lake: ObjectStore, s3: S3Options, settings: Settings) -> Source:
     """The source behind a tenant's connection; raises `ConfigurationError` if there is none or it is off."""
     if service not in OPENERS:
@@ -68,4 +92,5 @@ def open_source(tenant: Tenant, service: str, lake: ObjectStore, s3: S3Options, 
         raise ConfigurationError(
             f"tenant {tenant.id!r} has switched {service!r} off (enabled: false in {tenant.id}.yaml)."
         )
+    check_outside(tenant, service, lake)
     return OPENERS[service](connection, Surroundings(tenant.id, lake, s3, settings))

@@ -9,7 +9,9 @@ from typing import Any
 
 import dagster as dg
 import pytest
+from dagster._core.execution.backfill import PartitionBackfill
 
+from weather_backfill.backfill.launch import register_tenant
 from weather_backfill.backfill.operations import Desk
 from weather_backfill.definitions import build_definitions
 from weather_backfill.lake.storage import ObjectStore
@@ -166,6 +168,37 @@ def run_form(desk: Desk, config: dict[str, Any]) -> dg.ExecuteInProcessResult:
 
 def form_error(result: dg.ExecuteInProcessResult) -> str:
     return str(result.failure_data_for_node("plan_and_launch").user_failure_data.description)
+
+
+def test_force_restart_cancels_the_active_one_first(platform: Platform, desk: Desk) -> None:
+    first = weather(platform, "start", *RANGE, "--yes")["backfill_id"]
+    assert "active over the same days" in refused(platform, "start", *RANGE, "--yes")
+    second = weather(platform, "start", *RANGE, "--yes", "--force-restart")["backfill_id"]
+    states = {native.backfill_id: native.status.value for native in desk.instance.get_backfills()}
+    assert states == {first: "CANCELING", second: "REQUESTED"}
+
+
+def test_force_restart_leaves_a_backfill_of_several_tenants_alone(platform: Platform, desk: Desk) -> None:
+    """Dagster's page can launch one over many tenants: cancelling it would take the others' days too."""
+    register_tenant(desk.instance, "tempest", "borealis")
+    desk.instance.add_backfill(
+        PartitionBackfill.from_asset_partitions(
+            backfill_id="mixed", asset_graph=desk.graph, asset_selection=[dg.AssetKey(["tempest", "raw_observations"])],
+            partition_names=["2024-01-01|acme", "2024-01-01|borealis"], backfill_timestamp=0.0, tags={},
+            dynamic_partitions_store=desk.instance, all_partitions=False, title=None, description=None, run_config=None,
+        )
+    )  # fmt: skip
+    message = refused(platform, "start", *RANGE, "--yes", "--force-restart")
+    assert "'mixed' is not over one tenant" in " ".join(message.split())
+    assert [(b.backfill_id, b.status.value) for b in desk.instance.get_backfills()] == [("mixed", "REQUESTED")]
+
+
+def test_a_range_before_the_first_partition_is_refused(platform: Platform, desk: Desk) -> None:
+    early = ("--start", "2017-12-31", "--end", "2018-01-02")
+    assert "is before 2018-01-01, the first day of tempest" in refused(platform, "start", *RANGE, *early, "--yes")
+    result = run_form(desk, {**FORM, "start_date": "2017-12-31", "end_date": "2018-01-02"})
+    assert "is before 2018-01-01, the first day of tempest" in form_error(result)
+    assert list(desk.instance.get_backfills()) == []
 
 
 def test_the_gate_counts_every_active_backfill(desk: Desk) -> None:

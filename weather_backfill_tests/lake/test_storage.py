@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -142,6 +143,7 @@ def test_duckdb_reads_lazily(store: ObjectStore) -> None:
 
 KILLED = """
 import os, sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from weather_backfill.lake.storage import ObjectStore
 Path.replace = lambda *_: os._exit(9)  # the process dies between writing and renaming
@@ -288,3 +290,20 @@ def test_addresses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert ObjectStore(f"file://{tmp_path}/my%20lake/").uri("a") == str(tmp_path / "my lake/a")
     assert ObjectStore("s3://bucket/prefix/").uri("a") == "s3://bucket/prefix/a"
     assert layout.FILE not in repr(ObjectStore("lake"))
+
+
+def test_of_many_who_create_an_object_one_wins(store: ObjectStore) -> None:
+    bodies = [str(n).encode() for n in range(8)]
+    with ThreadPoolExecutor(8) as pool:
+        won = list(pool.map(lambda body: store.create("a/b.json", body), bodies))
+    assert won.count(True) == 1
+    assert store.get("a/b.json") == bodies[won.index(True)]
+    assert not store.create("a/b.json", b"later")
+    assert [stored.key for stored in store.list()] == ["a/b.json"], "nothing is left of the others"
+
+
+def test_names_are_those_directly_below_the_root(store: ObjectStore) -> None:
+    assert store.names() == []
+    for key in ("b.yaml", "a.yaml", "folder/c.yaml"):
+        store.put(key, b"x")
+    assert store.names() == ["a.yaml", "b.yaml"]

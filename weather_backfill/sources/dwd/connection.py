@@ -91,6 +91,9 @@ class DwdConnection(Connection):
     stations: Literal["all"] | InState | InBox | StationIds = Field(
         description="'all', a list of ids, {state: ...} or {south, west, north, east}"
     )
+    requests_per_minute: int | None = Field(
+        None, ge=1, le=100_000, description="An allowance of this tenant alone; without it the service's is shared"
+    )
     parallel_downloads: int = Field(4, ge=1, le=16, description="Stations fetched ahead of the reader")
 
     @model_validator(mode="after")

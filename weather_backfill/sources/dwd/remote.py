@@ -23,7 +23,7 @@ from weather_backfill.errors import (
 from weather_backfill.sources.breaker import BreakerRules
 from weather_backfill.sources.dwd.listing import Entry, parse_directory
 from weather_backfill.sources.http import Policy, PoliteClient
-from weather_backfill.sources.limits import Rate
+from weather_backfill.sources.limits import Rate, limit_scope
 from weather_backfill.sources.shared_state import MemoryState, SharedState
 
 MAX_BODY_BYTES = 512 << 20
@@ -166,10 +166,14 @@ def polite(
     state: SharedState,
     *,
     per_minute: int = REQUESTS_PER_MINUTE,
+    tenant: str | None = None,
     patience: float = 0.0,
     wait: float = 1.0,
 ) -> PoliteClient:
-    """A client whose pace and breaker are shared through `state`; `patience` is how long an outage is waited out."""
+    """A client whose pace and breaker are shared through `state`; the pace is a tenant's own where one is named.
+
+    `patience` is how long an outage is waited out.
+    """
     policy = Policy(
         total_timeout=900,
         retry_waits=(2 * wait, 4 * wait, 8 * wait),
@@ -178,7 +182,8 @@ def polite(
         max_body=MAX_BODY_BYTES,
         breaker=BreakerRules(patience=patience),
     )
-    return PoliteClient("dwd", base_url, state=state, scope="dwd", rate=Rate(per_minute), policy=policy)
+    scope, rate = limit_scope("dwd", tenant), Rate(per_minute)
+    return PoliteClient("dwd", base_url, state=state, scope=scope, rate=rate, policy=policy)
 
 
 def _scanned(entry: os.DirEntry[str]) -> Entry:

@@ -1,0 +1,242 @@
+"""The reconciler dies at every point, runs twice at once, is cancelled meanwhile: each connection is launched once.
+
+No daemon: passes of `onboard` over a real instance. What dies is the process as a whole, so the injected crash is a
+`BaseException`, raised before or after every single write to the lake and to Dagster.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+from dagster._core.execution.backfill import BulkActionStatus
+
+from weather_backfill.backfill import operations
+from weather_backfill.backfill.onboarding import fill_gaps, load_daily, onboard
+from weather_backfill.backfill.operations import Desk, cancel, pause, resume, retry
+from weather_backfill.backfill.records import audit_events, load_manifest, manifests
+from weather_backfill.backfill.status import natives_of, status_of, target_of
+from weather_backfill.errors import ConfigurationError
+from weather_backfill.lake import layout
+from weather_backfill.lake.storage import ObjectStore
+from weather_backfill.simulate.tempest import Archive, write_archive
+from weather_backfill_tests.backfill.desks import DAYS, TODAY, finish, opened, target_days, write_tenant
+
+IDS = ["onboard-acme-tempest", "onboard-acme-tempest.2", "onboard-acme-tempest.3", "onboard-acme-2-tempest"]
+STORE_WRITES = ("put", "create", "delete")
+INSTANCE_WRITES = ("add_backfill", "update_backfill", "add_dynamic_partitions")
+
+
+class Killed(BaseException):
+    """As if by kill -9: nothing of ours catches it."""
+
+
+@contextmanager
+def on_every_write(before: Callable[[str], None], after: Callable[[str], None] = lambda _: None) -> Iterator[None]:
+    """Call these around every write to the lake and to Dagster, with the name of what is written."""
+    with pytest.MonkeyPatch.context() as patch:
+        for owner, names in ((ObjectStore, STORE_WRITES), (dg.DagsterInstance, INSTANCE_WRITES)):
+            for name in names:
+                patch.setattr(owner, name, _around(getattr(owner, name), before, after))
+        yield
+
+
+def _around(write: Any, before: Callable[[str], None], after: Callable[[str], None]) -> Any:
+    def around(self: Any, target: Any, *rest: Any, **more: Any) -> Any:
+        before(str(target))
+        answer = write(self, target, *rest, **more)
+        after(str(target))
+        return answer
+
+    return around
+
+
+def killer(number: int) -> tuple[Callable[[str], None], list[str]]:
+    """Kills at the nth write; and the writes so far."""
+    seen: list[str] = []
+
+    def count(target: str) -> None:
+        seen.append(target)
+        if len(seen) == number:
+            raise Killed
+
+    return count, seen
+
+
+def check_launched_once(desk: Desk) -> None:
+    """One manifest a connection, its parts launched once each over its days, one audit event, and no leftovers."""
+    found = {m.backfill_id: m for m in manifests(desk.store)}
+    assert sorted(found) == ["onboard-acme-2-tempest", "onboard-acme-tempest"]
+    assert found["onboard-acme-tempest"].parts == [[day] for day in DAYS[::-1]]
+    assert found["onboard-acme-2-tempest"].parts == [DAYS[::-1]]
+    natives = desk.instance.get_backfills()
+    assert sorted(native.backfill_id for native in natives) == sorted(IDS)
+    targets = Counter(str(key) for native in natives for key in target_of(native, desk.graph))
+    assert targets == Counter(f"{day}|{tenant}" for day in DAYS for tenant in ("acme", "acme-2"))
+    started = Counter(event["backfill_id"] for event in audit_events(desk.store) if event["action"] == "start")
+    assert started == Counter(found.keys())
+    assert all(desk.store.exists(layout.summary_key(name)) for name in found)
+
+
+def test_an_undisturbed_pass_and_nothing_new_after_it(desk: Desk) -> None:
+    onboard(desk, TODAY)
+    check_launched_once(desk)
+    assert onboard(desk, TODAY) == []
+    check_launched_once(desk)
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_killed_at_every_write_and_run_again(
+    tmp_path: Path, archive: Path, definitions: dg.Definitions, moment: str
+) -> None:
+    writes = 0
+    while True:
+        with opened(tmp_path / str(writes), archive, definitions) as desk:
+            kill, seen = killer(writes + 1)
+            try:
+                with on_every_write(**{"before": lambda _: None, "after": lambda _: None, moment: kill}):
+                    onboard(desk, TODAY)
+                break
+            except Killed:
+                writes += 1
+            onboard(desk, TODAY)
+            check_launched_once(desk)
+            onboard(desk, TODAY)
+            check_launched_once(desk)
+    assert writes >= 12, f"a pass writes manifests, events, summaries, partitions and backfills: {seen}"
+
+
+def test_passes_at_once_launch_once(desk: Desk) -> None:
+    """Three passes meet at each write of a manifest and at each launch, so that all have seen that there is none."""
+    meeting = threading.Barrier(3)
+    met = Counter[str]()
+
+    def wait(target: str) -> None:
+        if "manifest" in target or "PartitionBackfill" in target:
+            try:
+                meeting.wait(5)
+                met[target[:60]] += 1
+            except threading.BrokenBarrierError:
+                meeting.reset()
+
+    with on_every_write(wait), ThreadPoolExecutor(3) as pool:
+        for future in [pool.submit(onboard, desk, TODAY) for _ in range(3)]:
+            future.result()
+    onboard(desk, TODAY)
+    check_launched_once(desk)
+    assert max(met.values()) >= 3, "no three of them ever met at one write"
+
+
+def test_a_cancelled_onboarding_stays_cancelled(desk: Desk) -> None:
+    """By us or by a click in Dagster: neither the sensor nor the daily load nor the gap filler takes its days."""
+    onboard(desk, TODAY)
+    assert cancel(desk, "onboard-acme-tempest").status == "canceling"
+    [other] = natives_of(desk.instance, "onboard-acme-2-tempest")
+    assert other.status == BulkActionStatus.REQUESTED, "the other tenant's goes on"
+    desk.instance.update_backfill(other.with_status(BulkActionStatus.CANCELING))  # the click
+    finish(desk)
+    notes = onboard(desk, TODAY)
+    assert "onboard-acme-tempest: canceled" in notes
+    for name in ("onboard-acme-tempest", "onboard-acme-2-tempest"):
+        assert status_of(desk.instance, desk.graph, desk.store, name).status == "canceled"
+    assert onboard(desk, TODAY) == []
+    fill_gaps(desk, TODAY)
+    assert len(desk.instance.get_backfills()) == len(IDS)
+    load_daily(desk, TODAY + timedelta(days=1))
+    assert target_days(desk, "daily-acme-tempest-2024-01-04") == [TODAY], "what comes after it is loaded"
+    with pytest.raises(ConfigurationError, match="ended already: there is nothing to cancel"):
+        cancel(desk, "onboard-acme-tempest")
+    assert resume(desk, "onboard-acme-tempest").status == "running", "until a person wants it again"
+    assert target_days(desk, "onboard-acme-tempest.resume3") == DAYS
+
+
+def test_a_paused_onboarding_waits_for_resume(tmp_path: Path, archive: Path, definitions: dg.Definitions) -> None:
+    with opened(tmp_path, archive, definitions, max_active_backfills=2) as desk:
+        onboard(desk, TODAY)
+        assert len(desk.instance.get_backfills()) == 2, "one of each tenant"
+        assert pause(desk, "onboard-acme-tempest").status == "pausing"
+        with pytest.raises(ConfigurationError, match="still pausing"):
+            resume(desk, "onboard-acme-tempest")
+        finish(desk)
+        with pytest.raises(ConfigurationError, match=r"is paused: .*resume"):
+            retry(desk, "onboard-acme-tempest")
+        onboard(desk, TODAY)
+        fill_gaps(desk, TODAY)
+        mine = [b.backfill_id for b in desk.instance.get_backfills() if "-acme-tempest" in b.backfill_id]
+        assert mine == ["onboard-acme-tempest"], "nothing goes on by itself"
+        assert status_of(desk.instance, desk.graph, desk.store, "onboard-acme-tempest").status == "paused"
+        assert resume(desk, "onboard-acme-tempest").status == "running"
+        finish(desk)
+        onboard(desk, TODAY)
+        natives = natives_of(desk.instance, "onboard-acme-tempest")
+        days = Counter(key.date for native in natives for key in target_of(native, desk.graph))
+        assert days == Counter({DAYS[2]: 2, DAYS[1]: 1, DAYS[0]: 1}), "the day that was cut short, and the rest"
+
+
+def test_a_cancel_between_a_look_and_a_launch_wins(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The pass has read an active manifest; before its launch is there, a person cancels and sees nothing to cancel."""
+    launch = operations.launch_backfill
+
+    def cancelled_meanwhile(*args: Any, **more: Any) -> str:
+        if more["tenant"] == "acme" and load_manifest(desk.store, "onboard-acme-tempest").state == "active":  # type: ignore[union-attr]
+            cancel(desk, "onboard-acme-tempest")
+        return launch(*args, **more)
+
+    monkeypatch.setattr(operations, "launch_backfill", cancelled_meanwhile)
+    onboard(desk, TODAY)
+    assert {n.status for n in natives_of(desk.instance, "onboard-acme-tempest")} == {BulkActionStatus.CANCELING}
+    assert {n.status for n in natives_of(desk.instance, "onboard-acme-2-tempest")} == {BulkActionStatus.REQUESTED}
+
+
+def test_a_service_that_is_switched_off_stops_and_on_again_loads_what_is_missing(desk: Desk, archive: Path) -> None:
+    settings = desk.settings
+    onboard(desk, TODAY)
+    write_tenant(settings, "acme", archive, chunk_days=1, enabled=False)
+    settings.tenant_files().delete("acme-2.yaml")
+    settings.tenant_files().put("broken.yaml", b"id: [")
+    assert len([note for note in onboard(desk, TODAY) if "stopped" in note]) == 2
+    assert {b.status for b in desk.instance.get_backfills()} == {BulkActionStatus.CANCELING}
+    finish(desk)
+    assert status_of(desk.instance, desk.graph, desk.store, "onboard-acme-2-tempest").status == "stopped"
+    onboard(desk, TODAY)
+    assert len(desk.instance.get_backfills()) == len(IDS), "nothing is launched while it is off"
+    write_tenant(settings, "acme", archive)
+    onboard(desk, TODAY)
+    assert target_days(desk, "onboard-acme-tempest.again1") == DAYS
+    onboard(desk, TODAY)
+    assert len(desk.instance.get_backfills()) == len(IDS) + 1, "once"
+
+
+def test_a_broken_file_stops_nothing_that_runs(desk: Desk) -> None:
+    onboard(desk, TODAY)
+    desk.settings.tenant_files().put("acme.yaml", b"id: [")
+    [note] = onboard(desk, TODAY)
+    assert "acme.yaml is not YAML" in note
+    assert {b.status for b in desk.instance.get_backfills()} == {BulkActionStatus.REQUESTED}
+
+
+def test_a_connection_without_data_yet_is_looked_at_again(desk: Desk, archive: Path, tmp_path: Path) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    write_tenant(desk.settings, "acme", empty)
+    assert any("have no upstream data" in note for note in onboard(desk, TODAY))
+    write_archive(Archive("acme", DAYS[1], DAYS[2], 1, 3, 60), ObjectStore(str(empty)))
+    onboard(desk, TODAY)
+    assert target_days(desk, "onboard-acme-tempest") == DAYS[1:]
+
+
+def test_a_lookback_beyond_the_first_partition_ends_there(
+    tmp_path: Path, archive: Path, definitions: dg.Definitions
+) -> None:
+    with opened(tmp_path, archive, definitions, first_day={"tempest": "2024-01-02"}) as desk:
+        write_tenant(desk.settings, "acme", archive, lookback_days=36_500)
+        onboard(desk, TODAY)
+        assert target_days(desk, "onboard-acme-tempest") == DAYS[1:]
