@@ -24,7 +24,6 @@ from urllib.parse import unquote, urlsplit
 import duckdb
 import obstore
 from obstore.exceptions import (
-    AlreadyExistsError,
     BaseError,
     NotSupportedError,
     PermissionDeniedError,
@@ -258,8 +257,6 @@ class ObjectStore:
     def _call(self, verb: str, key: str, action: Callable[[], T]) -> T:
         try:
             return action()
-        except (FileExistsError, AlreadyExistsError):
-            raise
         except (OSError, BaseError) as error:
             raise _translated(error, f"could not {verb} {self.uri(key)}") from error
 
