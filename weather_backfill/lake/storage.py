@@ -23,13 +23,13 @@ from urllib.parse import unquote, urlsplit
 
 import duckdb
 import obstore
+from obstore.exceptions import AlreadyExistsError as StoreAlreadyExistsError
 from obstore.exceptions import (
     BaseError,
     NotSupportedError,
     PermissionDeniedError,
     UnauthenticatedError,
 )
-from obstore.exceptions import AlreadyExistsError as StoreAlreadyExistsError
 from obstore.exceptions import NotFoundError as StoreNotFoundError
 from obstore.store import LocalStore, S3Store
 
