@@ -13,6 +13,7 @@ from dagster._core.execution.backfill import PartitionBackfill
 
 from weather_backfill.backfill.launch import register_tenant
 from weather_backfill.backfill.operations import Desk
+from weather_backfill.backfill.status import status_of
 from weather_backfill.definitions import build_definitions
 from weather_backfill.lake.storage import ObjectStore
 from weather_backfill.partitions import days_between
@@ -48,8 +49,13 @@ def desk(platform: Platform) -> Iterator[Desk]:
         yield Desk(instance, build_definitions(platform.settings), platform.settings)
 
 
+def word(desk: Desk, name: str) -> str:
+    """The status, asked in this process: a command starts for seconds, too long to be asked again and again."""
+    return status_of(desk.instance, desk.graph, desk.store, name).status
+
+
 @pytest.mark.timeout(700)
-def test_plan_start_status_retry_gaps_log(platform: Platform) -> None:
+def test_plan_start_status_retry_gaps_log(platform: Platform, desk: Desk) -> None:
     plan = weather(platform, "plan", *RANGE, "--out", str(platform.folder / "plan.json"))
     assert (plan["days_total"], plan["days_missing"], plan["chunks_total"]) == (8, 8, 1)
     assert plan["objects"] > 8 * 20
@@ -59,11 +65,8 @@ def test_plan_start_status_retry_gaps_log(platform: Platform) -> None:
         name = weather(platform, "start", "--plan", str(platform.folder / "plan.json"), "--yes")["backfill_id"]
         assert "active over the same days" in refused(platform, "start", *RANGE, "--yes")
 
-        def ended() -> Any:
-            found = weather(platform, "status", name)
-            return found if found["status"] not in ("running", "queued") else None
-
-        status = until(ended, 240, 1)
+        until(lambda: word(desk, name) not in ("running", "queued"), 240, 0.5)
+        status = weather(platform, "status", name)
         assert status["status"] == "completed with failures"
         assert (status["days_completed"], status["days_total"], status["progress_percent"]) == (7, 8, 87.5)
         assert list(status["failed_days"]) == [str(BAD)]
@@ -82,7 +85,7 @@ def test_plan_start_status_retry_gaps_log(platform: Platform) -> None:
         (archive / "year=2024/month=01/day=04/hour=12/cut-off.json.gz").unlink()
         write_archive(Archive("acme", BAD, BAD, 1, 7, 60), ObjectStore(str(archive)))
         weather(platform, "retry", name)
-        until(lambda: weather(platform, "status", name)["status"] == "completed", 240, 1)
+        until(lambda: word(desk, name) == "completed", 240, 0.5)
     assert json.loads(platform.run("weather-backfill", "gaps", *RANGE, "--json").stdout) == []
     actions = [(event["action"], event["outcome"]) for event in weather(platform, "log")]
     assert actions[0] == ("retry", "accepted")
@@ -94,7 +97,7 @@ def test_plan_start_status_retry_gaps_log(platform: Platform) -> None:
 
 
 @pytest.mark.timeout(700)
-def test_pause_resume_and_cancel_of_a_backfill_that_dagit_launched(platform: Platform) -> None:
+def test_pause_resume_and_cancel_of_a_backfill_that_dagit_launched(platform: Platform, desk: Desk) -> None:
     days = days_between(START, START + timedelta(days=2))
     launch = """mutation L($p: LaunchBackfillParams!) { launchPartitionBackfill(backfillParams: $p) {
         ... on LaunchBackfillSuccess { backfillId } } }"""
@@ -106,15 +109,15 @@ def test_pause_resume_and_cancel_of_a_backfill_that_dagit_launched(platform: Pla
     assert weather(platform, "status", name)["status"] == "running"
     assert weather(platform, "pause", name)["status"] == "pausing"
     with platform.daemon():
-        until(lambda: weather(platform, "status", name)["status"] == "paused", 120, 1)
+        until(lambda: word(desk, name) == "paused", 120, 0.5)
         assert weather(platform, "resume", name)["status"] == "running"
-        until(lambda: weather(platform, "status", name)["status"] == "completed", 240, 1)
+        until(lambda: word(desk, name) == "completed", 240, 0.5)
     assert platform.dates("refined_15m", "acme") == set(days)
     assert "no backfill 'no-such'" in refused(platform, "cancel", "no-such")
     second = weather(platform, "start", *RANGE, "--yes", "--reprocess", "all")["backfill_id"]
     assert weather(platform, "cancel", second)["status"] == "canceling"
     with platform.daemon():
-        until(lambda: weather(platform, "status", second)["status"] == "canceled", 120, 1)
+        until(lambda: word(desk, second) == "canceled", 120, 0.5)
 
 
 VALIDATION = [
