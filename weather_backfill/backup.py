@@ -188,6 +188,10 @@ def restore(
         names = ", ".join(k.removeprefix("snapshots/").removesuffix(".json") for k in known[-10:]) or "none"
         raise ConfigurationError(f"{source.url} has no snapshot {snapshot or ''!r}: there are {names}.")
     entries = {n: e for n, e in load(source, wanted).items() if places.home or not n.startswith(f"{INSTANCE}/")}
+    if strange := [name for name in entries if not _is_ours(name)]:
+        raise ConfigurationError(
+            f"{source.uri(wanted)} names {strange[0][:80]!r}: that is no place of ours. Is it ours?"
+        )
     there = places.held()
     other = sorted(n for n in there if n not in entries or _sha(places, n) != entries[n].sha256)
     if other:
@@ -213,6 +217,12 @@ def restore(
         "restored": len(missing),
         "bytes": sum(entries[name].size for name in missing),
     }
+
+
+def _is_ours(name: str) -> bool:
+    """Whether a name of a snapshot stays below its place: a snapshot that was tampered with may say anything."""
+    place, *parts = name.split("/")
+    return place in (LAKE, TENANTS, INSTANCE) and bool(parts) and not {"", ".", ".."} & set(parts)
 
 
 def _sha(places: Places, name: str) -> str:
