@@ -144,6 +144,11 @@ class Plan:
                 f"this is no plan ({error!r}): write one with `weather-backfill plan --out`."
             ) from error
 
+    @classmethod
+    def from_json_text(cls, text: bytes) -> Plan:
+        """The same from the bytes of a file."""
+        return cls.from_json(json.loads(text))
+
 
 def chunks_of(days: Sequence[date], most: int) -> list[list[date]]:
     """Runs of consecutive days, at most `most` days each, in the days' order of launch."""

@@ -42,6 +42,7 @@ from weather_backfill.sources.tempest_messages import (
 CADENCE = Cadence(60)
 _DECODE_BATCH = 4096
 _LIST_THREADS = 8
+MOST_BYTES = 64 << 20
 _DAY_US = 86_400_000_000
 _SORTED_FIELDS = np.argsort(FIELDS)
 
@@ -92,7 +93,7 @@ class TempestSource:
         ]
         start_us = int(np.datetime64(day, "us").astype("i8"))
         parts, rejects, counts = self._decode(own, edges, start_us)
-        kept, duplicates = _latest_only(parts)
+        kept, duplicates = latest_only(parts)
         facts: dict[str, Any] = {
             "source_objects": len(own),
             "source_bytes": sum(o.size for o in own),
@@ -100,7 +101,7 @@ class TempestSource:
             "duplicates": duplicates,
             **{name: counts[name] for name in ("messages", "empty_messages", "other_messages", "edge_reports")},
         }
-        table = _long(kept)
+        table = long_table(kept)
         facts["seconds"] = round(time.monotonic() - started, 3)
         return RawDay(
             date=day,
@@ -141,7 +142,7 @@ class TempestSource:
                 if isinstance(content, WeatherError):
                     raise content
                 try:
-                    bodies.append((key, gzip.decompress(content) if key.endswith(".gz") else content))
+                    bodies.append((key, unpack(content) if key.endswith(".gz") else content))
                 except (OSError, EOFError, zlib.error) as error:
                     damaged.append(f"{self.archive.uri(key)} ({error})")
             yield bodies
@@ -151,6 +152,11 @@ class TempestSource:
                 f"{len(damaged)} of {len(objects)} objects cannot be decompressed: {', '.join(damaged[:5])}{more}. "
                 "Expected whole gzip files: upload them again, or move them out of the archive, then retry the day."
             )
+
+
+def unpack(packed: bytes) -> bytes:
+    """The bytes of a gzip file."""
+    return gzip.decompress(packed)
 
 
 def day_folder(day: date) -> str:
@@ -182,7 +188,7 @@ def _select(part: Observations, mask: np.ndarray) -> Observations:
     )
 
 
-def _latest_only(parts: list[Observations]) -> tuple[Observations, int]:
+def latest_only(parts: list[Observations]) -> tuple[Observations, int]:
     """All parts as one, sorted by station and time, of equal ones the last received; and how many fell out."""
     if not parts:
         return Observations(), 0
@@ -203,7 +209,7 @@ def _latest_only(parts: list[Observations]) -> tuple[Observations, int]:
     return kept, len(order) - len(keep)
 
 
-def _long(kept: Observations) -> pa.Table:
+def long_table(kept: Observations) -> pa.Table:
     """Reports sorted by station and time to rows of `schemas.RAW`, sorted by station, metric and time."""
     names, codes = np.unique(np.array(kept.stations, dtype=object), return_inverse=True)
     bounds = np.searchsorted(codes, np.arange(len(names) + 1))
