@@ -122,9 +122,13 @@ def tenants_register(tenant: Annotated[str, typer.Argument(help="The id of a ten
     from weather_backfill.settings import load_settings
     from weather_backfill.tenants import TenantRegistry
 
-    model = TenantRegistry(load_settings().tenant_files()).get(tenant)
+    settings = load_settings()
+    model = TenantRegistry(settings.tenant_files()).get(tenant)
     instance = open_instance()
-    for service in model.services.model_dump(exclude_none=True):
+    services = list(model.services.model_dump(exclude_none=True))
+    for service in services:
+        settings.trust().check(tenant, model.connection(service).reach())
+    for service in services:
         new = register_tenant(instance, service, tenant)
         out.print(f"{service}: {'registered' if new else 'was registered already'}")
 

@@ -46,7 +46,7 @@ class Wanted:
 
 def connections(desk: Desk, notes: list[str]) -> Iterator[Wanted]:
     """All enabled connections of all readable tenant files; a broken file is noted and blocks nobody."""
-    registry = TenantRegistry(desk.settings.tenant_files())
+    registry, trust = TenantRegistry(desk.settings.tenant_files()), desk.settings.trust()
     for name in registry.ids():
         try:
             tenant = registry.get(name)
@@ -55,7 +55,13 @@ def connections(desk: Desk, notes: list[str]) -> Iterator[Wanted]:
             continue
         for service in SERVICES:
             connection = getattr(tenant.services, service, None)
-            if connection is not None and connection.enabled:
+            if connection is None or not connection.enabled:
+                continue
+            try:
+                trust.check(tenant.id, connection.reach())
+            except WeatherError as error:
+                notes.append(f"{name}: {error}")
+            else:
                 yield Wanted(tenant, service, connection)
 
 

@@ -12,8 +12,8 @@ from typing import Any
 
 from weather_backfill.backfill.launch import native_id
 from weather_backfill.backfill.plan import Plan
-from weather_backfill.errors import ConfigurationError, NotFoundError, WeatherError
-from weather_backfill.lake import layout
+from weather_backfill.errors import NotFoundError, WeatherError
+from weather_backfill.lake import documents, layout
 from weather_backfill.lake.storage import ObjectStore
 
 ACTIVE, PAUSED, CANCELED = "active", "paused", "canceled"
@@ -50,17 +50,21 @@ class Manifest:
 
     @classmethod
     def from_json(cls, data: bytes) -> Manifest:
-        """From the manifest object."""
-        document = json.loads(data)
-        return cls(
-            document["backfill_id"],
-            Plan.from_json(document["plan"]),
-            [[date.fromisoformat(day) for day in part] for part in document["parts"]],
-            document["requested_by"],
-            datetime.fromisoformat(document["created_at"]),
-            document["state"],
-            document["labels"],
-        )
+        """From the manifest object; raises `UnreadableObjectError` if it is none."""
+        with documents.reading("this is no manifest of a backfill", "restore it, or move it out of the lake."):
+            document = documents.parsed(data)
+            created = datetime.fromisoformat(document["created_at"])
+            if created.tzinfo is None:
+                raise ValueError("created_at has no time zone")
+            return cls(
+                document["backfill_id"],
+                Plan.from_json(document["plan"]),
+                [[date.fromisoformat(day) for day in part] for part in document["parts"]],
+                document["requested_by"],
+                created,
+                document["state"],
+                dict(document["labels"]),
+            )
 
 
 def save_manifest(store: ObjectStore, manifest: Manifest) -> None:
@@ -106,8 +110,6 @@ def audit_events(store: ObjectStore, limit: int = 100) -> list[dict[str, Any]]:
     for key, data in store.read_many(keys):
         if isinstance(data, WeatherError):
             raise data
-        try:
-            events.append(json.loads(data))
-        except json.JSONDecodeError as error:
-            raise ConfigurationError(f"{store.uri(key)} is not an audit event: {error}") from error
+        with documents.reading(f"{store.uri(key)} is not an audit event", "move it out of the audit."):
+            events.append(documents.parsed(data))
     return events

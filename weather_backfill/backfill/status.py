@@ -16,7 +16,7 @@ from weather_backfill.backfill.coverage import held_days
 from weather_backfill.backfill.launch import native_id
 from weather_backfill.backfill.records import PAUSED, Manifest, load_manifest, manifests
 from weather_backfill.errors import ConfigurationError
-from weather_backfill.lake import layout
+from weather_backfill.lake import documents, layout
 from weather_backfill.lake.storage import ObjectStore
 from weather_backfill.partitions import PartitionKey
 
@@ -241,9 +241,10 @@ def write_summary(instance: dg.DagsterInstance, graph: Any, store: ObjectStore, 
 def open_summaries(store: ObjectStore) -> set[str]:
     """The ids of managed backfills whose summary does not say yet that they have ended."""
     keys = [o.key for o in store.list(layout.BACKFILLS) if o.key.endswith("/summary.json")]
-    ended = {
-        document["backfill_id"]
-        for _, data in store.read_many(keys)
-        if isinstance(data, bytes) and (document := json.loads(data)).get("completed_at")
-    }
+    ended = set()
+    for key, data in store.read_many(keys):
+        if isinstance(data, bytes):
+            with documents.reading(f"{store.uri(key)} is not a summary", "delete it, and it is written anew."):
+                document = documents.parsed(data)
+                ended |= {document["backfill_id"]} if document["completed_at"] else set()
     return {manifest.backfill_id for manifest in manifests(store)} - ended

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import io
 import time
 import zlib
 from collections import Counter
@@ -42,7 +43,8 @@ from weather_backfill.sources.tempest_messages import (
 CADENCE = Cadence(60)
 _DECODE_BATCH = 4096
 _LIST_THREADS = 8
-MOST_BYTES = 64 << 20
+MOST_BYTES = 128 << 20  # of one object, unpacked: a day of hundreds of stations
+_BATCH_BYTES = 128 << 20
 _DAY_US = 86_400_000_000
 _SORTED_FIELDS = np.argsort(FIELDS)
 
@@ -134,29 +136,50 @@ class TempestSource:
 
     def _bodies(self, objects: list[StoredObject]) -> Iterator[list[tuple[str, bytes]]]:
         """Batches of decompressed bodies in the order received; raises if any object cannot be read."""
-        damaged: list[str] = []
+        damaged = [f"{self.archive.uri(o.key)} ({o.size} bytes)" for o in objects if o.size > MOST_BYTES]
+        if damaged:
+            raise UnreadableObjectError(
+                f"objects larger than {MOST_BYTES} bytes are not read: {', '.join(damaged[:5])}. Expected objects of "
+                "some messages: split them, then retry the day."
+            )
         contents = self.archive.read_many(o.key for o in objects)
         while batch := list(islice(contents, _DECODE_BATCH)):
-            bodies = []
+            bodies, size = [], 0
             for key, content in batch:
                 if isinstance(content, WeatherError):
                     raise content
                 try:
                     bodies.append((key, unpack(content) if key.endswith(".gz") else content))
-                except (OSError, EOFError, zlib.error) as error:
+                except UnreadableObjectError as error:
                     damaged.append(f"{self.archive.uri(key)} ({error})")
-            yield bodies
+                    continue
+                size += len(bodies[-1][1])
+                if size > _BATCH_BYTES:
+                    yield bodies
+                    bodies, size = [], 0
+            if bodies:
+                yield bodies
         if damaged:
             more = f" and {len(damaged) - 5} more" if len(damaged) > 5 else ""
             raise UnreadableObjectError(
-                f"{len(damaged)} of {len(objects)} objects cannot be decompressed: {', '.join(damaged[:5])}{more}. "
+                f"{len(damaged)} of {len(objects)} objects cannot be unpacked: {', '.join(damaged[:5])}{more}. "
                 "Expected whole gzip files: upload them again, or move them out of the archive, then retry the day."
             )
 
 
 def unpack(packed: bytes) -> bytes:
-    """The bytes of a gzip file."""
-    return gzip.decompress(packed)
+    """The bytes of a gzip file; raises `UnreadableObjectError` if it is damaged or a bomb."""
+    try:
+        stream = zlib.decompressobj(wbits=31)
+        found = stream.decompress(packed, MOST_BYTES + 1)
+        if not stream.eof or stream.unused_data:  # cut, too large, or of several members
+            with gzip.GzipFile(fileobj=io.BytesIO(packed)) as file:
+                found = file.read(MOST_BYTES + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        raise UnreadableObjectError(str(error)) from error
+    if len(found) > MOST_BYTES:
+        raise UnreadableObjectError(f"unpacks to more than {MOST_BYTES} bytes")
+    return found
 
 
 def day_folder(day: date) -> str:

@@ -8,12 +8,13 @@ from collections.abc import Callable
 Mutation = Callable[[random.Random, bytes], bytes]
 
 JUNK = [
-    b"\x00", b"\xff\xfe", b"\xef\xbb\xbf", b"\r", b"\n", b"\r\n", b"\x1a", b"\x85", b"\xc0\xaf", b"\xed\xa0\x80", b"NaN",
-    b"Infinity", b"-Infinity", b"nan", b"inf", b"1e999", b"-1e999", b"9" * 25, b"9" * 400, b"-0", b"0x10", b"1_000", b"+5",
-    b"1e5", b"null", b"true", b"{}", b"[]", b'""', b"[[", b"]]", b"}{", b'\\ud800', b"\\u0000", b"'", b'"', b";", b";;",
-    b",", b":", b"|", b"../", b"..\\", b"%2e%2e/", b"<a href=", b"</a>", b"<", b"&#0;", b"&lt;", b"!!python/object:x",
-    b"!!timestamp x", b"!!bool x", b"!!int ''", b"*a", b"&a", b"<<: ", b"eor", b"-999", b"2024-02-30", b"00000000", b"99991231",
-    b"20240101", b"9999123123", b"   ", b"\t", b"\xc2\xa0", b"${HOME}", b"--- ", b"#",
+    b"\x00", b"\xff\xfe", b"\xef\xbb\xbf", b"\r", b"\n", b"\r\n", b"\x1a", b"\x85", b"\xc0\xaf", b"\xed\xa0\x80",
+    b"NaN", b"Infinity", b"-Infinity", b"nan", b"inf", b"1e999", b"-1e999", b"9" * 25, b"9" * 400, b"-0", b"0x10",
+    b"1_000", b"+5", b"1e5", b"null", b"true", b"{}", b"[]", b'""', b"[[", b"]]", b"}{", b'\\ud800', b"\\u0000", b"'",
+    b'"', b";", b";;", b",", b":", b"|", b"../", b"..\\", b"%2e%2e/", b"<a href=", b"</a>", b"<", b"&#0;", b"&lt;",
+    b"!!python/object:x", b"!!timestamp x", b"!!bool x", b"!!int ''", b"*a", b"&a", b"<<: ", b"eor", b"-999",
+    b"2024-02-30", b"00000000", b"99991231", b"20240101", b"9999123123", b"   ", b"\t", b"\xc2\xa0", b"${HOME}",
+    b"--- ", b"#",
 ]  # fmt: skip
 
 
@@ -73,7 +74,9 @@ def shuffle(rng: random.Random, data: bytes) -> bytes:
 def nest(rng: random.Random, data: bytes) -> bytes:
     """Brackets, many of them."""
     depth = rng.choice([100, 300, 2000, 20_000])
-    opening, closing = rng.choice([(b"[", b"]"), (b'{"a":', b"}"), (b"{a: ", b"}"), (b"<a ", b""), (b"<a href=x>", b"")])
+    opening, closing = rng.choice(
+        [(b"[", b"]"), (b'{"a":', b"}"), (b"{a: ", b"}"), (b"<a ", b""), (b"<a href=x>", b"")]
+    )
     at = rng.randrange(len(data) + 1)
     return data[:at] + opening * depth + closing * rng.choice([depth, 0]) + data[at:]
 

@@ -30,8 +30,8 @@ from weather_backfill.partitions import PartitionKey
 from weather_backfill.schemas import RAW, RAW_TEXT_LIMIT
 from weather_backfill.sources import tempest, tempest_messages
 from weather_backfill.sources.aceiot.connection import AceiotConnection
-from weather_backfill.sources.aceiot.decode import Page, decode_page, micros
 from weather_backfill.sources.aceiot.day import sort_window
+from weather_backfill.sources.aceiot.decode import Page, decode_page, micros
 from weather_backfill.sources.aceiot.points import PointSet, choose_points
 from weather_backfill.sources.aceiot.walk import Cursor, walk_window
 from weather_backfill.sources.dwd.archive import open_archive, product_member
@@ -65,7 +65,9 @@ Case = Callable[[random.Random], Outcome]
 
 def tempest_objects(rng: random.Random) -> Outcome:
     """A batch of objects, some damaged: every report comes out once, is rejected or is a duplicate."""
-    bodies = [mutated(rng, seeds.tempest_body(rng)) if rng.random() < 0.5 else seeds.tempest_body(rng) for _ in range(3)]
+    bodies = [
+        mutated(rng, seeds.tempest_body(rng)) if rng.random() < 0.5 else seeds.tempest_body(rng) for _ in range(3)
+    ]
     objects = [(f"{n}.json", body) for n, body in enumerate(bodies)]
     decoded = tempest_messages.decode(objects)
     apart = [tempest_messages.decode([item]) for item in objects]
@@ -289,7 +291,8 @@ def tenant_file(rng: random.Random) -> Outcome:
     try:
         tenant = parse_tenant(mutated(rng, seeds.tenant_file(rng)), "acme.yaml", "acme")
     except ConfigurationError as error:
-        assert "\n" not in str(error)
+        if "\n" in str(error):
+            raise AssertionError("more than one line") from error
         raise
     assert tenant.id == "acme"
     assert parse_tenant(tenant.model_dump_json().encode(), "acme.yaml", "acme") == tenant
@@ -299,7 +302,7 @@ def tenant_file(rng: random.Random) -> Outcome:
 def plan_file(rng: random.Random) -> Outcome:
     """A plan that is taken is the plan that it writes."""
     data = mutated(rng, json.dumps(seeds.plan(rng).to_json()).encode())
-    plan = Plan.from_json_text(data)
+    plan = Plan.from_json_text(data.decode(errors="replace"))
     assert Plan.from_json(plan.to_json()) == plan
     assert len(plan.fingerprint) == 16
     PartitionKey.parse(str(PartitionKey(plan.start, plan.tenant)))

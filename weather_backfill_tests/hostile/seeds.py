@@ -8,6 +8,7 @@ import random
 import zipfile
 from datetime import UTC, date, datetime, timedelta
 
+import numpy as np
 import pyarrow as pa
 import yaml
 
@@ -18,6 +19,11 @@ from weather_backfill.schemas import RAW
 
 NOW = datetime(2024, 1, 1, tzinfo=UTC)
 EPOCH = int(NOW.timestamp())
+
+
+def np_stamps(*days: str) -> np.ndarray:
+    """Midnights as the clock takes them."""
+    return np.array([np.datetime64(day, "us").astype("i8") for day in days])
 
 
 def tempest_message(rng: random.Random, minute: int = 0) -> dict[str, object]:
@@ -117,7 +123,9 @@ def dwd_zip(rng: random.Random, product: bytes | None = None) -> bytes:
 def dwd_page(rng: random.Random) -> bytes:
     """A folder's index page."""
     names = [f"stundenwerte_TU_{n:05d}_20000101_20231231_hist.zip" for n in range(rng.choice([1, 5, 20]))]
-    rows = [f'<a href="{n}">{n[:20]}..&gt;</a>  29-Mar-2024 08:55   {rng.choice(["70523", "70K", "1.5M"])}' for n in names]
+    rows = [
+        f'<a href="{n}">{n[:20]}..&gt;</a>  29-Mar-2024 08:55   {rng.choice(["70523", "70K", "1.5M"])}' for n in names
+    ]
     return "\n".join(['<html><body><pre><a href="../">../</a>', *rows, "</pre></body></html>"]).encode()
 
 

@@ -168,6 +168,7 @@ def polite(
     per_minute: int = REQUESTS_PER_MINUTE,
     patience: float = 0.0,
     wait: float = 1.0,
+    private: bool = True,
 ) -> PoliteClient:
     """A client whose pace and breaker are shared through `state`; `patience` is how long an outage is waited out."""
     policy = Policy(
@@ -178,7 +179,9 @@ def polite(
         max_body=MAX_BODY_BYTES,
         breaker=BreakerRules(patience=patience),
     )
-    return PoliteClient("dwd", base_url, state=state, scope="dwd", rate=Rate(per_minute), policy=policy)
+    return PoliteClient(
+        "dwd", base_url, state=state, scope="dwd", rate=Rate(per_minute), policy=policy, private=private
+    )
 
 
 def _scanned(entry: os.DirEntry[str]) -> Entry:
