@@ -132,8 +132,8 @@ def literal(host: str) -> Address | None:
         return ipaddress.ip_address(host)
     except ValueError:
         pass
-    if not re.fullmatch(r"(0x[0-9a-f]*|\d+)(\.(0x[0-9a-f]*|\d+)){0,3}", host, re.IGNORECASE):
-        return None
+    if not re.search(r"(^|\.)(0x[0-9a-f]*|\d+)$", host, re.IGNORECASE):
+        return None  # as browsers have it, a host whose last part is a number is an address
     try:
         return ipaddress.IPv4Address(socket.inet_aton(host))
     except OSError:

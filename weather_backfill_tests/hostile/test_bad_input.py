@@ -253,7 +253,8 @@ def test_a_name_that_stands_twice_in_a_file_is_refused() -> None:
 
 
 BROKEN = [
-    b"", b"\xff", b"[]", b"null", b"5", b"{", b'{"key": 1}', b"[" * 100_000, b'{"a": NaN}', b'{"a": ' + b"9" * 5000 + b"}",
+    b"", b"\xff", b"[]", b"null", b"5", b"{", b'{"key": 1}', b"[" * 100_000, b'{"a": NaN}',
+    b'{"a": ' + b"9" * 5000 + b"}",
 ]  # fmt: skip
 
 
