@@ -5,7 +5,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 export DAGSTER_HOME := $(CURDIR)/.dagster_home
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help demo dev test test-s3 test-cluster lint format bench bench-quick lock clean
+.PHONY: help demo dev test audit test-hostile test-s3 test-cluster lint format bench bench-quick lock clean
 
 help:  ## What there is
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -35,6 +35,18 @@ test-cluster: $(VENV)/ready  ## Three Ray workers on hosts of their own, Postgre
 	command -v postgres /usr/lib/postgresql/*/bin/postgres > /dev/null || apt-get install -y -qq postgresql > /dev/null
 	RADOSGW_ADDRESS=10.77.0.1 .ci/namespaces 3 .ci/radosgw $(BIN)/python -m pytest -s -q weather_backfill_tests/cluster
 
+test-hostile: $(VENV)/ready  ## 100,000 damaged inputs for every parser, two writers of a day (half an hour)
+	$(BIN)/python -m weather_backfill_tests.hostile
+	WEATHER_TWO_WRITERS_ROUNDS=100 $(BIN)/python -m pytest -q --timeout 900 weather_backfill_tests/lake/test_two_writers.py
+
+audit: .audit-venv/ready  ## Known vulnerabilities of what the lock pins (needs the internet)
+	.audit-venv/bin/pip-audit --strict --require-hashes --disable-pip --progress-spinner off -r requirements.lock
+
+.audit-venv/ready:
+	$(PYTHON) -m venv --clear .audit-venv
+	.audit-venv/bin/python -m pip install -qq 'pip-audit>=2.9,<3'
+	@touch $@
+
 lint: $(VENV)/ready  ## Ruff and the type checker
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -61,4 +73,4 @@ lock: $(VENV)/ready  ## Pin what pyproject.toml allows, with hashes and without 
 		--no-annotate --no-strip-extras --all-extras --group dev pyproject.toml -o requirements.lock
 
 clean:
-	rm -rf $(VENV) .bench-venv .demo .dagster_home build
+	rm -rf $(VENV) .bench-venv .audit-venv .demo .dagster_home build

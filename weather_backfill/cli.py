@@ -131,7 +131,10 @@ def tenants_register(tenant: Annotated[str, typer.Argument(help="The id of a ten
     settings = load_settings()
     model = check_places(TenantRegistry(settings.tenant_files()).get(tenant), settings.lake())
     instance = open_instance()
-    for service in model.services.model_dump(exclude_none=True):
+    services = list(model.services.model_dump(exclude_none=True))
+    for service in services:
+        settings.trust().check(tenant, model.connection(service).reach())
+    for service in services:
         new = register_tenant(instance, service, tenant)
         out.print(f"{service}: {'registered' if new else 'was registered already'}")
 

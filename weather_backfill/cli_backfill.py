@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from weather_backfill.cli_common import Day, Json, friendly, open_instance, out, print_rows
-from weather_backfill.errors import ConfigurationError
+from weather_backfill.errors import ConfigurationError, UnreadableObjectError
 
 if TYPE_CHECKING:
     from weather_backfill.backfill.operations import Desk
@@ -139,8 +139,8 @@ def _replan(at: Desk, file: Path, max_days: int | None) -> Plan:
     from weather_backfill.backfill.plan import Plan
 
     try:
-        old = Plan.from_json(json.loads(file.read_text()))
-    except (OSError, json.JSONDecodeError) as error:
+        old = Plan.from_json_text(file.read_text(errors="replace"))
+    except (OSError, UnreadableObjectError) as error:
         raise ConfigurationError(f"cannot read the plan {file}: {error}") from error
     noon = datetime.min.time()
     new = _make_plan(

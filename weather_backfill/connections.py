@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable
 from datetime import date, datetime, time
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -33,9 +34,14 @@ SecretReference = Annotated[str, BeforeValidator(_check_reference)]
 """`${NAME}`: the name of an environment variable that holds the secret, never the secret itself."""
 
 
+def variable_of(reference: str) -> str:
+    """The name of the environment variable that a reference names."""
+    return _REFERENCE.sub(r"\1", _check_reference(reference))
+
+
 def resolve_secret(reference: str) -> SecretStr:
     """The secret behind `${NAME}`; raises `ConfigurationError` naming the variable if it is not set."""
-    name = _REFERENCE.sub(r"\1", _check_reference(reference))
+    name = variable_of(reference)
     value = os.environ.get(name)
     if not value:
         raise ConfigurationError(f"environment variable {name} is not set: a tenant file or a setting refers to it.")
@@ -102,6 +108,15 @@ class Connection(BaseModel):
     chunk_days: int | None = Field(None, ge=1, le=1000, description="Days a run takes, at most the service's own chunk")
     priority: int = Field(0, ge=-100, le=100, description="Higher goes first where backfills wait")
     off_peak: OffPeak | None = Field(None, description="Launch backfills only in these hours")
+
+
+def plainly(check: Callable[[str], object], value: str) -> str:
+    """The value, if a check of ours takes it; its refusal as the `ValueError` that names the field in a file."""
+    try:
+        check(value)
+    except ConfigurationError as error:
+        raise ValueError(str(error)) from error
+    return value
 
 
 def reveal(reference: str | None) -> str | None:

@@ -18,6 +18,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 from weather_backfill.connections import WITHHELD, SecretReference
 from weather_backfill.errors import ConfigurationError
 from weather_backfill.lake.storage import ObjectStore, S3Options
+from weather_backfill.trust import Trust, folder_of
 
 # DWD's files hold years: a longer run reads each of them less often.
 CHUNK_DAYS = {"dwd": 365}
@@ -54,6 +55,17 @@ class Settings(BaseSettings):
     limits_url: str | None = Field(
         None, description="Where rate limits and breakers are shared: a file, redis:// or postgresql://"
     )
+    tenant_folders: list[str] | None = Field(
+        None,
+        description="Folders that tenants' archives may lie below, JSON; default: any for tenant files in a local "
+        "folder, none for those in a bucket",
+    )
+    tenant_secrets: dict[str, list[str]] | None = Field(
+        None,
+        description='Variables, and profiles as "profile:NAME", that a tenant\'s file may name, JSON by tenant; '
+        "default: any for tenant files in a local folder, none for those in a bucket",
+    )
+    private_addresses: bool = Field(True, description="Whether tenants may name loopback and private addresses")
     automation: bool = Field(True, description="Whether the sensors run without being started in Dagster")
     sensor_seconds: int = Field(30, ge=1, description="Seconds between two looks for new connections")
     max_active_backfills: int = Field(5, ge=1, description="Native backfills that may be active at once")
@@ -119,6 +131,14 @@ class Settings(BaseSettings):
         """The absolute path of the DuckDB file with the views."""
         beside = self.lake().folder
         return absolute(self.warehouse or str((beside.parent if beside else Path()) / "warehouse.duckdb"))
+
+    def trust(self) -> Trust:
+        """What tenant files may name."""
+        local = folder_of(self.tenants_url) is not None
+        given = self.tenant_folders
+        folders = None if given is None and local else tuple(Path(f).expanduser().resolve() for f in given or ())
+        secrets = None if self.tenant_secrets is None and local else self.tenant_secrets or {}
+        return Trust(folders, secrets, self.private_addresses, plain_http=local, endpoint=self.s3_endpoint_url)
 
     def lake(self) -> ObjectStore:
         """The lake's object store."""

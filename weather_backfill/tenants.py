@@ -29,6 +29,8 @@ from weather_backfill.sources.tempest_connection import TempestConnection
 
 DEFAULTS = "_defaults.yaml"
 _MAX_FILE_BYTES = 64 * 1024
+# PyYAML fails as it falls on tagged values: `!!bool x` with KeyError, `!!timestamp x` with AttributeError.
+_YAML_ERRORS = (yaml.YAMLError, ValueError, RecursionError, LookupError, AttributeError, TypeError, OverflowError)
 
 
 class Services(BaseModel):
@@ -171,8 +173,8 @@ def _mapping(text: bytes, file: str) -> dict[str, Any]:
         where = f" (line {error.problem_mark.line + 1})" if error.problem_mark else ""
         problem = ", ".join(part for part in (error.context, error.problem) if part)
         raise ConfigurationError(f"{file} is not YAML: {problem}{where}.") from error
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise ConfigurationError(f"{file} is not YAML: {str(error).splitlines()[0]}.") from error
+    except _YAML_ERRORS as error:
+        raise ConfigurationError(f"{file} is not YAML: {(str(error).splitlines() or ['?'])[0][:200]}.") from error
     if not isinstance(document, dict):
         raise ConfigurationError(f"{file}: expected a mapping with id and services, found {type(document).__name__}.")
     return document
@@ -184,7 +186,14 @@ def _check_size(size: int, file: str) -> None:
 
 
 class _Loader(yaml.SafeLoader):
-    """A safe loader without aliases, which make a few lines as large as memory."""
+    """A safe loader without aliases, which make a few lines as large as memory, and without names that come twice."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        names = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        for twice in (name for name in names if names.count(name) > 1):
+            problem = f"{str(twice)[:80]!r} stands twice, and one would hide the other"
+            raise yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark)
+        return super().construct_mapping(node, deep)
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):

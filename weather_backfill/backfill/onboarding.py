@@ -39,6 +39,7 @@ from weather_backfill.backfill.records import (
 )
 from weather_backfill.backfill.status import active_backfills, write_summary
 from weather_backfill.connections import Connection
+from weather_backfill.errors import WeatherError
 from weather_backfill.lake import layout
 from weather_backfill.partitions import tenants_partition_name
 from weather_backfill.run_coordinator import TENANT_TAG
@@ -76,7 +77,7 @@ Wants = Mapping[tuple[str, str], Wanted]
 
 def connections(desk: Desk, notes: list[str], broken: set[str] | None = None) -> Iterator[Wanted]:
     """All enabled connections of all readable tenant files; a broken file is noted and blocks nobody."""
-    registry = TenantRegistry(desk.settings.tenant_files())
+    registry, trust = TenantRegistry(desk.settings.tenant_files()), desk.settings.trust()
     for name in registry.ids():
         try:
             tenant = registry.get(name)
@@ -87,7 +88,15 @@ def connections(desk: Desk, notes: list[str], broken: set[str] | None = None) ->
             continue
         for service in SERVICES:
             connection = getattr(tenant.services, service, None)
-            if connection is not None and connection.enabled:
+            if connection is None or not connection.enabled:
+                continue
+            try:
+                trust.check(tenant.id, connection.reach())
+            except WeatherError as error:
+                notes.append(f"{name}: {error}")
+                if broken is not None:
+                    broken.add(name)
+            else:
                 yield Wanted(tenant, service, connection)
 
 

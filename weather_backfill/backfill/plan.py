@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,12 +18,12 @@ import dagster as dg
 from weather_backfill.backfill.coverage import HeldDay, held_days, refined_dates
 from weather_backfill.backfill.summary import failed_dates
 from weather_backfill.errors import ConfigurationError
-from weather_backfill.lake import layout
+from weather_backfill.lake import documents, layout
 from weather_backfill.lake.storage import ObjectStore
-from weather_backfill.partitions import days_between
+from weather_backfill.partitions import days_between, validate_tenant_id
 from weather_backfill.settings import Settings
 from weather_backfill.sources.base import DayInventory, Source
-from weather_backfill.sources.registry import open_source
+from weather_backfill.sources.registry import SERVICES, open_source
 from weather_backfill.tenants import Tenant
 
 TICK_SECONDS = 30  # the backfill daemon's, hard-coded in Dagster
@@ -129,20 +130,31 @@ class Plan:
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Plan:
-        """A plan that `to_json` wrote; raises `ConfigurationError` if it is none."""
-        try:
-            return cls(
-                document["service"], document["tenant"],
+        """A plan that `to_json` wrote; raises `UnreadableObjectError` if it is none."""
+        with documents.reading("this is no plan", "write one with `weather-backfill plan --out`."):
+            plan = cls(
+                _service(document["service"]), validate_tenant_id(document["tenant"]),
                 date.fromisoformat(document["start_date"]), date.fromisoformat(document["end_date"]),
                 Reprocess(document["reprocess"]), Order(document["order"]), int(document["chunk_days"]),
                 {date.fromisoformat(day): Reason(reason) for day, reason in document["reasons"].items()},
                 int(document["objects"]), int(document["bytes"]), int(document["requests"]),
                 float(document["expected_seconds"]), document["expected_from"] == "measured days",
             )  # fmt: skip
-        except (KeyError, TypeError, ValueError) as error:
-            raise ConfigurationError(
-                f"this is no plan ({error!r}): write one with `weather-backfill plan --out`."
-            ) from error
+            if plan.chunk_days < 1 or not math.isfinite(plan.seconds) or plan.start > plan.end:
+                raise ValueError("chunk_days, expected_seconds or the range make no sense")
+            return plan
+
+    @classmethod
+    def from_json_text(cls, text: str) -> Plan:
+        """The same from the bytes of a file."""
+        with documents.reading("this is no plan", "write one with `weather-backfill plan --out`."):
+            return cls.from_json(documents.parsed(text))
+
+
+def _service(name: Any) -> str:
+    if name not in SERVICES:
+        raise ValueError(f"service {str(name)[:40]!r} is not known")
+    return str(name)
 
 
 def chunks_of(days: Sequence[date], most: int) -> list[list[date]]:

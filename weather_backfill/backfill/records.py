@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import hashlib
 import json
+import logging
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,9 +14,11 @@ from typing import Any
 
 from weather_backfill.backfill.launch import native_id
 from weather_backfill.backfill.plan import Plan
-from weather_backfill.errors import ConfigurationError, NotFoundError, WeatherError
-from weather_backfill.lake import layout
+from weather_backfill.errors import NotFoundError, WeatherError
+from weather_backfill.lake import documents, layout
 from weather_backfill.lake.storage import ObjectStore
+
+_log = logging.getLogger(__name__)
 
 ACTIVE, PAUSED, CANCELED = "active", "paused", "canceled"
 _MARKED = ".marked"  # no backfill's id starts with a dot
@@ -53,17 +56,21 @@ class Manifest:
 
     @classmethod
     def from_json(cls, data: bytes) -> Manifest:
-        """From the manifest object."""
-        document = json.loads(data)
-        return cls(
-            document["backfill_id"],
-            Plan.from_json(document["plan"]),
-            [[date.fromisoformat(day) for day in part] for part in document["parts"]],
-            document["requested_by"],
-            datetime.fromisoformat(document["created_at"]),
-            document["state"],
-            document["labels"],
-        )
+        """From the manifest object; raises `UnreadableObjectError` if it is none."""
+        with documents.reading("this is no manifest of a backfill", "restore it, or move it out of the lake."):
+            document = documents.parsed(data)
+            created = datetime.fromisoformat(document["created_at"])
+            if created.tzinfo is None:
+                raise ValueError("created_at has no time zone")
+            return cls(
+                document["backfill_id"],
+                Plan.from_json(document["plan"]),
+                [[date.fromisoformat(day) for day in part] for part in document["parts"]],
+                document["requested_by"],
+                created,
+                document["state"],
+                dict(document["labels"]),
+            )
 
 
 def save_manifest(store: ObjectStore, manifest: Manifest) -> None:
@@ -135,7 +142,13 @@ def manifests(store: ObjectStore) -> list[Manifest]:
 
 
 def _load(store: ObjectStore, keys: list[str]) -> list[Manifest]:
-    found = [Manifest.from_json(data) for _, data in store.read_many(keys) if isinstance(data, bytes)]
+    found = []
+    for key, data in store.read_many(keys):
+        try:
+            if isinstance(data, bytes):
+                found.append(Manifest.from_json(data))
+        except WeatherError as error:  # one damaged object must not hold up everybody
+            _log.error("%s is passed over: %s", store.uri(key), error)
     return sorted(found, key=lambda manifest: manifest.created_at)
 
 
@@ -176,8 +189,6 @@ def audit_events(store: ObjectStore, limit: int = 100) -> list[dict[str, Any]]:
     for key, data in store.read_many(keys):
         if isinstance(data, WeatherError):
             raise data
-        try:
-            events.append(json.loads(data))
-        except json.JSONDecodeError as error:
-            raise ConfigurationError(f"{store.uri(key)} is not an audit event: {error}") from error
+        with documents.reading(f"{store.uri(key)} is not an audit event", "move it out of the audit."):
+            events.append(documents.parsed(data))
     return events

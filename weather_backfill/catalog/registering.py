@@ -108,7 +108,9 @@ def archive_plan(
 ) -> RegistrationPlan:
     """The hours of a tenant's Tempest archive as partitions, from `start` to `end` (both included; none: all)."""
     database = valid_name(database_of(settings), "database")
-    archive = tenant.connection("tempest").archive(settings.s3)
+    connection = tenant.connection("tempest")
+    settings.trust().check(tenant.id, connection.reach())
+    archive = connection.archive(settings.s3)
     table = archive_table(name or f"tempest_messages_{tenant.id.replace('-', '_')}", archive)
     return _plan(database, table, archive_hours(archive, start, end))
 

@@ -20,7 +20,7 @@ from weather_backfill.catalog.client import Catalog
 from weather_backfill.catalog.partitions import BATCH, PAGE, Outcome, Values, existing, register_partitions
 from weather_backfill.catalog.tables import Table
 from weather_backfill.errors import ConfigurationError, NotFoundError, WeatherError
-from weather_backfill.lake import layout
+from weather_backfill.lake import documents, layout
 from weather_backfill.lake.storage import ObjectStore
 
 CHUNK = 1000
@@ -73,11 +73,12 @@ class RegistrationPlan:
 
     @classmethod
     def from_json(cls, data: bytes) -> RegistrationPlan:
-        """From the manifest object."""
-        document = json.loads(data)
-        table = Table(**{**document["table"], "keys": tuple(document["table"]["keys"])})
-        values = tuple(tuple(values) for chunk in document["chunks"] for values in chunk)
-        return cls(document["database"], table, values, tuple(document["strangers"]))
+        """From the manifest object; raises `UnreadableObjectError` if it is none."""
+        with documents.reading("this is no manifest of a registration", "register anew."):
+            document = documents.parsed(data)
+            table = Table(**{**document["table"], "keys": tuple(document["table"]["keys"])})
+            values = tuple(tuple(values) for chunk in document["chunks"] for values in chunk)
+            return cls(document["database"], table, values, tuple(document["strangers"]))
 
 
 @dataclass(slots=True)

@@ -14,8 +14,8 @@ from typing import Any
 import pyarrow as pa
 
 from weather_backfill.checks import Outcome
-from weather_backfill.errors import NotFoundError
-from weather_backfill.lake import layout
+from weather_backfill.errors import NotFoundError, WeatherError
+from weather_backfill.lake import documents, layout
 from weather_backfill.lake.storage import ObjectStore
 from weather_backfill.partitions import PartitionKey
 
@@ -59,11 +59,22 @@ class DayRecord:
 
     @classmethod
     def from_json(cls, data: bytes) -> DayRecord:
-        """From a journal object."""
-        document = json.loads(data)
-        document["key"] = PartitionKey.parse(document["key"])
-        document["checks"] = [Outcome(**outcome) for outcome in document["checks"]]
-        return cls(**document)
+        """From a journal object; raises `UnreadableObjectError` if it is none."""
+        with documents.reading("this is no record of a day", "delete it, and the day is read again."):
+            document = documents.parsed(data)
+            document["key"] = PartitionKey.parse(document["key"])
+            document["checks"] = [Outcome(**outcome) for outcome in document["checks"]]
+            record = cls(**document)
+            if not isinstance(record.object_key, str) or not isinstance(record.metadata, dict):
+                raise TypeError("object_key is a text and metadata a mapping")
+            return record
+
+
+def _record(data: bytes) -> DayRecord | None:
+    try:
+        return DayRecord.from_json(data)
+    except WeatherError:
+        return None  # without its evidence a day is read again
 
 
 Day = DayTable | DayFailed | DayRecord
@@ -101,8 +112,8 @@ class Journal:
     def finished(self) -> dict[PartitionKey, DayRecord]:
         """The days that earlier tries of this run have written and whose objects are still what they wrote."""
         keys = [stored.key for stored in self.store.list(self.prefix)]
-        records = [DayRecord.from_json(data) for _, data in self.store.read_many(keys) if isinstance(data, bytes)]
-        return {record.key: record for record in records if self._still_there(record)}
+        found = (_record(data) for _, data in self.store.read_many(keys) if isinstance(data, bytes))
+        return {record.key: record for record in found if record and self._still_there(record)}
 
     def _still_there(self, record: DayRecord) -> bool:
         try:

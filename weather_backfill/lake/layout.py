@@ -60,8 +60,13 @@ def date_of(object_key: str) -> date:
     """The day of an object made by `day_key`."""
     for part in object_key.split("/"):
         if part.startswith("date="):
-            return date.fromisoformat(part.removeprefix("date="))
-    raise ConfigurationError(f"{object_key!r} is not the object of a day: no date= in it")
+            try:
+                return date.fromisoformat(part.removeprefix("date="))
+            except ValueError:
+                break
+    raise ConfigurationError(
+        f"{object_key[:300]!r} is not the object of a day: no date=YYYY-MM-DD in it. Move it out of the lake."
+    )
 
 
 def journal_prefix(root_run_id: str, asset: str) -> str:

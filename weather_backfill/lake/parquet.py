@@ -8,7 +8,8 @@ another without meeting the same series twice; the footer says so under `weather
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 import pyarrow as pa
@@ -16,6 +17,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from weather_backfill import __version__
+from weather_backfill.errors import UnreadableObjectError
+from weather_backfill.lake import documents
 from weather_backfill.schemas import file_schema
 from weather_backfill.sources.base import Cadence
 
@@ -47,6 +50,7 @@ def encode(table: pa.Table, lineage: Mapping[str, str]) -> bytes:
         column_encoding=dict.fromkeys(times, "DELTA_BINARY_PACKED"),
         store_schema=False,
         write_page_index=True,
+        write_page_checksum=True,
     ) as writer:
         for start, stop in _row_groups(table, has_tags):
             part = _canonical(table.slice(start, stop - start)).replace_schema_metadata(schema.metadata)
@@ -130,17 +134,37 @@ def _distinct(table: pa.Table, column: str) -> list[str]:
 
 
 def open_file(source: object) -> pq.ParquetFile:
-    """A Parquet file of ours, its tags as dictionaries; `source` is a path or a buffer."""
-    metadata = pq.read_metadata(source)
-    columns = [metadata.schema.column(n) for n in range(metadata.num_columns)]
-    # A tag is never null; the station of a reject may be, and is a plain string.
-    tags = [column.name for column in columns if column.name in TAGS and column.max_definition_level == 0]
-    return pq.ParquetFile(source, metadata=metadata, read_dictionary=tags)
+    """A Parquet file of ours, its tags as dictionaries; `source` is a path or a buffer.
+
+    Raises `UnreadableObjectError` if the footer is damaged. Pages are checked when they are read.
+    """
+    with _reading():
+        metadata = pq.read_metadata(source)
+        columns = [metadata.schema.column(n) for n in range(metadata.num_columns)]
+        # A tag is never null; the station of a reject may be, and is a plain string.
+        tags = [column.name for column in columns if column.name in TAGS and column.max_definition_level == 0]
+        return pq.ParquetFile(source, metadata=metadata, read_dictionary=tags, page_checksum_verification=True)
+
+
+@contextmanager
+def _reading() -> Iterator[None]:
+    try:
+        yield
+    except (pa.ArrowException, OSError, ValueError, LookupError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # of the file system, not of the file
+        raise UnreadableObjectError(
+            f"this Parquet file is damaged ({' '.join(str(error).split())[:200]}): its rows cannot be known. Reprocess "
+            "its day, or restore the object's previous version."
+        ) from error
 
 
 def decode(data: bytes) -> pa.Table:
-    """A whole file as a table."""
-    return open_file(pa.BufferReader(data)).read()
+    """A whole file as a table; raises `UnreadableObjectError` if it is damaged."""
+    with _reading():
+        table = open_file(pa.BufferReader(data)).read()
+        table.validate(full=True)
+        return table
 
 
 def footer(file: pq.ParquetFile) -> dict[str, str]:
@@ -151,8 +175,9 @@ def footer(file: pq.ParquetFile) -> dict[str, str]:
 def metadata_of(tail: bytes) -> pq.FileMetaData | None:
     """A file's metadata from its last bytes (or all); None if they do not hold a whole footer."""
     try:
-        return pq.read_metadata(pa.BufferReader(tail))
-    except (pa.ArrowInvalid, OSError):
+        with _reading():
+            return pq.read_metadata(pa.BufferReader(tail))
+    except UnreadableObjectError:
         return None
 
 
@@ -160,7 +185,7 @@ def footer_of(metadata: pq.FileMetaData) -> dict[str, str]:
     """Our part of the key-value metadata of a file's footer."""
     pairs = metadata.metadata or {}
     return {
-        key.decode().removeprefix("weather."): value.decode()
+        key.decode(errors="replace").removeprefix("weather."): value.decode(errors="replace")
         for key, value in pairs.items()
         if key.startswith(b"weather.")
     }
@@ -172,9 +197,10 @@ def cadence_lineage(cadence: Cadence) -> dict[str, str]:
 
 
 def cadence_of(footers: Mapping[str, str]) -> Cadence:
-    """The cadence that `cadence_lineage` wrote."""
-    found = json.loads(footers["cadence"])
-    return Cadence(found["seconds"], found["by_metric"])
+    """The cadence that `cadence_lineage` wrote; raises `UnreadableObjectError` if the footer holds none."""
+    with documents.reading("this file's footer says no cadence", "reprocess its day."):
+        found = documents.parsed(footers["cadence"])
+        return Cadence(int(found["seconds"]), {str(name): int(own) for name, own in found["by_metric"].items()})
 
 
 def concat(tables: Sequence[pa.Table], schema: pa.Schema) -> pa.Table:

@@ -8,6 +8,7 @@ inside a dataset. Errors of the store come out as our taxonomy (`errors.py`).
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -44,6 +45,7 @@ from weather_backfill.errors import (
 )
 
 STAGING = "_staging"
+_NO_PROXY = "http://127.0.0.1:9"  # the port of "discard", where nothing listens
 READ_THREADS = 8  # measured best for small objects on two cores; more only adds contention
 _LIST_CHUNK = 5000
 _READ_BATCH = 256
@@ -71,6 +73,8 @@ class S3Options:
     access_key_id: str | None = field(default=None, repr=False)
     secret_access_key: str | None = field(default=None, repr=False)
     session_token: str | None = field(default=None, repr=False)
+    confined: bool = False
+    """Whether a plain-HTTP server must not lead elsewhere, as for a server that a tenant names."""
 
 
 # The class below has a method named `list`.
@@ -86,16 +90,23 @@ class ObjectStore:
         self.folder: Path | None = None
         parts = urlsplit(url)
         if parts.scheme == "s3":
+            check_s3_url(url)
             self._s3 = _s3_arguments(parts.netloc, s3 or S3Options())
-            self._store: Any = S3Store(parts.netloc, prefix=parts.path.strip("/") or None, **self._s3)
+            self._store: Any = self._opened(lambda: S3Store(parts.netloc, prefix=_prefix(parts.path), **self._s3))
         elif parts.scheme in ("", "file"):
             self.folder = Path(unquote(parts.path) if parts.scheme else url).expanduser().absolute()
-            self._store = LocalStore(str(self.folder), mkdir=True)
+            self._store = self._opened(lambda: LocalStore(str(self.folder), mkdir=True))
         else:
             raise ConfigurationError(
                 f"storage URL {url!r} has the scheme {parts.scheme!r}: expected a folder, file:///folder "
                 "or s3://bucket/prefix."
             )
+
+    def _opened(self, make: Callable[[], T]) -> T:
+        try:
+            return make()
+        except (OSError, BaseError, ValueError) as error:
+            raise ConfigurationError(f"cannot open {self.url!r}: {_first_line(error)}.") from error
 
     def __repr__(self) -> str:
         return f"ObjectStore({self.url!r})"
@@ -255,6 +266,8 @@ class ObjectStore:
             connection.register_filesystem(of_s3("s3", **self._s3))
 
     def _call(self, verb: str, key: str, action: Callable[[], T]) -> T:
+        if key.startswith("/") or "\0" in key or ".." in key.split("/"):
+            raise ConfigurationError(f"could not {verb} {key[:200]!r}: it points out of {self.url}.")
         try:
             return action()
         except (OSError, BaseError) as error:
@@ -302,6 +315,24 @@ def _stored(meta: Any) -> StoredObject:
     return StoredObject(meta["path"], meta["size"], meta["e_tag"], meta["last_modified"])
 
 
+_BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,254}")
+
+
+def check_s3_url(url: str) -> None:
+    """Raise `ConfigurationError` for what is no `s3://bucket/prefix` in plain characters that stays in its bucket."""
+    parts = urlsplit(url)
+    names = parts.path.strip("/").split("/")
+    strange = parts.query or parts.fragment or "\\" in url or not url.isprintable() or {".", ".."} & set(names)
+    if strange or not _BUCKET.fullmatch(parts.netloc) or ("" in names and len(names) > 1):
+        raise ConfigurationError(
+            f"{url[:200]!r} is not allowed: an S3 URL needs a bucket: expected s3://bucket/prefix."
+        )
+
+
+def _prefix(path: str) -> str | None:
+    return path.strip("/") or None
+
+
 def _first_line(error: BaseException) -> str:
     return str(error).strip().splitlines()[0][:300] if str(error).strip() else type(error).__name__
 
@@ -311,8 +342,6 @@ def _s3_arguments(bucket: str, options: S3Options) -> dict[str, Any]:
     from botocore.exceptions import BotoCoreError
     from obstore.auth.boto3 import Boto3CredentialProvider
 
-    if not bucket:
-        raise ConfigurationError("an S3 URL needs a bucket: expected s3://bucket/prefix.")
     try:
         session = boto3.Session(
             aws_access_key_id=options.access_key_id,
@@ -334,9 +363,15 @@ def _s3_arguments(bucket: str, options: S3Options) -> dict[str, Any]:
     config: dict[str, Any] = {"region": session.region_name or "us-east-1", "checksum_algorithm": "SHA256"}
     if endpoint:
         config |= {"endpoint": endpoint, "virtual_hosted_style_request": False}
+    plain = bool(endpoint and endpoint.startswith("http://"))
+    client: dict[str, Any] = {"allow_http": plain, "timeout": "60s"}
+    if plain and options.confined:
+        # The store's client follows redirects. Over HTTPS alone they cannot reach a metadata endpoint; over plain
+        # HTTP everything but this server goes through a proxy that is not there.
+        client |= {"proxy_url": _NO_PROXY, "proxy_excludes": urlsplit(str(endpoint)).hostname}
     return {
         "config": config,
-        "client_options": {"allow_http": bool(endpoint and endpoint.startswith("http://")), "timeout": "60s"},
+        "client_options": client,
         "retry_config": {"max_retries": 4},
         "credential_provider": Boto3CredentialProvider(session),
     }

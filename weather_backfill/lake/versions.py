@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from weather_backfill.errors import NotFoundError
+from weather_backfill.errors import NotFoundError, UnreadableObjectError
 from weather_backfill.lake import parquet
 from weather_backfill.lake.storage import ObjectStore
 
@@ -104,7 +104,7 @@ def against_previous(previous: bytes | None, data: bytes, table: pa.Table) -> di
     if previous != data:
         try:
             changes = count_changes(parquet.decode(previous), table)
-        except (pa.ArrowException, OSError, KeyError) as error:
+        except (UnreadableObjectError, pa.ArrowException, KeyError) as error:
             return facts | {"previous_unreadable": str(error)[:200]}
     counts = {"inserted": changes.inserted, "changed": changes.changed, "removed": changes.removed}
     return facts | {f"rows_{name}": count for name, count in counts.items()}

@@ -12,6 +12,7 @@ each request and taken out of every text that could carry it.
 from __future__ import annotations
 
 import io
+import ipaddress
 import random
 import threading
 import time
@@ -19,7 +20,7 @@ from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from email.utils import parsedate_to_datetime
-from typing import NoReturn
+from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
 import httpx
@@ -37,6 +38,7 @@ from weather_backfill.partitions import UTC
 from weather_backfill.sources.breaker import Breaker, BreakerOpenError, BreakerRules, breaker_scope
 from weather_backfill.sources.limits import LONGEST_PAUSE_SECONDS, Limiter, Rate
 from weather_backfill.sources.shared_state import SharedState
+from weather_backfill.trust import check_address, check_url
 
 _RETRIED = frozenset({408, 425, 500, 502, 503, 504, 507, 509, 520, 521, 522, 523, 524, 529, 598, 599})
 _SAID = 300  # characters of an answer's body that an error quotes
@@ -127,7 +129,8 @@ class PoliteClient:
     """An HTTP client for one service at one base URL, safe to use from several threads.
 
     `blames_key(status, body)` says whether an answer may mean a key that is not known; such answers count as
-    that until the key was accepted once, because some services answer 500 to a wrong key.
+    that until the key was accepted once, because some services answer 500 to a wrong key. `private` says whether
+    loopback and private addresses may be asked; link-local ones, where metadata endpoints are, never are.
     """
 
     def __init__(
@@ -144,7 +147,10 @@ class PoliteClient:
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] | None = None,
         transport: httpx.BaseTransport | None = None,
+        private: bool = True,
     ) -> None:
+        check_url(base_url, private=private)
+        self._private = private
         self.service, self.base_url = service, base_url.rstrip("/")
         self._policy, self._auth, self._blames_key, self._clock = (
             policy or Policy(), auth, blames_key, clock
@@ -246,7 +252,12 @@ class PoliteClient:
         started = self._clock()
         auth = self._auth or httpx.USE_CLIENT_DEFAULT
         with self._http.stream(
-            "GET", f"{self.base_url}{path}", params=asked.params or None, headers=asked.headers, auth=auth
+            "GET",
+            f"{self.base_url}{path}",
+            params=asked.params or None,
+            headers=asked.headers,
+            auth=auth,
+            extensions={"trace": self._guard},
         ) as response:
             answered()
             body, size = io.BytesIO(), 0  # hands out what it holds without a copy, unlike a list of chunks
@@ -260,6 +271,12 @@ class PoliteClient:
                 if self._clock() - started > self._policy.total_timeout:
                     raise httpx.ReadTimeout(f"not complete after {self._policy.total_timeout:g} s ({size} bytes came)")
             return Answer(response.status_code, dict(response.headers), body.getvalue())
+
+    def _guard(self, event: str, info: Mapping[str, Any]) -> None:
+        """Look at each new connection's other end before anything is sent: a name can lead anywhere by now."""
+        if event == "connection.connect_tcp.complete":
+            host = str(info["return_value"].get_extra_info("server_addr")[0]).split("%")[0]
+            check_address(ipaddress.ip_address(host), self.base_url, private=self._private)
 
     def _tell_breaker(self, path: str, answer: Answer) -> Answer:
         if answer.status not in _RETRIED:

@@ -47,6 +47,7 @@ def _dwd(connection: DwdConnection, around: Surroundings) -> Source:
             per_minute=own or settings.requests_per_minute.get("dwd", REQUESTS_PER_MINUTE),
             tenant=around.tenant if own else None,
             patience=settings.outage_patience,
+            private=settings.private_addresses,
         )
 
     return DwdSource(connection, around.lake, remote=open_remote(connection.base_url, client))
@@ -56,7 +57,7 @@ def _aceiot(connection: AceiotConnection, around: Surroundings) -> Source:
     allowed = around.settings.requests_per_minute.get("aceiot", aceiot.REQUESTS_PER_MINUTE)
     return aceiot.open_source(
         connection, around.tenant, limits_url=around.settings.limits_url, requests_per_minute=allowed,
-        patience=around.settings.outage_patience,
+        patience=around.settings.outage_patience, private=around.settings.private_addresses,
     )  # fmt: skip
 
 
@@ -84,7 +85,10 @@ def check_places(tenant: Tenant, lake: ObjectStore) -> Tenant:
 
 
 def open_source(tenant: Tenant, service: str, lake: ObjectStore, s3: S3Options, settings: Settings) -> Source:
-    """The source behind a tenant's connection; raises `ConfigurationError` if there is none or it is off."""
+    """The source behind a tenant's connection.
+
+    Raises `ConfigurationError` if there is none, it is off, or it names what its tenant may not reach.
+    """
     if service not in OPENERS:
         raise ConfigurationError(f"service {service!r} is not known: expected one of {', '.join(SERVICES)}.")
     connection = tenant.connection(service)
@@ -93,4 +97,5 @@ def open_source(tenant: Tenant, service: str, lake: ObjectStore, s3: S3Options, 
             f"tenant {tenant.id!r} has switched {service!r} off (enabled: false in {tenant.id}.yaml)."
         )
     check_outside(tenant, service, lake)
+    settings.trust().check(tenant.id, connection.reach())
     return OPENERS[service](connection, Surroundings(tenant.id, lake, s3, settings))

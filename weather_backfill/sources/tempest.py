@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import io
 import time
 import zlib
 from collections import Counter
@@ -42,6 +43,8 @@ from weather_backfill.sources.tempest_messages import (
 CADENCE = Cadence(60)
 _DECODE_BATCH = 4096
 _LIST_THREADS = 8
+MOST_BYTES = 128 << 20  # of one object, unpacked: a day of hundreds of stations
+_BATCH_BYTES = 128 << 20
 _DAY_US = 86_400_000_000
 _SORTED_FIELDS = np.argsort(FIELDS)
 
@@ -92,7 +95,7 @@ class TempestSource:
         ]
         start_us = int(np.datetime64(day, "us").astype("i8"))
         parts, rejects, counts = self._decode(own, edges, start_us)
-        kept, duplicates = _latest_only(parts)
+        kept, duplicates = latest_only(parts)
         facts: dict[str, Any] = {
             "source_objects": len(own),
             "source_bytes": sum(o.size for o in own),
@@ -100,7 +103,7 @@ class TempestSource:
             "duplicates": duplicates,
             **{name: counts[name] for name in ("messages", "empty_messages", "other_messages", "edge_reports")},
         }
-        table = _long(kept)
+        table = long_table(kept)
         facts["seconds"] = round(time.monotonic() - started, 3)
         return RawDay(
             date=day,
@@ -133,24 +136,50 @@ class TempestSource:
 
     def _bodies(self, objects: list[StoredObject]) -> Iterator[list[tuple[str, bytes]]]:
         """Batches of decompressed bodies in the order received; raises if any object cannot be read."""
-        damaged: list[str] = []
+        damaged = [f"{self.archive.uri(o.key)} ({o.size} bytes)" for o in objects if o.size > MOST_BYTES]
+        if damaged:
+            raise UnreadableObjectError(
+                f"objects larger than {MOST_BYTES} bytes are not read: {', '.join(damaged[:5])}. Expected objects of "
+                "some messages: split them, then retry the day."
+            )
         contents = self.archive.read_many(o.key for o in objects)
         while batch := list(islice(contents, _DECODE_BATCH)):
-            bodies = []
+            bodies, size = [], 0
             for key, content in batch:
                 if isinstance(content, WeatherError):
                     raise content
                 try:
-                    bodies.append((key, gzip.decompress(content) if key.endswith(".gz") else content))
-                except (OSError, EOFError, zlib.error) as error:
+                    bodies.append((key, unpack(content) if key.endswith(".gz") else content))
+                except UnreadableObjectError as error:
                     damaged.append(f"{self.archive.uri(key)} ({error})")
-            yield bodies
+                    continue
+                size += len(bodies[-1][1])
+                if size > _BATCH_BYTES:
+                    yield bodies
+                    bodies, size = [], 0
+            if bodies:
+                yield bodies
         if damaged:
             more = f" and {len(damaged) - 5} more" if len(damaged) > 5 else ""
             raise UnreadableObjectError(
-                f"{len(damaged)} of {len(objects)} objects cannot be decompressed: {', '.join(damaged[:5])}{more}. "
+                f"{len(damaged)} of {len(objects)} objects cannot be unpacked: {', '.join(damaged[:5])}{more}. "
                 "Expected whole gzip files: upload them again, or move them out of the archive, then retry the day."
             )
+
+
+def unpack(packed: bytes) -> bytes:
+    """The bytes of a gzip file; raises `UnreadableObjectError` if it is damaged or a bomb."""
+    try:
+        stream = zlib.decompressobj(wbits=31)
+        found = stream.decompress(packed, MOST_BYTES + 1)
+        if not stream.eof or stream.unused_data:  # cut, too large, or of several members
+            with gzip.GzipFile(fileobj=io.BytesIO(packed)) as file:
+                found = file.read(MOST_BYTES + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        raise UnreadableObjectError(str(error)) from error
+    if len(found) > MOST_BYTES:
+        raise UnreadableObjectError(f"unpacks to more than {MOST_BYTES} bytes")
+    return found
 
 
 def day_folder(day: date) -> str:
@@ -182,7 +211,7 @@ def _select(part: Observations, mask: np.ndarray) -> Observations:
     )
 
 
-def _latest_only(parts: list[Observations]) -> tuple[Observations, int]:
+def latest_only(parts: list[Observations]) -> tuple[Observations, int]:
     """All parts as one, sorted by station and time, of equal ones the last received; and how many fell out."""
     if not parts:
         return Observations(), 0
@@ -203,7 +232,7 @@ def _latest_only(parts: list[Observations]) -> tuple[Observations, int]:
     return kept, len(order) - len(keep)
 
 
-def _long(kept: Observations) -> pa.Table:
+def long_table(kept: Observations) -> pa.Table:
     """Reports sorted by station and time to rows of `schemas.RAW`, sorted by station, metric and time."""
     names, codes = np.unique(np.array(kept.stations, dtype=object), return_inverse=True)
     bounds = np.searchsorted(codes, np.arange(len(names) + 1))

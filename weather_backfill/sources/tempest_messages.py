@@ -8,6 +8,7 @@ the wire whatever the user's settings (WeatherFlow Tempest API, "Observation Rec
 from __future__ import annotations
 
 import io
+import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -57,6 +58,7 @@ _MESSAGES = pa.schema(
         ("obs", pa.list_(pa.list_(pa.float64()))),
     ]
 )
+_LONGEST_NAME = 100
 _LATEST_EPOCH = 4_102_444_800  # 2100-01-01: anything later is no time
 
 
@@ -110,7 +112,8 @@ def _read_at_once(bodies: Sequence[bytes]) -> pa.Table | None:
             read_options=pj.ReadOptions(block_size=4 << 20),
             parse_options=pj.ParseOptions(explicit_schema=_MESSAGES, unexpected_field_behavior="ignore"),
         ).combine_chunks()
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+        table.validate(full=True)  # Arrow takes texts that are no UTF-8 as they come
+    except pa.ArrowException:
         return None
     if table.num_rows != len(lines) or not _all_good(table):
         return None
@@ -119,11 +122,15 @@ def _read_at_once(bodies: Sequence[bytes]) -> pa.Table | None:
 
 def _all_good(table: pa.Table) -> bool:
     """Whether every message is an obs_st with known station and well-formed observations."""
-    named = pc.or_(pc.is_valid(table["serial_number"]), pc.is_valid(table["device_id"]))
+    length = pc.utf8_length(table["serial_number"])
+    named = pc.or_kleene(
+        pc.and_(pc.greater(length, 0), pc.less_equal(length, _LONGEST_NAME)),
+        pc.and_(pc.is_null(length), pc.is_valid(table["device_id"])),
+    )
     status = pc.fill_null(pc.struct_field(table["status"], "status_code"), 0)
     if not (
         pc.all(pc.fill_null(pc.equal(table["type"], "obs_st"), False)).as_py()
-        and pc.all(named).as_py()
+        and pc.all(pc.fill_null(named, False)).as_py()
         and pc.all(pc.equal(status, 0)).as_py()
         and pc.min(pc.fill_null(pc.list_value_length(table["obs"]), 0)).as_py() > 0
     ):
@@ -132,6 +139,8 @@ def _all_good(table: pa.Table) -> bool:
     lengths = reports.value_lengths()
     if reports.null_count or not pc.all(pc.is_in(lengths, pa.array([UDP_LENGTH, REST_LENGTH], pa.int32()))).as_py():
         return False
+    if not pc.all(pc.fill_null(pc.is_finite(reports.flatten()), True)).as_py():
+        return False  # NaN and Infinity are no JSON
     times = pc.list_element(reports, 0)
     limits = pc.and_(pc.greater(times, 0), pc.less(times, _LATEST_EPOCH))
     return bool(pc.all(pc.fill_null(limits, False)).as_py())
@@ -165,7 +174,9 @@ def _decode_one_by_one(objects: Sequence[tuple[str, bytes]]) -> Observations:
     rejects: list[Reject] = []
     counts: Counter[str] = Counter()
     for number, (key, body) in enumerate(objects):
-        for message, text in _messages(body):
+        messages = list(_messages(body))
+        counts["empty_messages"] += not messages  # an empty array
+        for message, text in messages:
             kind, reports = _judge(message)
             if kind in ("other_messages", "empty_messages"):
                 counts[kind] += 1
@@ -176,9 +187,9 @@ def _decode_one_by_one(objects: Sequence[tuple[str, bytes]]) -> Observations:
             kept = []
             for report in reports:
                 if problem := _report_problem(report):
-                    rejects.append(Reject(problem, key, _cut(orjson.dumps(report)), _station(message)))
+                    rejects.append(Reject(problem, key, _cut(_text(report)), _station(message)))
                 else:
-                    kept.append(report)
+                    kept.append([None if value is None else float(value) for value in report])
             if kept:
                 good.append({"serial_number": _station(message), "obs": kept})
                 source.append(number)
@@ -202,9 +213,17 @@ def _messages(body: bytes) -> Iterator[tuple[Any, bytes]]:
         return
     if isinstance(document, list):
         for message in document:
-            yield message, orjson.dumps(message)
+            yield message, _text(message)
     else:
         yield document, body
+
+
+def _text(value: Any) -> bytes:
+    """A part of a document as it may have been sent."""
+    try:
+        return orjson.dumps(value)
+    except orjson.JSONEncodeError:
+        return b"(nested too deeply to be shown)"  # orjson reads deeper than it writes
 
 
 def _parse_line(line: bytes) -> Any:
@@ -240,7 +259,7 @@ def _station(message: Any) -> str | None:
         return None
     for field_name in ("serial_number", "device_id"):
         value = message.get(field_name)
-        if isinstance(value, (str, int)) and not isinstance(value, bool) and 0 < len(str(value)) <= 100:
+        if isinstance(value, (str, int)) and not isinstance(value, bool) and 0 < len(str(value)) <= _LONGEST_NAME:
             return str(value)
     return None
 
@@ -249,6 +268,8 @@ def _report_problem(report: Any) -> str | None:
     if not isinstance(report, list) or len(report) not in (UDP_LENGTH, REST_LENGTH):
         return "unknown_layout"
     if any(v is not None and (isinstance(v, bool) or not isinstance(v, (int, float))) for v in report):
+        return "not_a_number"
+    if any(v is not None and not math.isfinite(v) for v in report):
         return "not_a_number"
     if report[0] is None or not 0 < report[0] < _LATEST_EPOCH:
         return "no_time"

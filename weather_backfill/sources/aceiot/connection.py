@@ -16,8 +16,9 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field
 
-from weather_backfill.connections import Connection, SecretReference
+from weather_backfill.connections import Connection, SecretReference, plainly
 from weather_backfill.metrics import METRICS
+from weather_backfill.trust import Reach, check_url
 
 _SITE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
 
@@ -50,7 +51,7 @@ def _check_url(url: str) -> str:
         raise ValueError("expected an address such as https://flightdeck.aceiot.cloud/api")
     if "@" in parts.netloc or parts.query or parts.fragment:
         raise ValueError("expected an address without user, password, query or fragment; the key goes to api_key")
-    return url.rstrip("/")
+    return plainly(check_url, url).rstrip("/")
 
 
 def _check_page_size(size: int | None) -> int | None:
@@ -98,3 +99,7 @@ class AceiotConnection(Connection):
     )
     parallel_requests: int = Field(4, ge=1, le=32, description="Windows fetched at once, over all sites")
     lookback_days: int = Field(365, ge=1, le=36_500)
+
+    def reach(self) -> Reach:
+        """The API, and the key for it."""
+        return Reach(urls=(self.base_url,), secrets=(self.api_key,))

@@ -134,8 +134,9 @@ def decode_page(body: bytes, points: PointSet, start: datetime, end: datetime, s
 def _parse(body: bytes, source_object: str) -> tuple[pa.StructArray, str | None, bool]:
     try:
         table = _read(body, _TEXTS)
-    except pa.ArrowInvalid:
+    except pa.ArrowException:
         table = _read_numbers(body, source_object)
+    _require_texts(table, body, source_object)
     for name in ("point_samples", "has_more"):
         if table[name].null_count:
             raise SchemaError(
@@ -149,11 +150,23 @@ def _parse(body: bytes, source_object: str) -> tuple[pa.StructArray, str | None,
     return rows, table["next_cursor"][0].as_py(), table["has_more"][0].as_py()
 
 
+def _require_texts(table: pa.Table, body: bytes, source_object: str) -> None:
+    """Arrow takes texts that are no UTF-8, and escapes that are half a character, as they come."""
+    if body.isascii() and b"\\" not in body:
+        return
+    try:
+        table.validate(full=True)
+    except pa.ArrowInvalid as error:
+        raise SchemaError(
+            f"{source_object}: a text of the page is not UTF-8 ({str(error)[:100]}); it starts {body[:120]!r}."
+        ) from error
+
+
 def _read_numbers(body: bytes, source_object: str) -> pa.Table:
     """Read a page whose values are JSON numbers instead of texts, or say what is wrong with it."""
     try:
         table = _read(body, [("name", pa.string()), ("value", pa.float64()), ("time", pa.string())])
-    except pa.ArrowInvalid as error:
+    except pa.ArrowException as error:
         if not body.rstrip().endswith(b"}"):
             raise SourceUnavailableError(
                 f"{source_object}: the page was cut or something else answered in the service's place; it "
@@ -209,7 +222,7 @@ _FEBRUARY_29 = r"^\d{4}-02-29"
 def _times_one_by_one(texts: pa.Array) -> pa.Array:
     """As `_times`, for a column in which at least one text is unreadable or names a zone."""
     possible = pc.and_not(
-        pc.match_substring_regex(texts, _ISO + r"(Z|[+-]\d\d:?\d\d)?$"),
+        pc.match_substring_regex(texts, _ISO + r"(Z|[+-]([01]\d|2[0-3]):?[0-5]\d)?$"),
         pc.match_substring_regex(texts, _DAY_31),
     )
     leap = pc.match_substring_regex(texts, r"^(\d\d(0[48]|[2468][048]|[13579][26])|([02468][048]|[13579][26])00)-02-29")

@@ -69,13 +69,20 @@ def open_source(
     limits_url: str | None = None,
     requests_per_minute: int = REQUESTS_PER_MINUTE,
     patience: float = 120.0,
+    private: bool = True,
 ) -> AceiotSource:
     """The source of a tenant's connection. `limits_url` is where limiter and breaker are shared
-    (`open_state`), `patience` the seconds for which an outage is waited out.
+    (`open_state`), `patience` the seconds for which an outage is waited out,
+    `private` whether loopback and private addresses may be asked.
     """
     policy = Policy(connections=connection.parallel_requests, breaker=BreakerRules(patience=patience))
     client = open_client(
-        connection, tenant, open_state(limits_url), requests_per_minute=requests_per_minute, policy=policy
+        connection,
+        tenant,
+        open_state(limits_url),
+        requests_per_minute=requests_per_minute,
+        policy=policy,
+        private=private,
     )
     return AceiotSource(connection, client)
 

@@ -27,6 +27,8 @@ from weather_backfill.sources.aceiot.connection import PAGE_SIZES
 from weather_backfill.sources.aceiot.decode import Counts, Page, micros, moment_of
 
 _MOST_EMPTY_PAGES = 3
+_MOST_PAGES = 20_000  # hours of asking: a service that hands out new cursors for ever is told from a large window
+_MOST_ROWS = 50_000_000  # a window holds half a million as a rule, and memory about a gigabyte at this many
 
 
 class IncompleteWalkError(RetryableError):
@@ -135,6 +137,8 @@ class _Walk:
         while True:
             page = self._fetch(self._start, self._cursor, self._size)
             self._result.add(page)
+            if len(self._result.pages) > _MOST_PAGES or self._result.counts.read > _MOST_ROWS:
+                raise self._short(f"it does not end after {len(self._result.pages)} pages")
             if not self._as_expected(page):
                 continue
             self._stand = stand_after(page, self._stand, first=self._cursor is None)

@@ -7,7 +7,9 @@ zip cut short, damaged bytes inside, a bomb, a name that climbs out of its folde
 from __future__ import annotations
 
 import io
+import lzma
 import re
+import struct
 import zipfile
 import zlib
 from dataclasses import dataclass
@@ -19,6 +21,11 @@ MAX_PRODUCT_BYTES = 1 << 30  # the largest real product text is near 100 MB
 MAX_METADATA_BYTES = 16 << 20
 MAX_MEMBERS = 1000
 MAX_RATIO = 1000  # deflate's own limit is 1032: product text compresses 10 to 30 times
+_BROKEN = (
+    zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, EOFError, OSError, ValueError, OverflowError,
+    RuntimeError, IndexError,
+)  # fmt: skip
+"""What zipfile raises for damaged files; NotImplementedError is a RuntimeError."""
 _CHUNK = 1 << 20
 _TITLE = re.compile(rb"<title[^>]*>(.*?)</title>", re.IGNORECASE | re.DOTALL)
 
@@ -66,7 +73,7 @@ def product_member(data: bytes | io.BufferedIOBase, source: str) -> str | None:
     try:
         with zipfile.ZipFile(io.BytesIO(data) if isinstance(data, bytes) else data) as archive:
             return next((n for n in archive.namelist() if _is_product(n)), None)
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
+    except _BROKEN:
         return None  # opening it for reading will say what is wrong
 
 
@@ -75,7 +82,7 @@ def _opened(data: bytes, source: str) -> zipfile.ZipFile:
         raise UnreadableObjectError(_not_a_zip(data, source))
     try:
         archive = zipfile.ZipFile(io.BytesIO(data))
-    except (zipfile.BadZipFile, ValueError, OSError, NotImplementedError) as error:
+    except _BROKEN as error:
         raise UnreadableObjectError(
             f"{source} begins like a zip and has no directory at its end ({error}; {len(data)} bytes): the "
             "file is truncated. Fetch it again; if it stays, it is damaged upstream."
@@ -128,7 +135,7 @@ def _read(archive: zipfile.ZipFile, member: zipfile.ZipInfo, most: int, source: 
                 if size > most:
                     raise UnreadableObjectError(_bomb(source, member, size, most))
                 found.append(chunk)
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError) as error:
+    except _BROKEN as error:
         raise UnreadableObjectError(
             f"{source}: {member.filename[:100]!r} is damaged ({error}): its rows cannot be known. Fetch it "
             "again; if it stays, it is damaged upstream."
@@ -155,8 +162,10 @@ def _is_product(name: str) -> bool:
 
 def _metadata_files(archive: zipfile.ZipFile, source: str) -> dict[str, bytes]:
     found: dict[str, bytes] = {}
+    left = MAX_METADATA_BYTES  # for all of them: many members may name the same packed bytes
     for member in archive.infolist():
         base = member.filename.rsplit("/", 1)[-1]
         if base.lower().startswith(("metadaten_", "stationsmetadaten_")) and base.lower().endswith(".txt"):
-            found[base] = _read(archive, member, MAX_METADATA_BYTES, source)
+            found[base] = _read(archive, member, left, source)
+            left -= len(found[base])
     return found

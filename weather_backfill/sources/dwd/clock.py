@@ -95,7 +95,9 @@ class HourlyClock:
         ordered = sorted(named, key=lambda e: (e.start or date.min, e.end or date.max))
         if len({zone_offset(e.time_reference) for e in ordered}) == 1:
             return zone_offset(ordered[0].time_reference)
-        edges = sorted({e.start or _EARLIEST for e in ordered} | {e.end + _DAY for e in ordered if e.end})
+        edges = sorted(
+            {e.start or _EARLIEST for e in ordered} | {e.end + _DAY for e in ordered if e.end and e.end < date.max}
+        )
         offsets = [zone_offset(_entry_on(edge, ordered).time_reference) for edge in edges]
         starts = np.array([_micros(edge) for edge in edges])
         at = np.maximum(np.searchsorted(starts, stamps, side="right") - 1, 0)

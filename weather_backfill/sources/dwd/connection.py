@@ -17,6 +17,7 @@ from weather_backfill.errors import WeatherError
 from weather_backfill.sources.dwd.listing import STATES, Station
 from weather_backfill.sources.dwd.products import Product, Resolution, product
 from weather_backfill.sources.dwd.remote import Remote, open_remote
+from weather_backfill.trust import Reach, check_url, folder_of
 
 BASE_URL = "https://opendata.dwd.de/climate_environment/CDC/observations_germany/climate"
 
@@ -100,10 +101,17 @@ class DwdConnection(Connection):
     def _possible(self) -> DwdConnection:
         try:
             self.opened_products()
+            if folder_of(self.base_url) is None:
+                check_url(self.base_url)
             open_remote(self.base_url)
         except WeatherError as error:
             raise ValueError(str(error)) from error
         return self
+
+    def reach(self) -> Reach:
+        """The server, or the folder that mirrors it."""
+        folder = folder_of(self.base_url)
+        return Reach(folders=(folder,)) if folder else Reach(urls=(self.base_url,))
 
     def opened_products(self) -> list[Product]:
         """The products in the order named; where two hold a metric, the earlier one is taken."""

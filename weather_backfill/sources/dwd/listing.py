@@ -17,9 +17,13 @@ from urllib.parse import unquote, urlsplit
 from weather_backfill.errors import SchemaError
 from weather_backfill.sources.dwd.products import parse_day
 
-_LINK = re.compile(r"<a\s[^>]*?href\s*=\s*[\"']?([^\"'\s>]+)[\"']?[^>]*>(.*?)</a>", re.IGNORECASE | re.DOTALL)
-_TAG = re.compile(r"<[^>]*>")
-_BESIDE = re.compile(r"(\d{2}-[A-Za-z]{3}-\d{4}|\d{4}-\d{2}-\d{2})\s+(\d{2}:\d{2})(?::\d{2})?\s+([\d.]+[KMG]?)?")
+# Bounded everywhere: a page without the ends that a pattern looks for must not be searched to its end for each start.
+_LINK = re.compile(
+    r"<a\s[^<>]{0,1000}?href\s{0,9}=\s{0,9}[\"']?([^\"'\s<>]{1,1000})[\"']?[^<>]{0,1000}>", re.IGNORECASE
+)
+_TAG = re.compile(r"<[^<>]{0,2000}>")
+_BESIDE = re.compile(r"(\d{2}-[A-Za-z]{3}-\d{4}|\d{4}-\d{2}-\d{2})\s+(\d{2}:\d{2})(?::\d{2})?\s+([\d.]{1,20}[KMG]?)?")
+_BESIDE_LENGTH = 5000
 _FACTOR = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 _NAMES = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 _MONTHS = {name: number for number, name in enumerate(_NAMES, 1)}
@@ -32,8 +36,9 @@ STATES = (
 """The states of Germany, as station lists write them."""
 
 _STATION = re.compile(
-    r"\s*(\d{1,5})\s+(\d{8})\s+(\d{8})\s+(-?\d+(?:\.\d+)?)\s+(-?\d+\.\d+)\s+(-?\d+\.\d+)\s+(\S.*?)\s*"
+    r"(\d{1,5})\s+(\d{8})\s+(\d{8})\s+(-?\d{1,9}(?:\.\d+)?)\s+(-?\d{1,9}\.\d+)\s+(-?\d{1,9}\.\d+)\s+(\S.*)"
 )
+_LONGEST_LINE = 2000
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +90,7 @@ def parse_directory(page: str, url: str) -> list[Entry]:
         if name.endswith("/"):
             folders += 1
         elif not name.startswith("_"):
-            found[name] = _entry(name, page[link.end() : end])
+            found[name] = _entry(name, _beside(page[link.end() : min(end, link.end() + _BESIDE_LENGTH)]))
     if not found and not folders:
         text = " ".join(_TAG.sub(" ", page).split())[:150]
         raise SchemaError(
@@ -112,6 +117,11 @@ def _name_below(target: str, here: str) -> str | None:
     if not path or ".." in path or "/" in path.rstrip("/") or "\\" in path or "\0" in path:
         return None
     return path
+
+
+def _beside(text: str) -> str:
+    """What follows a link's own text."""
+    return text[text.lower().find("</a>") + 1 :]
 
 
 def _entry(name: str, beside: str) -> Entry:
@@ -153,7 +163,7 @@ def parse_station_list(data: bytes, source: str) -> StationList:
     stations: list[Station] = []
     unreadable: list[str] = []
     for line in body:
-        match = _STATION.fullmatch(line)
+        match = _STATION.fullmatch(line.strip()) if len(line) < _LONGEST_LINE else None
         if match is None:
             unreadable.append(line.strip()[:200])
         else:

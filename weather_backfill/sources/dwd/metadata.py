@@ -7,6 +7,7 @@ differ between the kinds of files.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
@@ -99,7 +100,13 @@ def _rows(name: str, text: str, *needed: str, required: bool = True) -> Iterator
             header = lowered if set(needed) <= set(lowered) else []
             found = found or bool(header)
         elif header and cells[0].isdigit():
-            yield dict(zip(header, cells, strict=False))
+            row = dict(zip(header, cells, strict=False))
+            if not set(needed) <= set(row):
+                raise SchemaError(
+                    f"{name}: the line {line[:100]!r} has {len(cells)} columns; expected {len(header)}, as its header. "
+                    "The file is damaged, or the format of the metadata has changed."
+                )
+            yield row
     if required and not found:
         raise SchemaError(
             f"{name}: no table with the columns {', '.join(needed)}; it begins with {text[:80]!r}. "
@@ -145,4 +152,4 @@ def number(text: str) -> float | None:
         value = float(text)
     except ValueError:
         return None
-    return None if value == -999 else value
+    return None if value == -999 or not math.isfinite(value) else value

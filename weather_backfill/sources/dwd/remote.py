@@ -169,6 +169,7 @@ def polite(
     tenant: str | None = None,
     patience: float = 0.0,
     wait: float = 1.0,
+    private: bool = True,
 ) -> PoliteClient:
     """A client whose pace and breaker are shared through `state`; the pace is a tenant's own where one is named.
 
@@ -182,8 +183,10 @@ def polite(
         max_body=MAX_BODY_BYTES,
         breaker=BreakerRules(patience=patience),
     )
-    scope, rate = limit_scope("dwd", tenant), Rate(per_minute)
-    return PoliteClient("dwd", base_url, state=state, scope=scope, rate=rate, policy=policy)
+    return PoliteClient(
+        "dwd", base_url, state=state, scope=limit_scope("dwd", tenant), rate=Rate(per_minute), policy=policy,
+        private=private,
+    )  # fmt: skip
 
 
 def _scanned(entry: os.DirEntry[str]) -> Entry:

@@ -20,7 +20,7 @@ import pyarrow.csv as pv
 from weather_backfill.errors import SchemaError, UnreadableObjectError
 from weather_backfill.sources.dwd.clock import UNKNOWN_ZONE, Clock, Micros, UtcClock
 from weather_backfill.sources.dwd.products import Column, Product
-from weather_backfill.sources.dwd.rejects import Rejects
+from weather_backfill.sources.dwd.rejects import LIMIT, Rejects
 from weather_backfill.sources.dwd.stamps import expand_ranges, parse_stamps
 
 NO_LEVEL = np.int8(-128)
@@ -28,7 +28,8 @@ NO_LEVEL = np.int8(-128)
 
 _STAMP_COLUMNS = ("MESS_DATUM", "MESS_DATUM_BEGIN", "MESS_DATUM_BEGINN")
 _END_COLUMN = "MESS_DATUM_ENDE"
-_NUMBER = r"^\s*([+-]?\d+(\.\d*)?|[+-]?\.\d+)?\s*$"
+_NUMBER = r"^\s*([+-]?(\d{1,30}(\.\d*)?|\.\d+)([eE][+-]?\d{1,2})?)?\s*$"  # none of these is infinite
+_MOST_ROWS = 20_000_000  # a year of minutes has half a million: lines that stand for more are nonsense
 _SKY = "cloud_area_fraction"
 _SKY_METHOD = "cloud_observation_method"
 
@@ -75,9 +76,15 @@ def parse_product(data: bytes, product: Product, clock: Clock | None = None, sou
         data = data.decode("latin-1").encode()  # rare, and only in what we do not read
     header = _header(data, product, source)
     _require_whole_tail(data, source)
+    if b"\n" not in data:
+        data += b"\n"  # Arrow does not know a header without an end
     rejects = Rejects(source)
-    raw = _read(data, header, product, rejects)
-    columns = _columns(raw, product, rejects)
+    try:
+        raw = _read(data, header, product, rejects)
+    except pa.ArrowException as error:
+        raise SchemaError(f"{source} is not read as a table: {str(error)[:200]}. The format has changed.") from error
+    rejects.require_few()
+    columns = _columns(raw, product, rejects, source)
     rejects.require_few()
     known = {*product.columns, *product.ignored, *_STAMP_COLUMNS, _END_COLUMN, "STATIONS_ID", "eor", ""}
     unknown = tuple(n for n in header if n not in known and not _is_level(n))
@@ -85,6 +92,7 @@ def parse_product(data: bytes, product: Product, clock: Clock | None = None, sou
         return ParsedProduct(None, [], rejects.table(), 0, unknown)
     station = _one_station(columns.station, source)
     series = _series(columns, product, clock or UtcClock(), rejects, station)
+    rejects.require_few()
     return ParsedProduct(station, series, rejects.table(), len(columns.stamps), unknown)
 
 
@@ -99,6 +107,12 @@ def _header(data: bytes, product: Product, source: str) -> list[str]:
             "connection's product is what the folder holds, or the format has changed."
         )
     names[0] = "STATIONS_ID"
+    twice = sorted({name for name in names if name and names.count(name) > 1})
+    if twice or "\r" in line.rstrip("\r"):
+        problem = f"names {', '.join(twice)[:100]} twice" if twice else "ends its lines with CR alone"
+        raise SchemaError(
+            f"{source}: its header {line[:200]!r} {problem}: the file is damaged or its format has changed."
+        )
     return names
 
 
@@ -173,7 +187,7 @@ def _checked(text: pa.Table, wanted: dict[str, Any], rejects: Rejects) -> pa.Tab
             continue
         pattern = r"^\s*-?\d{1,18}\s*$" if kind == pa.int64() else _NUMBER
         wrong = ~np.asarray(pc.match_substring_regex(text[name], pattern).to_numpy(zero_copy_only=False), bool)
-        for row in map(int, np.flatnonzero(wrong & ~bad)):
+        for row in map(int, np.flatnonzero(wrong & ~bad)[: LIMIT + 1]):
             reasons[row] = f"{name} is {text[name][row].as_py()!r}, expected a number"
         bad |= wrong
     for at, reason in sorted(reasons.items()):
@@ -183,13 +197,13 @@ def _checked(text: pa.Table, wanted: dict[str, Any], rejects: Rejects) -> pa.Tab
 
 
 def _cast(column: pa.ChunkedArray, kind: Any) -> pa.ChunkedArray:
-    trimmed = pc.utf8_trim_whitespace(column)
+    trimmed = pc.utf8_ltrim(pc.utf8_trim_whitespace(column), "+")  # which Arrow's reader of numbers does not know
     if kind == pa.string():
         return column
     return pc.if_else(pc.equal(trimmed, ""), pa.scalar(None, pa.string()), trimmed).cast(kind)
 
 
-def _columns(raw: pa.Table, product: Product, rejects: Rejects) -> _Columns:
+def _columns(raw: pa.Table, product: Product, rejects: Rejects, source: str) -> _Columns:
     """Numpy columns with the stamps read; rows whose stamp is no time become rejects."""
     stamp_name = next(n for n in raw.column_names if n in _STAMP_COLUMNS)
     level_name = next((n for n in raw.column_names if _is_level(n)), None)
@@ -200,7 +214,7 @@ def _columns(raw: pa.Table, product: Product, rejects: Rejects) -> _Columns:
         valid &= ends_valid & (ends >= stamps) & (ends - stamps < 366 * 86_400_000_000)
     keep: Any = slice(None)
     if not valid.all():
-        for row in np.flatnonzero(~valid):
+        for row in np.flatnonzero(~valid)[: LIMIT + 1]:
             text = _row_text(raw, int(row))
             rejects.add(f"{stamp_name} is not a time of {product.resolution} data", text)
         keep = valid
@@ -209,6 +223,12 @@ def _columns(raw: pa.Table, product: Product, rejects: Rejects) -> _Columns:
         if name in raw.column_names:
             result.values[name] = _values(raw[name], column)[keep]
     if ends is not None:
+        spans = (ends[keep] - result.stamps) // (product.cadence * 1_000_000) + 1
+        if int(spans.sum()) > _MOST_ROWS:
+            raise SchemaError(
+                f"{source}: its lines stand for {int(spans.sum())} intervals, at most {_MOST_ROWS} are read: "
+                "they overlap, or the format has changed."
+            )
         rows, minutes = expand_ranges(result.stamps, ends[keep], product.cadence)
         result = _Columns(minutes, result.station[rows], result.levels[rows],
                           {n: v[rows] for n, v in result.values.items()})  # fmt: skip
@@ -284,9 +304,9 @@ def _order(columns: _Columns, offsets: Micros | int, rejects: Rejects, station: 
     order = np.argsort(times, kind="stable")
     order = order[known[order]]
     last = np.append(np.diff(times[order]) > 0, True)
-    for row in map(int, np.flatnonzero(~known)):
+    for row in map(int, np.flatnonzero(~known)[: LIMIT + 1]):
         rejects.add("stamped by a clock we cannot convert to UTC", _show(columns, row), station)
-    for row in map(int, order[~last[: len(order)]]):
+    for row in map(int, order[~last[: len(order)]][: LIMIT + 1]):
         rejects.add("another row holds the same instant", _show(columns, row), station, int(times[row]))
     order = order[last[: len(order)]]
     return times[order], order
