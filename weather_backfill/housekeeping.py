@@ -132,9 +132,10 @@ def _ended_backfills(store: ObjectStore, before: datetime) -> dict[str, list[Sto
     still = _still_ended(store)
     months: dict[str, list[StoredObject]] = defaultdict(list)
     for objects in ids.values():
-        whole = {o.key.rsplit("/", 1)[-1] for o in objects} == {"manifest.json", "summary.json"}
+        # With its summary, or as the summary that a killed clean-up has left; a manifest alone was never looked at.
+        summed_up = objects[-1].key.endswith("/summary.json") and objects[-1].size > 0
         last = max(stored.last_modified for stored in objects)
-        if whole and last < before and still(objects[0].key):
+        if summed_up and last < before and still(objects[0].key):
             months[f"{last:%Y-%m}"] += objects
     return dict(months)
 

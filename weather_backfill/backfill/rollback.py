@@ -22,7 +22,7 @@ from weather_backfill.retries import retrying
 
 
 def choose_version(desk: Desk, service: str, tenant: str, day: date, to: str | None) -> kept.Version:
-    """The version that a rollback would put back: `to`, else that of a rollback that was cut short, else the one before.
+    """The version that a rollback would put back: `to`, else that of one that was cut short, else the one before.
 
     Raises `ConfigurationError` if there is none or the day is busy.
     """

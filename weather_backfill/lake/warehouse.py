@@ -125,7 +125,7 @@ def create_views(connection: duckdb.DuckDBPyConnection, store: ObjectStore) -> d
     versions = [_VERSIONS.format(dataset=dataset, glob=glob) for dataset in COLUMNS for glob in globs[dataset].values()]
     held = _LEDGER.format(**_records(store, layout.LEDGER, "*/*.json"), written=_WRITTEN)
     union = "\nUNION ALL ".join(versions or [_NO_VERSIONS])
-    _create(connection, "dataset_versions", f"WITH ledger AS ({held})\n{union}")
+    _create(connection, "dataset_versions", f"WITH ledger AS MATERIALIZED ({held})\n{union}")
     _create(connection, "backfill_log", _log_view(store))
     return {view: [row[0] for row in connection.execute(f"DESCRIBE {view}").fetchall()] for view in VIEWS}
 
