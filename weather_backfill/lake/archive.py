@@ -34,9 +34,10 @@ class Line:
 def months(store: ObjectStore, kind: str) -> list[str]:
     """The months that have archives, `YYYY-MM`, latest first."""
     try:
-        return sorted(store.folders(layout.archive_prefix(kind)), reverse=True)
+        found = store.folders(layout.archive_prefix(kind))
     except NotFoundError:
         return []
+    return sorted((month for month in found if month != layout.NOTHING), reverse=True)
 
 
 def read(store: ObjectStore, kind: str, month: str = "") -> dict[str, Line]:
