@@ -191,14 +191,15 @@ def _status(at: Desk, backfill_id: str) -> dict[str, Any]:
 
 def _all(at: Desk) -> list[dict[str, Any]]:
     from weather_backfill.backfill.records import manifests
-    from weather_backfill.backfill.status import MANAGED_TAG
+    from weather_backfill.backfill.status import MANAGED_TAG, status_by
 
-    names = {m.backfill_id: None for m in manifests(at.store)}
+    found = {m.backfill_id: m for m in manifests(at.store)}
+    names = dict.fromkeys(found)
     names |= {b.tags.get(MANAGED_TAG, b.backfill_id): None for b in reversed(at.instance.get_backfills())}
     rows = []
     for name in names:
         try:
-            rows.append(_row(_status(at, name)))
+            rows.append(_row(status_by(at.instance, at.graph, at.store, name, found.get(name)).to_json()))
         except ConfigurationError as error:
             rows.append({"backfill_id": name, "status": str(error)})
     return rows

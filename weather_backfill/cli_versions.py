@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import sys
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -107,11 +106,13 @@ def restore(
 
 @friendly
 def housekeeping(
-    days: Annotated[int | None, typer.Option(min=0, help="Age in days; default WEATHER_KEEP_VERSIONS_DAYS")] = None,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Delete; without it, only show")] = False,
+    days: Annotated[
+        int | None, typer.Option(min=0, help="Age in days; default: the settings, see docs/operations.md")
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do it; without it, only show")] = False,
     as_json: Json = False,
 ) -> None:
-    """Show what is old enough to go (replaced versions, leftover journals), and with --yes delete it.
+    """Show what is old enough to go or to be archived, and with --yes do it.
 
     Example: weather-backfill housekeeping --days 60
     """
@@ -120,14 +121,12 @@ def housekeeping(
     from weather_backfill.settings import load_settings
 
     settings = load_settings()
-    age = settings.keep_versions_days if days is None else days
-    before = datetime.now(UTC) - timedelta(days=age)
     store = settings.lake()
-    found = keeping.find(open_instance(), store, before)
+    found = keeping.find(open_instance(), store, settings, days)
     if yes:
-        keeping.clean(store, found, before)
-    rows = [{"what": kind, "objects": len(keys), "deleted": yes} for kind, keys in found.items()]
-    print_rows(rows, f"Older than {age} days", as_json)
+        keeping.clean(store, found)
+    rows = [{"what": k, "objects": n, "action": action, "done": yes} for k, (action, n) in found.counts().items()]
+    print_rows(rows, "Housekeeping", as_json)
 
 
 def _places() -> Any:

@@ -18,6 +18,7 @@ from weather_backfill.assets.factory import PolicyOf, build_service_assets
 from weather_backfill.assets.freshness import build_freshness_check
 from weather_backfill.assets.managed import build_managed_backfill
 from weather_backfill.assets.warehouse import build_warehouse
+from weather_backfill.automation.cleaning import build_housekeeping
 from weather_backfill.automation.reconciling import build_sensors
 from weather_backfill.automation.restatements import build_restatement_job, build_restatement_sensor
 from weather_backfill.lake.io_manager import ParquetIOManager
@@ -69,6 +70,7 @@ def build_definitions(
             resources={**build_resources(settings), **(resource_overrides or {})},
             jobs=[build_managed_backfill(settings, lambda: definitions[0]), build_restatement_job(settings)],
             sensors=[*build_sensors(settings, lambda: definitions[0]), build_restatement_sensor(settings)],
+            schedules=[build_housekeeping(settings)],
             # A step subprocess costs two seconds, and a run here is one or two steps.
             executor=dg.in_process_executor,
         )

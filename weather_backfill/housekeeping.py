@@ -1,46 +1,165 @@
-"""What is cleaned up: replaced versions and leftover journals that are old, and no only record of anything.
+"""What is cleaned up when it is old. What nobody needs goes; what is a record is archived, and read from there.
 
-Deleting a run in Dagster deletes its events, the latest materializations of its partitions among them, so runs are
-left to Dagster's own retention settings.
+Deleted: replaced versions of days, journals that no run goes on with (what they know of writers goes into the
+ledger first), and the ledger of who was told of incidents that are over. Archived (`lake/archive.py`): backfills
+that have ended, audit events, and the ledger of writers. The counters in `_metrics/` are one object, and stay.
+
+Onboardings stay as they are, for their manifests decide whether a connection was onboarded; so do backfills that a
+person has paused or cancelled, and all of the last days, whose ids the sensors ask for.
+
+Deleting a run in Dagster deletes its events, the latest materializations of its partitions among them, so runs stay
+too; ticks go by `retention` in dagster.yaml.
 """
 
 from __future__ import annotations
 
-from datetime import datetime
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import dagster as dg
 from dagster import DagsterRunStatus
 
-from weather_backfill.backfill.records import audit
-from weather_backfill.lake import kept
-from weather_backfill.lake.storage import ObjectStore
+from weather_backfill.alerts.incidents import Register
+from weather_backfill.backfill.records import audit, open_manifests
+from weather_backfill.errors import ConfigurationError
+from weather_backfill.lake import archive, kept, layout, ledger
+from weather_backfill.lake.days import DayRecord
+from weather_backfill.lake.storage import ObjectStore, StoredObject
+from weather_backfill.settings import Settings
 
-JOURNAL = "_journal"
+RECENT = timedelta(days=3)
+"""So long a backfill that has ended stays, whatever the settings say."""
 _ENDED = (DagsterRunStatus.SUCCESS, DagsterRunStatus.FAILURE, DagsterRunStatus.CANCELED)
+VERSIONS, JOURNALS, TOLD = "versions", "journals", "told alerts"
+ARCHIVED = {"backfills": layout.BACKFILLS, "audit events": layout.AUDIT, "written objects": layout.LEDGER}
 
 
-def find(instance: dg.DagsterInstance, store: ObjectStore, before: datetime) -> dict[str, list[str]]:
-    """The objects that may go, by kind; versions count from when they were replaced."""
-    return {"versions": kept.expired(store, before), "journals": _journals(instance, store, before)}
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What may go, by kind; `archived` is by month, `YYYY-MM`, too."""
+
+    before: datetime
+    deleted: Mapping[str, list[str]]
+    archived: Mapping[str, Mapping[str, list[StoredObject]]]
+
+    def counts(self) -> dict[str, tuple[str, int]]:
+        """What happens to how many objects, by kind."""
+        gone = {kind: ("delete", len(keys)) for kind, keys in self.deleted.items()}
+        old = {kind: ("archive", sum(map(len, months.values()))) for kind, months in self.archived.items()}
+        return gone | old
 
 
-def clean(store: ObjectStore, found: dict[str, list[str]], before: datetime) -> None:
-    """Delete what `find` found, and write it into the audit. Safe to call again."""
-    for keys in found.values():
+def find(
+    instance: dg.DagsterInstance, store: ObjectStore, settings: Settings, days: int | None = None,
+    now: datetime | None = None,
+) -> Found:  # fmt: skip
+    """What is older than the settings' days (or `days`); versions count from when they were replaced."""
+    now = now or datetime.now(UTC)
+    versions, records = (
+        now - timedelta(days=setting if days is None else days)
+        for setting in (settings.keep_versions_days, settings.keep_records_days)
+    )
+    deleted = {
+        VERSIONS: kept.expired(store, versions),
+        JOURNALS: _journals(instance, store, records),
+        TOLD: _told(store, records),
+    }
+    archived = {
+        "backfills": _ended_backfills(store, min(records, now - RECENT)),
+        "audit events": _dated(store, layout.AUDIT, records),
+        "written objects": _dated(store, layout.LEDGER, records),
+    }
+    return Found(records, deleted, archived)
+
+
+def clean(store: ObjectStore, found: Found) -> None:
+    """Delete and archive what `find` found, and write it into the audit. Safe to call again, wherever it was killed."""
+    _keep_writers(store, found.deleted[JOURNALS])
+    for keys in found.deleted.values():
         store.delete(keys)
-    counts: dict[str, Any] = {kind: len(keys) for kind, keys in found.items()}
-    audit(store, "housekeeping", parameters={"before": before.isoformat(), **counts}, outcome="done")
+    for kind, months in found.archived.items():
+        for month, objects in months.items():
+            still = _still_ended(store) if kind == "backfills" else lambda key: True
+            archive.compact(store, ARCHIVED[kind], month, objects, still)
+    counts: dict[str, Any] = {kind: count for kind, (_, count) in found.counts().items()}
+    audit(store, "housekeeping", parameters={"before": found.before.isoformat(), **counts}, outcome="done")
 
 
 def _journals(instance: dg.DagsterInstance, store: ObjectStore, before: datetime) -> list[str]:
     """Old journals of runs that have ended, retries included, or that Dagster no longer knows."""
     found: list[str] = []
-    for root in store.folders(JOURNAL):
-        objects = store.list(f"{JOURNAL}/{root}")
+    for root in store.folders(layout.JOURNAL):
+        objects = store.list(f"{layout.JOURNAL}/{root}")
         if any(stored.last_modified >= before for stored in objects):
             continue
         group = instance.get_run_group(root) if instance.has_run(root) else None
         if group is None or all(run.status in _ENDED for run in group[1]):
             found += [stored.key for stored in objects]
     return found
+
+
+def _keep_writers(store: ObjectStore, journals: list[str]) -> None:
+    """Take what journals say of writers over into the ledger."""
+    written: dict[str, list[ledger.Entry]] = defaultdict(list)
+    for key, data in store.read_many(journals):
+        if isinstance(data, bytes):
+            try:
+                written[".".join(key.split("/")[1:3])] += DayRecord.from_json(data).written
+            except (ValueError, KeyError, TypeError):
+                continue  # a journal of another release: nobody can go on with it either
+    for writer, entries in written.items():
+        ledger.save(store, writer, entries)
+
+
+def _told(store: ObjectStore, before: datetime) -> list[str]:
+    """Old entries of who was told, of incidents that are over and that every channel knows to be over."""
+    listed = store.list(layout.TOLD)
+    register = Register(store)
+    names = {incident.name for incident in register.open_incidents()}
+    names |= {incident.name for incident in register.ending()}  # second: an incident goes from there to here
+    return [o.key for o in listed if o.last_modified < before and o.key.split("/")[2] not in names]
+
+
+def _ended_backfills(store: ObjectStore, before: datetime) -> dict[str, list[StoredObject]]:
+    """Manifests and summaries of backfills that ended long ago, by the month of their last change."""
+    open_manifests(store)  # a lake from before there were markers gets them
+    ids: dict[str, list[StoredObject]] = defaultdict(list)
+    for stored in store.list(layout.BACKFILLS):
+        ids[stored.key.split("/")[1]].append(stored)
+    still = _still_ended(store)
+    months: dict[str, list[StoredObject]] = defaultdict(list)
+    for objects in ids.values():
+        # With its summary, or as the summary that a killed clean-up has left; a manifest alone was never looked at.
+        summed_up = objects[-1].key.endswith("/summary.json") and objects[-1].size > 0
+        last = max(stored.last_modified for stored in objects)
+        if summed_up and last < before and still(objects[0].key):
+            months[f"{last:%Y-%m}"] += objects
+    return dict(months)
+
+
+def _still_ended(store: ObjectStore) -> Callable[[str], bool]:
+    """Whether the backfill of an object is neither open nor held, and no onboarding."""
+
+    def ended(key: str) -> bool:
+        name = key.split("/")[1]
+        return not (
+            name.startswith(layout.ONBOARD) or any(store.exists(k(name)) for k in (layout.open_key, layout.held_key))
+        )
+
+    return ended
+
+
+def _dated(store: ObjectStore, prefix: str, before: datetime) -> dict[str, list[StoredObject]]:
+    """Old objects below folders `date=YYYY-MM-DD`, by month."""
+    months: dict[str, list[StoredObject]] = defaultdict(list)
+    for stored in store.list(prefix):
+        try:
+            day = layout.date_of(stored.key)
+        except (ConfigurationError, ValueError):
+            continue
+        if stored.last_modified < before:
+            months[f"{date.strftime(day, '%Y-%m')}"].append(stored)
+    return dict(months)

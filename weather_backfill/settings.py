@@ -112,6 +112,12 @@ class Settings(BaseSettings):
         "text", description="How runs log on their console: text, or one JSON object a line"
     )
     keep_versions_days: int = Field(30, ge=0, description="Days that a replaced version of a day is kept")
+    keep_records_days: int = Field(
+        30,
+        ge=0,
+        description="Days until ended backfills and audit events are archived, journals and told alerts deleted",
+    )
+    housekeeping_hour: int = Field(5, ge=0, le=23, description="UTC hour in which old things are cleaned up")
     freshness_days: int = Field(2, ge=1, description="Age in days at which the newest day counts as stale")
 
     def chunk_days_of(self, service: str) -> int:

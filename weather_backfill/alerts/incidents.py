@@ -27,7 +27,7 @@ from weather_backfill.lake.storage import ObjectStore
 OPENED, RESOLVED = "opened", "resolved"
 LEASE = timedelta(minutes=5)
 """No tick of a sensor lasts longer: an older entry that is not sent is a dead sender's."""
-_OPEN, _ENDING, _TOLD = (f"{layout.ALERTS}/{name}" for name in ("open", "ending", "told"))
+_OPEN, _ENDING, _TOLD = f"{layout.ALERTS}/open", f"{layout.ALERTS}/ending", layout.TOLD
 
 
 @dataclass(frozen=True, slots=True)

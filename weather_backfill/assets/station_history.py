@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from weather_backfill.errors import NotFoundError, SourceUnavailableError
-from weather_backfill.lake import layout, parquet
+from weather_backfill.lake import layout, ledger, parquet
 from weather_backfill.lake.storage import ObjectStore
 from weather_backfill.partitions import tenants_partitions
 from weather_backfill.resources import LakeResource, TenantsResource
@@ -46,7 +46,7 @@ def build_station_history(service: str, settings: Settings) -> dg.AssetsDefiniti
         found, failed = read()
         if failed:
             context.log.warning(f"{len(failed)} stations could not be read: {failed}")
-        table = write_history(lake.store, service, tenant, found, failed)
+        table = write_history(lake.store, service, tenant, found, failed, context.run_id)
         where = lake.store.uri(layout.tenant_key(layout.STATION_HISTORY, service, tenant))
         return dg.MaterializeResult(
             metadata={
@@ -61,7 +61,12 @@ def build_station_history(service: str, settings: Settings) -> dg.AssetsDefiniti
 
 
 def write_history(
-    store: ObjectStore, service: str, tenant: str, found: pa.Table, failed: Collection[str] = ()
+    store: ObjectStore,
+    service: str,
+    tenant: str,
+    found: pa.Table,
+    failed: Collection[str] = (),
+    run_id: str | None = None,
 ) -> pa.Table:
     """Write a tenant's history and return it; stations that could not be read keep what is known of them.
 
@@ -73,7 +78,9 @@ def write_history(
     kept = _known(store, key, failed) if failed else STATION_HISTORY.empty_table()
     table = pa.concat_tables([found.cast(STATION_HISTORY), kept])
     table = table.sort_by([("station_id", "ascending"), ("valid_from", "ascending")])
-    store.put(key, parquet.encode(table, {}))
+    data = parquet.encode(table, {})
+    entry = ledger.entry(store.put(key, data), data, run_id)
+    ledger.save(store, f"{run_id or entry['sha256']}.{service}.{layout.STATION_HISTORY}.{tenant}", [entry])
     return table
 
 

@@ -206,7 +206,7 @@ def _busy(desk: Desk, wanted: Wanted) -> set[date]:
 
 
 def _id(connection: str, again: int = 0) -> str:
-    return f"onboard-{connection}" + (f".again{again}" if again else "")
+    return f"{layout.ONBOARD}{connection}" + (f".again{again}" if again else "")
 
 
 def _earlier(desk: Desk, connection: str) -> list[Manifest]:

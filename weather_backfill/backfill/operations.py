@@ -25,7 +25,9 @@ from weather_backfill.backfill.records import (
     audit,
     audit_start,
     create_manifest,
+    find_manifest,
     held_manifests,
+    live_manifests,
     load_manifest,
     manifests,
     open_manifests,
@@ -139,7 +141,7 @@ def start(
             f"nothing to do: no day of {plan.tenant} from {plan.start} to {plan.end} is in state '{plan.reprocess}'."
         )
     name = backfill_id or _free_id(desk, plan)
-    manifest = load_manifest(desk.store, name)
+    manifest = find_manifest(desk.store, name)
     if manifest is None:
         for other in overlapping(desk, plan):
             if not force_restart:
@@ -166,7 +168,7 @@ def _free_id(desk: Desk, plan: Plan) -> str:
     """`<service>-<tenant>-<start>-<end>-<n>`: readable, and the next number that is free."""
     base = f"{plan.service}-{plan.tenant}-{plan.start:%Y%m%d}-{plan.end:%Y%m%d}"
     number = 1
-    while load_manifest(desk.store, f"{base}-{number}") or desk.instance.get_backfill(native_id(f"{base}-{number}")):
+    while find_manifest(desk.store, f"{base}-{number}") or desk.instance.get_backfill(native_id(f"{base}-{number}")):
         number += 1
     return f"{base}-{number}"
 
@@ -217,7 +219,7 @@ def stop_tenant(
     """Stop every backfill of a tenant (of some services of it, `among` some manifests); the ids that were stopped."""
     mine = [
         m
-        for m in (manifests(desk.store) if among is None else among)
+        for m in (live_manifests(desk.store) if among is None else among)
         if m.plan.tenant == tenant and (services is None or m.plan.service in services) and _to_stop(m)
     ]
     for manifest in mine:
@@ -247,7 +249,7 @@ def _launch(desk: Desk, manifest: Manifest, native_id: str, days: Sequence[date]
 def cancel(desk: Desk, backfill_id: str, *, action: str = "cancel") -> Status:
     """Ask Dagster to cancel: days that are finished stay, the day in hand is finished or dropped whole."""
     backfill_id = managed_id(desk.instance, backfill_id)
-    manifest = load_manifest(desk.store, backfill_id)
+    manifest = find_manifest(desk.store, backfill_id)
     before = status_of(desk.instance, desk.graph, desk.store, backfill_id)  # raises if it is none of ours
     if before.status not in ("queued", "running", "canceling", "pausing", "paused"):
         raise ConfigurationError(f"backfill {backfill_id!r} has ended already: there is nothing to {action}.")
@@ -262,7 +264,7 @@ def cancel(desk: Desk, backfill_id: str, *, action: str = "cancel") -> Status:
 def pause(desk: Desk, backfill_id: str) -> Status:
     """Stop for now: like cancel, but `resume` goes on where it stopped."""
     backfill_id = managed_id(desk.instance, backfill_id)
-    if load_manifest(desk.store, backfill_id) is None:
+    if find_manifest(desk.store, backfill_id) is None:
         _adopt(desk, backfill_id)
     return cancel(desk, backfill_id, action="pause")
 
@@ -270,7 +272,7 @@ def pause(desk: Desk, backfill_id: str) -> Status:
 def resume(desk: Desk, backfill_id: str) -> Status:
     """Go on with the days that are not done; raises `ConfigurationError` while the pause is still under way."""
     backfill_id = managed_id(desk.instance, backfill_id)
-    manifest = load_manifest(desk.store, backfill_id)
+    manifest = find_manifest(desk.store, backfill_id)
     if manifest is None or (manifest.state == ACTIVE and not _cut_short(desk, manifest)):
         raise ConfigurationError(
             f"backfill {backfill_id!r} is not paused: `weather-backfill pause {backfill_id}` first."
@@ -286,7 +288,7 @@ def _cut_short(desk: Desk, manifest: Manifest) -> bool:
 def retry(desk: Desk, backfill_id: str) -> Status:
     """Launch the failed days again, raw and refined; raises `ConfigurationError` if none have failed."""
     backfill_id = managed_id(desk.instance, backfill_id)
-    manifest = load_manifest(desk.store, backfill_id) or _adopt(desk, backfill_id)
+    manifest = find_manifest(desk.store, backfill_id) or _adopt(desk, backfill_id)
     if manifest.state == PAUSED:
         raise ConfigurationError(
             f"backfill {backfill_id!r} is paused: `weather-backfill resume {backfill_id}` takes its failed days too."

@@ -8,15 +8,15 @@ import json
 import logging
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from typing import Any
 
 from weather_backfill.backfill.launch import native_id
 from weather_backfill.backfill.plan import Plan
 from weather_backfill.errors import NotFoundError, WeatherError
-from weather_backfill.lake import documents, layout
-from weather_backfill.lake.storage import ObjectStore
+from weather_backfill.lake import archive, documents, layout
+from weather_backfill.lake.storage import ObjectStore, StoredObject
 
 _log = logging.getLogger(__name__)
 
@@ -36,6 +36,7 @@ class Manifest:
     created_at: datetime
     state: str = ACTIVE
     labels: Mapping[str, str] = field(default_factory=dict)
+    stored_at: datetime | None = None  # by the storage's clock, as the times of objects are
 
     def part_id(self, number: int) -> str:
         """The id of a part's native backfill."""
@@ -47,6 +48,7 @@ class Manifest:
             "backfill_id": self.backfill_id,
             "requested_by": self.requested_by,
             "created_at": self.created_at.isoformat(),
+            "stored_at": self.stored_at.isoformat() if self.stored_at else None,
             "state": self.state,
             "labels": dict(self.labels),
             "parts": [[str(day) for day in part] for part in self.parts],
@@ -58,8 +60,13 @@ class Manifest:
     def from_json(cls, data: bytes) -> Manifest:
         """From the manifest object; raises `UnreadableObjectError` if it is none."""
         with documents.reading("this is no manifest of a backfill", "restore it, or move it out of the lake."):
-            document = documents.parsed(data)
-            created = datetime.fromisoformat(document["created_at"])
+            return cls.of(documents.parsed(data))
+
+    @classmethod
+    def of(cls, document: Mapping[str, Any]) -> Manifest:
+        """From what a manifest object says."""
+        with documents.reading("this is no manifest of a backfill", "restore it, or move it out of the lake."):
+            created, stored_at = datetime.fromisoformat(document["created_at"]), document.get("stored_at")
             if created.tzinfo is None:
                 raise ValueError("created_at has no time zone")
             return cls(
@@ -70,6 +77,7 @@ class Manifest:
                 created,
                 document["state"],
                 dict(document["labels"]),
+                datetime.fromisoformat(stored_at) if stored_at else None,
             )
 
 
@@ -90,12 +98,15 @@ def save_manifest(store: ObjectStore, manifest: Manifest) -> None:
 
 def create_manifest(store: ObjectStore, manifest: Manifest) -> bool:
     """Write a manifest unless its id has one; whether it was written. Of several at once, one wins."""
-    mark_open(store, manifest.backfill_id)
+    manifest = replace(manifest, stored_at=mark_open(store, manifest.backfill_id).last_modified)
     return store.create(layout.manifest_key(manifest.backfill_id), manifest.to_json())
 
 
 def load_manifest(store: ObjectStore, backfill_id: str) -> Manifest | None:
-    """The manifest of an id; None for backfills that were launched elsewhere, under whatever id."""
+    """The manifest of an id as an object: not of what was archived, so that it costs one request.
+
+    None for backfills that were launched elsewhere, under whatever id.
+    """
     if not layout.BACKFILL_ID.fullmatch(backfill_id):
         return None
     try:
@@ -104,9 +115,18 @@ def load_manifest(store: ObjectStore, backfill_id: str) -> Manifest | None:
         return None
 
 
-def mark_open(store: ObjectStore, backfill_id: str) -> None:
+def find_manifest(store: ObjectStore, backfill_id: str) -> Manifest | None:
+    """The manifest of an id, wherever it is; None as `load_manifest`."""
+    found = load_manifest(store, backfill_id)
+    if found is None and layout.BACKFILL_ID.fullmatch(backfill_id):
+        line = archive.read(store, layout.BACKFILLS).get(layout.manifest_key(backfill_id))
+        return Manifest.of(line.body) if line else None
+    return found
+
+
+def mark_open(store: ObjectStore, backfill_id: str) -> StoredObject:
     """Say that a backfill has not ended."""
-    store.put(layout.open_key(backfill_id), b"open")
+    return store.put(layout.open_key(backfill_id), b"open")
 
 
 def close(store: ObjectStore, backfill_id: str) -> None:
@@ -120,7 +140,7 @@ def open_manifests(store: ObjectStore) -> list[Manifest]:
     A lake from before there were markers gets them at the first call, so that nothing that is open is forgotten.
     """
     if not store.exists(f"{layout.OPEN}/{_MARKED}"):
-        for manifest in manifests(store):
+        for manifest in live_manifests(store):
             save_manifest(store, manifest)
         store.put(f"{layout.OPEN}/{_MARKED}", b"")
     return _marked(store, layout.OPEN)
@@ -137,8 +157,21 @@ def _marked(store: ObjectStore, prefix: str) -> list[Manifest]:
 
 
 def manifests(store: ObjectStore) -> list[Manifest]:
-    """All manifests, oldest first."""
-    return _load(store, [o.key for o in store.list(layout.BACKFILLS) if o.key.endswith("/manifest.json")])
+    """All manifests, those that were archived too, oldest first."""
+    live = live_manifests(store)
+    known = {layout.manifest_key(manifest.backfill_id) for manifest in live}
+    lines = archive.read(store, layout.BACKFILLS).items()
+    old = [Manifest.of(line.body) for key, line in lines if _is_manifest(key) and key not in known]
+    return sorted([*live, *old], key=lambda manifest: manifest.created_at)
+
+
+def live_manifests(store: ObjectStore) -> list[Manifest]:
+    """The manifests that were not archived, oldest first."""
+    return _load(store, [stored.key for stored in store.list(layout.BACKFILLS) if _is_manifest(stored.key)])
+
+
+def _is_manifest(key: str) -> bool:
+    return key.endswith("/manifest.json")
 
 
 def _load(store: ObjectStore, keys: list[str]) -> list[Manifest]:
@@ -183,12 +216,19 @@ def audit_start(store: ObjectStore, manifest: Manifest) -> None:
 
 
 def audit_events(store: ObjectStore, limit: int = 100) -> list[dict[str, Any]]:
-    """The latest events, newest first."""
-    keys = [o.key for o in store.list(layout.AUDIT)][-limit:][::-1]
-    events = []
-    for key, data in store.read_many(keys):
+    """The latest events, newest first, those that were archived too."""
+    events: dict[str, dict[str, Any]] = {}
+    gone = False
+    for key, data in store.read_many([o.key for o in store.list(layout.AUDIT)][-limit:]):
+        if isinstance(data, NotFoundError):
+            gone = True  # archived since the listing
+            continue
         if isinstance(data, WeatherError):
             raise data
         with documents.reading(f"{store.uri(key)} is not an audit event", "move it out of the audit."):
-            events.append(documents.parsed(data))
-    return events
+            events[key] = documents.parsed(data)
+    for month in archive.months(store, layout.AUDIT) if gone or len(events) < limit else ():
+        events = {key: line.body for key, line in archive.read(store, layout.AUDIT, month).items()} | events
+        if len(events) >= limit and not gone:
+            break
+    return [events[key] for key in sorted(events, reverse=True)[:limit]]

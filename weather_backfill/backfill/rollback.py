@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from datetime import date
 from typing import Any
 
@@ -12,36 +13,63 @@ from weather_backfill import __version__
 from weather_backfill.assets.refined import refine_day
 from weather_backfill.backfill.operations import Desk, busy_days
 from weather_backfill.backfill.records import audit
-from weather_backfill.errors import ConfigurationError
-from weather_backfill.lake import kept, layout, parquet
+from weather_backfill.errors import ConfigurationError, NotFoundError
+from weather_backfill.lake import kept, layout, ledger, parquet
 from weather_backfill.lake.io_manager import data_version_tags, write_day
+from weather_backfill.lake.storage import ObjectStore
 from weather_backfill.partitions import PartitionKey
 from weather_backfill.retries import retrying
 
 
 def choose_version(desk: Desk, service: str, tenant: str, day: date, to: str | None) -> kept.Version:
-    """The version that a rollback would put back; raises `ConfigurationError` if there is none or the day is busy."""
+    """The version that a rollback would put back: `to`, else that of one that was cut short, else the one before.
+
+    Raises `ConfigurationError` if there is none or the day is busy.
+    """
     key = PartitionKey(day, tenant)
     for name, days in busy_days(desk, service, tenant).items():
         if day in days:
             raise ConfigurationError(f"backfill {name!r} is active over {day}: wait for it or cancel it first.")
-    return kept.choose(kept.versions_of(desk.store, service, key), to, f"{key} of {service}")
+    found = kept.versions_of(desk.store, service, key)
+    return (None if to else _begun(desk.store, service, key, found)) or kept.choose(found, to, f"{key} of {service}")
+
+
+def _begun(store: ObjectStore, service: str, key: PartitionKey, found: list[kept.Version]) -> kept.Version | None:
+    """The version that a rollback has begun to put back, unless the day has been replaced by something else since."""
+    try:
+        intent = json.loads(store.get(layout.rollback_key(service, key)))
+    except NotFoundError:
+        return None
+    current = next((v.sha for v in found if v.replaced_at is None), None)
+    if current not in (intent["from"], intent["to"]):
+        return None
+    return next((v for v in found if v.name == intent["version"]), None) or next(
+        (v for v in found if v.sha == intent["to"]), None
+    )
 
 
 def rollback(desk: Desk, service: str, tenant: str, day: date, version: kept.Version) -> dict[str, Any]:
     """Make a version current, refine it, record both; the replaced version is kept, so a rollback can be undone.
 
-    Killed at any point, the same call (the same version) finishes it.
+    Killed at any point, the same call finishes it, and so does one with the version that `choose_version` then gives.
     """
     key = PartitionKey(day, tenant)
+    intent = layout.rollback_key(service, key)
+    current = kept.current_sha(desk.store, service, key)
+    document = {"version": version.name, "from": current, "to": version.sha}
+    retrying()(desk.store.put, intent, json.dumps(document).encode())
     data = retrying()(kept.put_back, desk.store, service, key, version)
     refined = retrying()(write_day, desk.store, service, layout.REFINED_15M, refine_day(desk.store, service, key))
+    stored = desk.store.head(layout.day_key(layout.RAW_OBSERVATIONS, service, key))
+    entries = [ledger.entry(stored, data), *refined.written]
+    ledger.save(desk.store, f"rollback-{version.sha}.{service}.{tenant}.{day}", entries)
     metadata = parquet.metadata_of(data)
     raw_facts = {"rows": metadata.num_rows if metadata else 0, "sha256": hashlib.sha256(data).hexdigest()}
     for dataset, facts in ((layout.RAW_OBSERVATIONS, raw_facts), (layout.REFINED_15M, dict(refined.metadata))):
         _record(desk.instance, service, dataset, key, {**facts, "rolled_back_to": version.name})
     outcome = {"service": service, "tenant": tenant, "day": str(day), "version": version.name, **raw_facts}
     audit(desk.store, "rollback", parameters=outcome, code_version=__version__, rows=raw_facts["rows"], outcome="done")
+    desk.store.delete(intent)
     return outcome
 
 

@@ -19,6 +19,7 @@ from dagster._core.execution.backfill import (
 
 from weather_backfill.backfill.coverage import held_days
 from weather_backfill.backfill.launch import native_id
+from weather_backfill.backfill.plan import RUN_START_SECONDS
 from weather_backfill.backfill.records import (
     ACTIVE,
     CANCELED,
@@ -26,7 +27,7 @@ from weather_backfill.backfill.records import (
     STOPPED,
     Manifest,
     close,
-    load_manifest,
+    find_manifest,
     mark_open,
 )
 from weather_backfill.errors import ConfigurationError
@@ -37,6 +38,7 @@ from weather_backfill.partitions import PartitionKey
 MANAGED_TAG = "weather/backfill"
 BACKFILL_TAG = "dagster/backfill"
 _ACTIVE = [status for status in BulkActionStatus if status not in BULK_ACTION_TERMINAL_STATUSES]
+_CLOCKS = timedelta(seconds=RUN_START_SECONDS)
 _ENDED_RUNS = (DagsterRunStatus.SUCCESS, DagsterRunStatus.FAILURE, DagsterRunStatus.CANCELED)
 
 
@@ -142,13 +144,22 @@ def service_of(backfill: PartitionBackfill) -> str | None:
 def status_of(instance: dg.DagsterInstance, graph: Any, store: ObjectStore, backfill_id: str) -> Status:
     """The status of a backfill by its id; raises `ConfigurationError` if there is none."""
     backfill_id = managed_id(instance, backfill_id)
-    manifest = load_manifest(store, backfill_id)
+    return status_by(instance, graph, store, backfill_id, find_manifest(store, backfill_id))
+
+
+def status_by(
+    instance: dg.DagsterInstance, graph: Any, store: ObjectStore, backfill_id: str, manifest: Manifest | None
+) -> Status:
+    """The status of a backfill whose manifest is known; raises as `status_of`."""
     natives = natives_of(instance, backfill_id)
     if not natives and manifest is None:
         raise ConfigurationError(f"no backfill {backfill_id!r}: `weather-backfill status` lists those there are.")
     service, tenant, days = _asked(manifest, natives, graph)
     started = manifest.created_at if manifest else datetime.fromtimestamp(natives[0].backfill_timestamp, UTC)
-    done, rows, touched = _done(store, service, tenant, set(days), started)
+    # Objects have the storage's time, and its clock may be behind ours. Nobody asked it when Dagster or an older
+    # release launched this; then a run takes longer to start than the margin.
+    since = manifest.stored_at if manifest and manifest.stored_at else started - _CLOCKS
+    done, rows, touched = _done(store, service, tenant, set(days), since)
     runs = [
         run for native in natives for run in instance.get_runs(dg.RunsFilter(tags={BACKFILL_TAG: native.backfill_id}))
     ]
@@ -192,7 +203,7 @@ def _asked(manifest: Manifest | None, natives: list[PartitionBackfill], graph: A
 def _done(
     store: ObjectStore, service: str, tenant: str, days: set[date], since: datetime
 ) -> tuple[set[date], int, list[datetime]]:
-    """Days whose raw and refined objects were written since the start; their rows; when they were written."""
+    """Days whose raw and refined objects were written since a time of the storage; their rows; when that was."""
     since = since.replace(microsecond=0)  # S3 knows whole seconds
     raw, refined = (
         {

@@ -51,6 +51,7 @@ class DayRecord:
     checks: Sequence[Outcome] = ()
     rejects: int = 0
     reported_rejects: bool = False
+    written: Sequence[Mapping[str, Any]] = ()  # entries of the ledger
 
     def to_json(self) -> bytes:
         """As a journal object."""

@@ -17,6 +17,7 @@ import hashlib
 import logging
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any, get_args
 
 import dagster as dg
@@ -32,7 +33,7 @@ from weather_backfill import schemas
 from weather_backfill.checks import Outcome
 from weather_backfill.errors import ConfigurationError, IncompleteDayError, NotFoundError
 from weather_backfill.interrupts import interrupts_later
-from weather_backfill.lake import kept, layout, parquet, versions
+from weather_backfill.lake import kept, layout, ledger, parquet, versions
 from weather_backfill.lake.days import Day, DayFailed, DayRecord, DayStream, DayTable, Journal
 from weather_backfill.lake.event_log import kept_open
 from weather_backfill.lake.storage import ObjectStore
@@ -64,10 +65,16 @@ class ParquetIOManager(dg.ConfigurableIOManager):
         service, dataset = context.asset_key.path
         journal = journal_of(context.step_context, self.lake.store, context.asset_key)
         recorder = _Recorder(context, service)
+        run_id, written = context.step_context.run_id, list[ledger.Entry]()
+
+        def end() -> None:
+            ledger.save(self.lake.store, f"{run_id}.{service}.{dataset}", written)
+            journal.clear()
+
         try:
             for day in obj:
                 with interrupts_later():  # a day is in the lake, in the journal and among the records, or nowhere
-                    done = self._written(day, service, dataset, journal)
+                    done = self._written(day, service, dataset, journal, run_id, written)
                     if isinstance(done, DayRecord):
                         obj.records.append(done)
                 if isinstance(done, DayFailed):
@@ -80,21 +87,28 @@ class ParquetIOManager(dg.ConfigurableIOManager):
         except BaseException:
             # Cancelled, or the stream itself broke: what is finished stays finished.
             yield from recorder.everything(obj.records)
-            journal.clear()
+            end()
             raise
         if obj.failures:
             yield from recorder.everything(obj.records)
-            journal.clear()
+            end()
             raise failure(obj, context.asset_key, from_backfill="dagster/backfill" in context.step_context.run_tags)
         yield from recorder.beside_automatic_events(obj.records)
-        journal.clear()
+        end()
 
-    def _written(self, day: Day, service: str, dataset: str, journal: Journal) -> DayRecord | DayFailed:
-        """The day as it lies in the lake, or its failure, be it of reading or of writing."""
-        if isinstance(day, (DayRecord, DayFailed)):
+    def _written(
+        self, day: Day, service: str, dataset: str, journal: Journal, run_id: str, written: list[ledger.Entry]
+    ) -> DayRecord | DayFailed:
+        """The day as it lies in the lake, or its failure, be it of reading or of writing; what was written beside."""
+        if isinstance(day, DayFailed):
+            return day
+        if isinstance(day, DayRecord):
+            written += day.written
             return day
         try:
             record = retrying()(write_day, self.lake.store, service, dataset, day)
+            record = replace(record, written=[{**entry, "run_id": run_id} for entry in record.written])
+            written += record.written
             if day.incomplete:
                 return DayFailed(day.key, IncompleteDayError(day.incomplete))
             journal.add(record)
@@ -167,8 +181,9 @@ def write_day(store: ObjectStore, service: str, dataset: str, day: DayTable) -> 
     replaced = versions.against_previous(previous, data, day.table)
     if previous is not None and previous != data:
         kept.keep(store, service, day.key, previous)
-    reported = _write_rejects(store, service, day)
+    reported, written = _write_rejects(store, service, day)
     stored = store.put(object_key, data)
+    written.append(ledger.entry(stored, data))
     metadata = {
         **_describe(day.table),
         **day.facts,
@@ -180,34 +195,31 @@ def write_day(store: ObjectStore, service: str, dataset: str, day: DayTable) -> 
         "seconds": round(day.facts.get("seconds", 0) + time.monotonic() - started, 3),
     }
     rejects = day.rejects.num_rows if day.rejects is not None else 0
-    return DayRecord(day.key, object_key, metadata, tuple(day.checks), rejects, reported)
+    return DayRecord(day.key, object_key, metadata, tuple(day.checks), rejects, reported, written)
 
 
-def _write_rejects(store: ObjectStore, service: str, day: DayTable) -> bool:
-    """Write or clear a day's rejects; whether there is anything to report."""
+def _write_rejects(store: ObjectStore, service: str, day: DayTable) -> tuple[bool, list[ledger.Entry]]:
+    """Write or clear a day's rejects; whether there is anything to report, and what was written."""
     if day.rejects is None:
-        return False
+        return False, []
     key = layout.day_key(layout.REJECTED_OBSERVATIONS, service, day.key)
     if day.rejects.num_rows:
-        store.put(key, parquet.encode(day.rejects, {}))
-        return True
+        data = parquet.encode(day.rejects, {})
+        return True, [ledger.entry(store.put(key, data), data)]
     if store.exists(key):
         store.delete(key)
-        return True
-    return False
+        return True, []
+    return False, []
 
 
 def _describe(table: pa.Table) -> dict[str, Any]:
-    first = table.schema.field(0)
-    timed = table.num_rows and pa.types.is_timestamp(first.type)
-    span = pc.min_max(table[first.name]).as_py() if timed else {"min": None, "max": None}
     described: dict[str, Any] = {
         "rows": table.num_rows,
         "stations": len(pc.unique(table["station_id"])),
     }
     if "metric" in table.schema.names:
         described["metrics"] = len(pc.unique(table["metric"]))
-    for name, moment in (("first_observation", span["min"]), ("last_observation", span["max"])):
+    for name, moment in zip(("first_observation", "last_observation"), parquet.span_of(table), strict=True):
         if moment is not None:
             described[name] = moment.isoformat()
     if "quality" in table.schema.names and table.num_rows:

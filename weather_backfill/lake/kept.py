@@ -71,6 +71,12 @@ def versions_of(store: ObjectStore, service: str, key: PartitionKey) -> list[Ver
     return found
 
 
+def current_sha(store: ObjectStore, service: str, key: PartitionKey) -> str | None:
+    """The `Version.sha` of what a day holds now; None if it holds nothing."""
+    data = previous_of(store, layout.day_key(_RAW, service, key))
+    return None if data is None else _digest(data)
+
+
 def describe(store: ObjectStore, version: Version) -> dict[str, Any]:
     """A version as a row: what the file itself says, and when it was written and replaced."""
     metadata = parquet.metadata_of(store.get(version.object_key))

@@ -11,6 +11,9 @@
     _metrics/<instance>.json                                           counters as the exporter last saw them
     _versions/<dataset>/…/date=YYYY-MM-DD/<created>-<sha>.parquet       what a day was before it was replaced
     _open/<id>                                                         a backfill whose summary says no end yet
+    _ledger/date=YYYY-MM-DD/<run>.<service>.<dataset>.json              which run wrote which object, one object a step
+    _archive/<kind>/YYYY-MM/<hash>.jsonl                               old backfills, audit and ledger, many in one
+    _rollback/service=<s>/tenant=<t>/date=YYYY-MM-DD.json              a rollback that has begun
     _held/<id>                                                         a backfill that a person has paused or cancelled
 
 Names starting with `_` are ours and no dataset; Hive-style readers skip them.
@@ -34,10 +37,19 @@ BACKFILLS = "_backfills"
 AUDIT = "_audit"
 CATALOG = "_catalog"
 ALERTS = "_alerts"
+TOLD = f"{ALERTS}/told"
 METRICS = "_metrics"
 VERSIONS = "_versions"
 OPEN = "_open"
 HELD = "_held"
+LEDGER = "_ledger"
+ARCHIVE = "_archive"
+ROLLBACK = "_rollback"
+JOURNAL = "_journal"
+NOTHING = "_nothing"
+"""The name of empty objects that keep a pattern of a view from matching nothing; no id or date is called so."""
+ONBOARD = "onboard-"
+"""What the ids of onboardings start with, and no other's."""
 BACKFILL_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
 
 
@@ -71,7 +83,7 @@ def date_of(object_key: str) -> date:
 
 def journal_prefix(root_run_id: str, asset: str) -> str:
     """The folder of a run's journal for one asset."""
-    return f"_journal/{root_run_id}/{asset.replace('/', '.')}"
+    return f"{JOURNAL}/{root_run_id}/{asset.replace('/', '.')}"
 
 
 def manifest_key(backfill_id: str) -> str:
@@ -107,6 +119,21 @@ def open_key(backfill_id: str) -> str:
 def held_key(backfill_id: str) -> str:
     """The marker of a managed backfill that a person has paused or cancelled."""
     return f"{HELD}/{_checked_id(backfill_id)}"
+
+
+def ledger_key(moment: datetime, writer: str) -> str:
+    """What a writer wrote that ended at this time."""
+    return f"{LEDGER}/date={moment:%Y-%m-%d}/{writer}.json"
+
+
+def archive_prefix(kind: str, month: str = "") -> str:
+    """The folder of archives of objects below `kind` (of one month)."""
+    return "/".join(filter(None, (ARCHIVE, kind.removeprefix("_"), month)))
+
+
+def rollback_key(service: str, key: PartitionKey) -> str:
+    """The intent of a rollback of a day."""
+    return f"{ROLLBACK}/service={service}/tenant={validate_tenant_id(key.tenant)}/date={key.date.isoformat()}.json"
 
 
 def _checked_id(backfill_id: str) -> str:

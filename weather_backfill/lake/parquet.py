@@ -7,9 +7,12 @@ another without meeting the same series twice; the footer says so under `weather
 
 from __future__ import annotations
 
+import hashlib
+import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 
 import numpy as np
 import pyarrow as pa
@@ -31,18 +34,22 @@ TAGS = ("station_id", "metric")
 
 
 def encode(table: pa.Table, lineage: Mapping[str, str]) -> bytes:
-    """A dataset's day as the bytes of a Parquet file, `lineage` and the schema's metadata in the footer."""
+    """A dataset's day as the bytes of a Parquet file, `lineage` and the schema's metadata in the footer.
+
+    The footer also says which time the rows span, and under `content` a hash of all that the file holds.
+    """
     has_tags = set(TAGS) <= set(table.schema.names)
     metrics = _distinct(table, "metric") if has_tags else []
-    footer = {"code_version": __version__, **lineage}
+    span = zip(("first_observation", "last_observation"), span_of(table), strict=True)
+    footer = {"code_version": __version__, **{n: t.isoformat() for n, t in span if t}, **lineage}
     if has_tags:
         footer["row_groups"] = WHOLE_SERIES
     schema = file_schema(table.schema, footer, metrics)
     # Stamps of a station's own clock pack best as deltas; stamps that many rows share, as a dictionary.
     times = [f.name for f in schema if pa.types.is_timestamp(f.type) and not _packs_as_dictionary(table[f.name])]
-    sink = pa.BufferOutputStream()
+    sink = io.BytesIO()
     with pq.ParquetWriter(
-        sink,
+        pa.PythonFile(sink),
         schema,
         compression="zstd",
         compression_level=3,
@@ -55,8 +62,21 @@ def encode(table: pa.Table, lineage: Mapping[str, str]) -> bytes:
         for start, stop in _row_groups(table, has_tags):
             part = _canonical(table.slice(start, stop - start)).replace_schema_metadata(schema.metadata)
             writer.write_table(part, row_group_size=max(stop - start, 1))
-        writer.add_key_value_metadata({k.decode(): v.decode() for k, v in schema.metadata.items()})
-    return bytes(sink.getvalue())
+        pairs = {k.decode(): v.decode() for k, v in schema.metadata.items()}
+        content = hashlib.sha256(json.dumps(sorted(pairs.items())).encode())
+        with sink.getbuffer() as pages:
+            content.update(pages)
+        writer.add_key_value_metadata({**pairs, "weather.content": content.hexdigest()[:32]})
+    return sink.getvalue()
+
+
+def span_of(table: pa.Table) -> tuple[datetime | None, datetime | None]:
+    """The first and the last time of the first column, UTC; None without rows or where it holds no times."""
+    first = table.schema.field(0)
+    if not table.num_rows or not pa.types.is_timestamp(first.type):
+        return None, None
+    span = pc.min_max(table[first.name]).as_py()
+    return span["min"], span["max"]
 
 
 def _canonical(table: pa.Table) -> pa.Table:

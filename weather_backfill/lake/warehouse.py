@@ -44,23 +44,52 @@ FROM rejected_observations
 """
 _VERSIONS = """
 SELECT '{dataset}' AS dataset, part(file_name, 'service') AS service, part(file_name, 'tenant') AS tenant,
-    try_cast(part(file_name, 'date') AS DATE) AS date, file_size_bytes::BIGINT AS bytes, num_rows AS rows,
-    code_version, schema_version, file_name AS object
-FROM parquet_file_metadata('{glob}')
-LEFT JOIN (
+    try_cast(part(file_name, 'date') AS DATE) AS date, sha256[:16] AS version, first_observation, last_observation,
+    num_rows AS rows, file_size_bytes::BIGINT AS bytes, created_at, code_version, schema_version, run_id,
+    file_name AS object
+FROM parquet_file_metadata('{glob}') LEFT JOIN (
     SELECT file_name,
+        max(decode(value)) FILTER (decode(key) = 'weather.content') AS written_content,
+        max(decode(value)) FILTER (decode(key) = 'weather.first_observation')::TIMESTAMPTZ AS first_observation,
+        max(decode(value)) FILTER (decode(key) = 'weather.last_observation')::TIMESTAMPTZ AS last_observation,
         max(decode(value)) FILTER (decode(key) = 'weather.code_version') AS code_version,
         max(decode(value)) FILTER (decode(key) = 'weather.schema_version') AS schema_version
     FROM parquet_kv_metadata('{glob}') GROUP BY file_name
 ) USING (file_name)
+LEFT JOIN ledger ON object = '{dataset}' || str_split(file_name, '/{dataset}')[-1] AND content = written_content
 """
 _NO_VERSIONS = """
 SELECT NULL::VARCHAR AS dataset, NULL::VARCHAR AS service, NULL::VARCHAR AS tenant, NULL::DATE AS date,
-    NULL::BIGINT AS bytes, NULL::BIGINT AS rows, NULL::VARCHAR AS code_version, NULL::VARCHAR AS schema_version,
-    NULL::VARCHAR AS object
+    NULL::VARCHAR AS version, NULL::TIMESTAMPTZ AS first_observation, NULL::TIMESTAMPTZ AS last_observation,
+    NULL::BIGINT AS rows, NULL::BIGINT AS bytes, NULL::TIMESTAMPTZ AS created_at, NULL::VARCHAR AS code_version,
+    NULL::VARCHAR AS schema_version, NULL::VARCHAR AS run_id, NULL::VARCHAR AS object
 WHERE false
 """
-
+# The latest that wrote this content there: the same bytes may be written again.
+_LEDGER = """
+WITH documents AS (
+    SELECT written FROM read_json('{objects}', columns = {{written: '{written}'}})
+    UNION ALL
+    SELECT body.written FROM read_json('{archives}', format = 'newline_delimited',
+        columns = {{body: 'STRUCT(written {written})'}})
+)
+SELECT DISTINCT ON (object, content) * FROM (SELECT unnest(written, recursive := true) FROM documents)
+ORDER BY created_at DESC
+"""
+_WRITTEN = (
+    "STRUCT(object VARCHAR, content VARCHAR, sha256 VARCHAR, created_at TIMESTAMPTZ, run_id VARCHAR)[]"  # ledger.Entry
+)
+# What was archived and gone on with is there twice: its object counts.
+_LOG = """
+WITH live AS (SELECT {names} FROM read_json('{objects}', columns = {{{columns}}}) WHERE backfill_id IS NOT NULL),
+archived AS (
+    SELECT DISTINCT ON (key) body FROM read_json('{archives}', format = 'newline_delimited',
+        columns = {{key: 'VARCHAR', modified: 'TIMESTAMPTZ', body: 'STRUCT({fields})'}})
+    WHERE suffix(key, '/summary.json') ORDER BY modified DESC
+)
+FROM live UNION ALL
+SELECT unnest(body) FROM archived WHERE body.backfill_id NOT IN (SELECT backfill_id FROM live)
+"""
 
 _LOG_COLUMNS = {
     "backfill_id": "VARCHAR", "target": "VARCHAR", "start_date": "DATE", "end_date": "DATE", "status": "VARCHAR",
@@ -94,7 +123,9 @@ def create_views(connection: duckdb.DuckDBPyConnection, store: ObjectStore) -> d
         _create(connection, dataset, _dataset_view(connection, dataset, found))
     _create(connection, "quality_issues", _QUALITY_ISSUES)
     versions = [_VERSIONS.format(dataset=dataset, glob=glob) for dataset in COLUMNS for glob in globs[dataset].values()]
-    _create(connection, "dataset_versions", "\nUNION ALL ".join(versions or [_NO_VERSIONS]))
+    held = _LEDGER.format(**_records(store, layout.LEDGER, "*/*.json"), written=_WRITTEN)
+    union = "\nUNION ALL ".join(versions or [_NO_VERSIONS])
+    _create(connection, "dataset_versions", f"WITH ledger AS MATERIALIZED ({held})\n{union}")
     _create(connection, "backfill_log", _log_view(store))
     return {view: [row[0] for row in connection.execute(f"DESCRIBE {view}").fetchall()] for view in VIEWS}
 
@@ -115,13 +146,21 @@ def _globs(store: ObjectStore, dataset: str) -> dict[str, str]:
 
 
 def _log_view(store: ObjectStore) -> str:
-    """One row a managed backfill, from the summaries; nothing where there are none yet."""
-    columns = ", ".join(f"{name}: '{kind}'" for name, kind in _LOG_COLUMNS.items())
-    if not any(stored.key.endswith("/summary.json") for stored in store.list(layout.BACKFILLS)):
-        empty = ", ".join(f"NULL::{kind} AS {name}" for name, kind in _LOG_COLUMNS.items())
-        return f"SELECT {empty} WHERE false"
-    glob = store.uri(f"{layout.BACKFILLS}/*/summary.json").replace("'", "''")
-    return f"SELECT * FROM read_json('{glob}', columns = {{{columns}}})"  # noqa: S608 - our own paths
+    """One row a managed backfill, from the summaries and their archives."""
+    return _LOG.format(
+        **_records(store, layout.BACKFILLS, "*/summary.json"),
+        names=", ".join(_LOG_COLUMNS),
+        columns=", ".join(f"{name}: '{kind}'" for name, kind in _LOG_COLUMNS.items()),
+        fields=", ".join(f"{name} {kind}" for name, kind in _LOG_COLUMNS.items()),
+    )
+
+
+def _records(store: ObjectStore, kind: str, names: str) -> dict[str, str]:
+    """The patterns of records and of their archives. Each has an empty object, as a pattern must match something."""
+    patterns = {"objects": f"{kind}/{names}", "archives": f"{layout.archive_prefix(kind)}/*/*.jsonl"}
+    for pattern in patterns.values():
+        store.create(pattern.replace("*", layout.NOTHING), b"")
+    return {name: store.uri(pattern).replace("'", "''") for name, pattern in patterns.items()}
 
 
 def _dataset_view(connection: duckdb.DuckDBPyConnection, dataset: str, globs: Mapping[str, str]) -> str:

@@ -92,6 +92,9 @@ def dagster_yaml(values: dict[str, Any]) -> dict[str, Any]:
         "run_monitoring": {snake(name): value for name, value in daemon["runMonitoring"].items()},
         "sensors": {snake(name): value for name, value in daemon["sensors"].items()},
         "schedules": {snake(name): value for name, value in daemon["schedules"].items()},
+        "retention": {
+            name: {"purge_after_days": values["retention"][name]["purgeAfterDays"]} for name in ("schedule", "sensor")
+        },
         "telemetry": values["telemetry"],
     }
     # The chart writes this below the rest: a key that is there already would make the file invalid.

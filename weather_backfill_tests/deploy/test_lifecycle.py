@@ -30,7 +30,7 @@ def test_s3_takes_the_rules(s3_endpoint: str, bucket: str) -> None:
     assert days == {30}
 
 
-@pytest.mark.parametrize("folder", [*COLUMNS, layout.BACKFILLS, layout.AUDIT])
+@pytest.mark.parametrize("folder", [*COLUMNS, layout.BACKFILLS, layout.AUDIT, layout.ARCHIVE, layout.LEDGER])
 def test_no_rule_deletes_data_or_records(folder: str) -> None:
     assert removing(f"lake/{folder}/service=dwd/tenant=acme/date=2024-01-01/part.parquet") == []
 

@@ -1,0 +1,103 @@
+"""Small JSON objects that are old, many in one: what a record says stays, only its object goes.
+
+    _archive/<kind>/YYYY-MM/<hash of what is in it>.jsonl     one line an object: its key, its time, what it said
+
+A line is written before its object is deleted, and an archive is replaced by one that holds all of it, so that a
+reader who looks at the objects first and here second never misses any, wherever a process was killed. Objects and
+lines of one key may be there at once: the object counts, else the line of the latest time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from weather_backfill.errors import NotFoundError, StorageUnavailableError, UnreadableObjectError, WeatherError
+from weather_backfill.lake import layout
+from weather_backfill.lake.storage import ObjectStore, StoredObject
+
+_TRIES = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One archived object; `modified` is the time of the object, UTC as ISO text."""
+
+    key: str
+    modified: str
+    body: Any
+
+
+def months(store: ObjectStore, kind: str) -> list[str]:
+    """The months that have archives, `YYYY-MM`, latest first."""
+    try:
+        found = store.folders(layout.archive_prefix(kind))
+    except NotFoundError:
+        return []
+    return sorted((month for month in found if month != layout.NOTHING), reverse=True)
+
+
+def read(store: ObjectStore, kind: str, month: str = "") -> dict[str, Line]:
+    """The archived objects by key, of one month or all; raises `UnreadableObjectError` for a damaged archive."""
+    for _ in range(_TRIES):  # an archive may be replaced by a larger one while we read
+        found = list(store.read_many([o.key for o in store.list(layout.archive_prefix(kind, month))]))
+        if not any(isinstance(data, NotFoundError) for _, data in found):
+            return latest(line for key, data in found for line in _lines(store, key, data))
+    raise StorageUnavailableError(f"{store.uri(layout.archive_prefix(kind, month))} changes all the time: try again.")
+
+
+def latest(lines: Iterable[Line]) -> dict[str, Line]:
+    """The latest line of each key."""
+    found: dict[str, Line] = {}
+    for line in lines:
+        if line.key not in found or found[line.key].modified <= line.modified:
+            found[line.key] = line
+    return found
+
+
+def compact(
+    store: ObjectStore, kind: str, month: str, objects: list[StoredObject], still: Callable[[str], bool]
+) -> None:
+    """Archive objects in a month's one archive and delete them, except those that have changed meanwhile.
+
+    `still(key)` is asked once more just before an object goes. Objects that are no JSON stay where they are.
+    """
+    prefix = layout.archive_prefix(kind, month)
+    parts = [stored.key for stored in store.list(prefix)]
+    kept = read(store, kind, month) if parts else {}
+    taken = {stored.key: line for stored in objects if (line := _line(store, stored)) is not None}
+    if not taken and len(parts) < 2:
+        return
+    lines = latest([*kept.values(), *taken.values()])
+    data = "".join(json.dumps(asdict(lines[key]), sort_keys=True) + "\n" for key in sorted(lines)).encode()
+    target = f"{prefix}/{hashlib.sha256(data).hexdigest()[:16]}.jsonl"
+    store.put(target, data)
+    store.delete([key for key in parts if key != target])
+    store.delete([o.key for o in objects if o.key in taken and _unchanged(store, o) and still(o.key)])
+
+
+def _unchanged(store: ObjectStore, stored: StoredObject) -> bool:
+    try:
+        now = store.head(stored.key)
+    except NotFoundError:
+        return False
+    return (now.etag, now.size) == (stored.etag, stored.size)
+
+
+def _line(store: ObjectStore, stored: StoredObject) -> Line | None:
+    try:
+        return Line(stored.key, stored.last_modified.isoformat(), json.loads(store.get(stored.key)))
+    except (NotFoundError, ValueError):
+        return None
+
+
+def _lines(store: ObjectStore, key: str, data: bytes | WeatherError) -> list[Line]:
+    if isinstance(data, WeatherError):
+        raise data
+    try:
+        return [Line(**json.loads(line)) for line in data.splitlines()]
+    except (ValueError, TypeError) as error:
+        raise UnreadableObjectError(f"{store.uri(key)} is not an archive: {error}") from error
