@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -157,15 +158,15 @@ def _replan(at: Desk, file: Path, max_days: int | None) -> Plan:
 @friendly
 def status(
     backfill_id: Annotated[str | None, typer.Argument(help="Backfill id; without it, all backfills")] = None,
-    watch: Annotated[bool, typer.Option("--watch", help="Look again every few seconds until it has ended")] = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Look again until it has ended; exits with 1 unless it is completed")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Show how far backfills are, whoever launched them.
 
     Examples: weather-backfill status; weather-backfill status onboard-acme-tempest --watch
     """
-    from rich.live import Live
-
     at = desk()
     if backfill_id is None:
         print_rows(_all(at), "Backfills", as_json)
@@ -173,13 +174,34 @@ def status(
     if not watch:
         _print_status(_status(at, backfill_id), as_json)
         return
+    if _watch(at, backfill_id, as_json)["status"] != "completed":
+        raise typer.Exit(1)
+
+
+def _watch(at: Desk, backfill_id: str, as_json: bool) -> dict[str, Any]:
+    """The backfill's status once nothing more is to come; a terminal sees it change, a pipe gets the last."""
+    from rich.live import Live
+
+    if as_json or not out.is_terminal:
+        found = _ended(at, backfill_id, lambda found: None)
+        _print_status(found, as_json)
+        return found
     with Live(console=out, auto_refresh=False) as live:
-        while True:
-            found = _status(at, backfill_id)
-            live.update(_status_table(found), refresh=True)
-            if found["estimated_completion"] is None and found["status"] not in ("queued", "running", "canceling"):
-                return
-            time.sleep(2)
+        return _ended(at, backfill_id, lambda found: live.update(_status_table(found), refresh=True))
+
+
+def _ended(at: Desk, backfill_id: str, show: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+    while True:
+        found = _status(at, backfill_id)
+        show(found)
+        if found["estimated_completion"] is None and found["status"] not in (
+            "queued",
+            "running",
+            "pausing",
+            "canceling",
+        ):
+            return found
+        time.sleep(2)
 
 
 def _status(at: Desk, backfill_id: str) -> dict[str, Any]:
