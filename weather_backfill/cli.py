@@ -49,9 +49,9 @@ def simulate_tempest(
     to: Annotated[str, typer.Option(help="Where to write: a folder or s3://bucket/prefix")],
     start: Day,
     end: Day,
-    stations: Annotated[int, typer.Option(min=1, max=1000)] = 3,
+    stations: Annotated[int, typer.Option(min=1, max=1000, help="Stations, each a message a minute")] = 3,
     seed: Annotated[int, typer.Option(help="The same seed writes the same bytes")] = 1,
-    minutes_per_object: Annotated[int, typer.Option(min=1, max=60)] = 5,
+    minutes_per_object: Annotated[int, typer.Option(min=1, max=60, help="Minutes of messages in an object")] = 5,
     corrupt_day: Annotated[int | None, typer.Option(help="Day (from 0) that gets an object cut in half")] = None,
     silent_station: Annotated[int | None, typer.Option(help="Station (from 0) that is silent")] = None,
     silent_day: Annotated[int | None, typer.Option(help="... on this day (from 0)")] = None,
@@ -92,14 +92,16 @@ def tenants_add(
     Example: weather-backfill tenants add berlin --dwd-stations 00433 --dwd-products air_temperature,wind
     """
     from weather_backfill.backfill.launch import register_tenant
-    from weather_backfill.settings import load_settings
+    from weather_backfill.settings import absolute, load_settings
     from weather_backfill.sources.registry import check_places
     from weather_backfill.tenants import TenantRegistry
 
     settings = load_settings()
     services: dict[str, dict[str, Any]] = {}
     if tempest:
-        services["tempest"] = {"archive_url": tempest} | ({"endpoint_url": endpoint_url} if endpoint_url else {})
+        services["tempest"] = {"archive_url": absolute(tempest)} | (
+            {"endpoint_url": endpoint_url} if endpoint_url else {}
+        )
     if dwd_stations:
         ids = dwd_stations if dwd_stations == "all" else split(dwd_stations)
         services["dwd"] = {"resolution": dwd_resolution, "products": split(dwd_products), "stations": ids}
@@ -121,8 +123,10 @@ def split(text: str) -> list[str]:
 @tenants.command("register")
 @friendly
 def tenants_register(tenant: Annotated[str, typer.Argument(help="The id of a tenant that has a file")]) -> None:
-    """Check a tenant's file and register the tenant with Dagster for every service that the file connects."""
+    """Check a tenant's file and register the tenant with Dagster for every service that the file connects.
 
+    Example: weather-backfill tenants register acme
+    """
     from weather_backfill.backfill.launch import register_tenant
     from weather_backfill.settings import load_settings
     from weather_backfill.sources.registry import check_places
@@ -180,7 +184,10 @@ def tenants_remove(tenant: Annotated[str, typer.Argument(help="The id of a tenan
 @tenants.command("list")
 @friendly
 def tenants_list(as_json: Json = False) -> None:
-    """List the tenants and what they connect."""
+    """List the tenants, what they connect, and what is wrong with their files.
+
+    Example: weather-backfill tenants list
+    """
     from weather_backfill.settings import load_settings
     from weather_backfill.sources.registry import check_places
     from weather_backfill.tenants import TenantRegistry
@@ -200,7 +207,7 @@ def tenants_list(as_json: Json = False) -> None:
 @app.command()
 @friendly
 def report(
-    service: Annotated[str, typer.Option()],
+    service: Annotated[str, typer.Option(help="tempest, dwd or aceiot")],
     start: Day,
     end: Day,
     tenant: Annotated[list[str] | None, typer.Option(help="Tenants to show; default all")] = None,
@@ -233,8 +240,8 @@ def report(
 @app.command()
 @friendly
 def restatements(
-    tenant: Annotated[str, typer.Option()],
-    service: Annotated[str, typer.Option()] = "dwd",
+    tenant: Annotated[str, typer.Option(help="Tenant id")],
+    service: Annotated[str, typer.Option(help="A service that restates: dwd")] = "dwd",
     start: Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"], help="First day; default all held")] = None,
     end: Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Last day; default all held")] = None,
     launch: Annotated[bool, typer.Option("--launch", help="Backfill the restated days")] = False,
@@ -256,15 +263,16 @@ def restatements(
         from weather_backfill.definitions import build_definitions
 
         backfill = launch_restatements(open_instance(), build_definitions(), found)
-        err.print(f"backfill {backfill}" if backfill else "nothing to launch", highlight=False)
+        said = f"Launched {backfill}. Watch it: weather-backfill status {backfill} --watch"
+        err.print(said if backfill else "nothing to launch", highlight=False, soft_wrap=True)
 
 
 @app.command()
 @friendly
 def requests(
-    tenant: Annotated[str, typer.Option()],
-    service: Annotated[str, typer.Option()] = "aceiot",
-    days: Annotated[int, typer.Option(min=1, max=36_500)] = 365,
+    tenant: Annotated[str, typer.Option(help="Tenant id")],
+    service: Annotated[str, typer.Option(help="A service that is asked by request: aceiot")] = "aceiot",
+    days: Annotated[int, typer.Option(min=1, max=36_500, help="Days before today")] = 365,
     as_json: Json = False,
 ) -> None:
     """Show what a range costs in requests and in waiting at the rate limit, by page size.
@@ -283,7 +291,10 @@ def requests(
 @app.command()
 @friendly
 def breakers(as_json: Json = False) -> None:
-    """Show which services are not asked for now, because they kept failing, and until when."""
+    """Show which services are not asked for now, because they kept failing, and until when.
+
+    Example: weather-backfill breakers
+    """
     from weather_backfill.settings import load_settings
     from weather_backfill.sources.status import breaker_rows
 
@@ -294,9 +305,12 @@ def breakers(as_json: Json = False) -> None:
 @friendly
 def demo(
     folder: Annotated[Path, typer.Option(help="Where the demo lives")] = Path(".demo"),
-    days: Annotated[int, typer.Option(min=3, max=365)] = 10,
+    days: Annotated[int, typer.Option(min=3, max=365, help="Days from 2024-01-01")] = 10,
 ) -> None:
-    """Simulate two tenants, backfill them natively with a real daemon, show the result."""
+    """Simulate two tenants, backfill them natively with a real daemon, show the result.
+
+    Example: weather-backfill demo --days 30
+    """
     from weather_backfill.demo import run_demo
 
     run_demo(folder.absolute(), days)
@@ -306,10 +320,13 @@ def demo(
 @friendly
 def dev(
     folder: Annotated[Path, typer.Option(help="The demo's folder")] = Path(".demo"),
-    port: Annotated[int, typer.Option(min=1, max=65535)] = 3000,
-    host: str = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the webserver")] = 3000,
+    host: Annotated[str, typer.Option(help="Address to listen on")] = "127.0.0.1",
 ) -> None:
-    """Webserver and daemon on the demo data; prints the URL. Stop with Ctrl-C."""
+    """Webserver and daemon on the demo data; prints the URL. Stop with Ctrl-C.
+
+    Example: weather-backfill dev --port 3001
+    """
     from weather_backfill.demo import run_dev
 
     raise typer.Exit(run_dev(folder.absolute(), host, port))

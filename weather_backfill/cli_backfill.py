@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from weather_backfill.cli_common import Day, Json, friendly, open_instance, out, print_rows
+from weather_backfill.cli_common import Day, Json, friendly, open_instance, out, print_rows, print_table, short_time
 from weather_backfill.errors import ConfigurationError, UnreadableObjectError
 
 if TYPE_CHECKING:
@@ -66,9 +67,8 @@ def _show_plan(plan: Plan, as_json: bool) -> None:
     if as_json:
         sys.stdout.write(json.dumps(plan.to_json(), indent=2) + "\n")
         return
-    print_rows(
-        [{"": name.replace("_", " "), "plan": str(value)} for name, value in plan.summary().items()], "Plan", False
-    )
+    figures = {name: f"{value:,}" if isinstance(value, int) else value for name, value in plan.summary().items()}
+    print_rows([{"what": name.replace("_", " "), "plan": value} for name, value in figures.items()], "Plan", False)
 
 
 @friendly
@@ -158,15 +158,15 @@ def _replan(at: Desk, file: Path, max_days: int | None) -> Plan:
 @friendly
 def status(
     backfill_id: Annotated[str | None, typer.Argument(help="Backfill id; without it, all backfills")] = None,
-    watch: Annotated[bool, typer.Option("--watch", help="Look again every few seconds until it has ended")] = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Look again until it has ended; exits with 1 unless it is completed")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Show how far backfills are, whoever launched them.
 
     Examples: weather-backfill status; weather-backfill status onboard-acme-tempest --watch
     """
-    from rich.live import Live
-
     at = desk()
     if backfill_id is None:
         print_rows(_all(at), "Backfills", as_json)
@@ -174,13 +174,34 @@ def status(
     if not watch:
         _print_status(_status(at, backfill_id), as_json)
         return
+    if _watch(at, backfill_id, as_json)["status"] != "completed":
+        raise typer.Exit(1)
+
+
+def _watch(at: Desk, backfill_id: str, as_json: bool) -> dict[str, Any]:
+    """The backfill's status once nothing more is to come; a terminal sees it change, a pipe gets the last."""
+    from rich.live import Live
+
+    if as_json or not out.is_terminal:
+        found = _ended(at, backfill_id, lambda found: None)
+        _print_status(found, as_json)
+        return found
     with Live(console=out, auto_refresh=False) as live:
-        while True:
-            found = _status(at, backfill_id)
-            live.update(_status_table(found), refresh=True)
-            if found["estimated_completion"] is None and found["status"] not in ("queued", "running", "canceling"):
-                return
-            time.sleep(2)
+        return _ended(at, backfill_id, lambda found: live.update(_status_table(found), refresh=True))
+
+
+def _ended(at: Desk, backfill_id: str, show: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+    while True:
+        found = _status(at, backfill_id)
+        show(found)
+        if found["estimated_completion"] is None and found["status"] not in (
+            "queued",
+            "running",
+            "pausing",
+            "canceling",
+        ):
+            return found
+        time.sleep(2)
 
 
 def _status(at: Desk, backfill_id: str) -> dict[str, Any]:
@@ -220,10 +241,11 @@ def _print_status(found: dict[str, Any], as_json: bool) -> None:
     if as_json:
         sys.stdout.write(json.dumps(found, indent=2) + "\n")
     else:
-        out.print(_status_table(found))
+        print_table(_status_table(found))
 
 
 def _status_table(found: dict[str, Any]) -> Any:
+    from rich.columns import Columns
     from rich.console import Group
     from rich.markup import escape
     from rich.progress_bar import ProgressBar
@@ -232,33 +254,48 @@ def _status_table(found: dict[str, Any]) -> Any:
     table = Table(show_header=False, title=found["backfill_id"], title_justify="left")
     for name, value in found.items():
         if name != "failed_days":
-            table.add_row(name.replace("_", " "), f"{value:,}" if isinstance(value, int) else str(value or ""))
+            table.add_row(
+                name.replace("_", " "), f"{value:,}" if isinstance(value, int) else short_time(str(value or ""))
+            )
     for day, reason in found["failed_days"].items():
         table.add_row(f"[red]failed {day}[/red]", escape(reason))
-    return Group(ProgressBar(total=100, completed=found["progress_percent"], width=60), table)
+    # A bar ends without a line break, so it stands in a row of its own.
+    return Group(Columns([ProgressBar(total=100, completed=found["progress_percent"], width=60)]), table)
 
 
 @friendly
 def cancel(backfill_id: Id, as_json: Json = False) -> None:
-    """Cancel: the day in hand is finished or dropped whole, finished days stay."""
+    """Cancel: the day in hand is finished or dropped whole, finished days stay.
+
+    Example: weather-backfill cancel tempest-acme-20240101-20240130-1
+    """
     _verb("cancel", backfill_id, as_json)
 
 
 @friendly
 def pause(backfill_id: Id, as_json: Json = False) -> None:
-    """Stop for now; `resume` goes on where it stopped."""
+    """Stop for now; `resume` goes on where it stopped.
+
+    Example: weather-backfill pause tempest-acme-20240101-20240130-1
+    """
     _verb("pause", backfill_id, as_json)
 
 
 @friendly
 def resume(backfill_id: Id, as_json: Json = False) -> None:
-    """Go on with the days that are not done."""
+    """Go on with the days that are not done.
+
+    Example: weather-backfill resume tempest-acme-20240101-20240130-1
+    """
     _verb("resume", backfill_id, as_json)
 
 
 @friendly
 def retry(backfill_id: Id, as_json: Json = False) -> None:
-    """Launch the failed days again, raw and refined."""
+    """Launch the failed days again, raw and refined.
+
+    Example: weather-backfill retry tempest-acme-20240101-20240130-1
+    """
     _verb("retry", backfill_id, as_json)
 
 
@@ -276,7 +313,10 @@ def gaps(
     end: Day,
     as_json: Json = False,
 ) -> None:
-    """List the days the lake lacks and the upstream has; exits with 1 if there are any."""
+    """List the days the lake lacks and the upstream has; exits with 1 if there are any.
+
+    Example: weather-backfill gaps --tenant acme --service tempest --start 2024-01-01 --end 2024-01-30
+    """
     from weather_backfill.backfill.plan import Reprocess, build_plan
     from weather_backfill.tenants import TenantRegistry
 
@@ -292,8 +332,11 @@ def gaps(
 
 
 @friendly
-def log(limit: Annotated[int, typer.Option(min=1)] = 50, as_json: Json = False) -> None:
-    """Show the audit: who asked for what, when, with what outcome; newest first."""
+def log(limit: Annotated[int, typer.Option(min=1, help="Events to show")] = 50, as_json: Json = False) -> None:
+    """Show the audit: who asked for what, when, with what outcome; newest first.
+
+    Example: weather-backfill log --limit 10
+    """
     from weather_backfill.backfill.records import audit_events
     from weather_backfill.settings import load_settings
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,9 +24,12 @@ from weather_backfill.errors import ConfigurationError, WeatherError
 
 if TYPE_CHECKING:
     import dagster as dg
+    from rich.console import RenderableType
 
 out = Console()
 err = Console(stderr=True)
+TEXT_WIDTH = 12  # columns that long text is not pressed below
+PIPE_WIDTH = 10_000  # columns: nothing is broken that no terminal shows
 SHARES = {"complete", "progress"}
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -84,18 +89,51 @@ def print_rows(rows: list[dict[str, Any]], title: str, as_json: bool) -> None:
     if as_json:
         sys.stdout.write(json.dumps(rows, default=str, indent=2) + "\n")
         return
-    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
-    for name in rows[0] if rows else ["nothing to show"]:
-        numeric = all(isinstance(row.get(name), (int, float)) for row in rows)
-        table.add_column(
-            name.replace("_", " "), justify="right" if numeric else "left", overflow="fold", no_wrap=numeric
-        )
-    for row in rows:
-        table.add_row(*(_cell(name, value) for name, value in row.items()))
-    out.print(table)
+    names = list(rows[0]) if rows else ["nothing to show"]
+    cells = [{name: _cell(name, row.get(name)) for name in names} for row in rows]
+    whole = _whole_columns(names, cells)
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    for name in names:
+        justify: Any = "right" if _is_numeric([row.get(name) for row in rows]) else "left"
+        table.add_column(name.replace("_", " "), justify=justify, overflow="fold", no_wrap=name in whole)
+    for row in cells:
+        table.add_row(*row.values())
+    out.print(escape(title), style="italic", highlight=False, soft_wrap=True)
+    print_table(table)
+
+
+def print_table(table: RenderableType) -> None:
+    """A table as wide as the terminal, or, in a pipe or a file, as wide as it is: `grep` wants ids and days whole."""
+    piped = not out.is_terminal and "COLUMNS" not in os.environ
+    (Console(file=out.file, width=PIPE_WIDTH) if piped else out).print(table)
+
+
+def _is_numeric(values: list[Any]) -> bool:
+    known = [value for value in values if value is not None]
+    return bool(known) and all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in known)
+
+
+def _whole_columns(names: list[str], cells: list[dict[str, str]]) -> set[str]:
+    """The columns whose cells are not broken: words before text (ids, days, numbers), while long text keeps room."""
+    text = {name: any(" " in row[name] for row in cells) for name in names}
+    widths = {name: max((len(row[name]) for row in cells), default=0) for name in names}
+    least = {name: max(max(map(len, name.split("_"))), min(widths[name], TEXT_WIDTH)) for name in names}
+    room, whole = out.width - 2 * len(names) - sum(least.values()), set()
+    for name in sorted(names, key=lambda name: (text[name], widths[name])):
+        room -= max(widths[name] - least[name], 0)
+        if room >= 0 or widths[name] <= least[name]:
+            whole.add(name)
+    return whole
 
 
 def _cell(name: str, value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.1%}" if name in SHARES else f"{value:,.2f}"
-    return f"{value:,}" if isinstance(value, int) else escape(str(value if value is not None else ""))
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:,}" if isinstance(value, int) else escape(short_time(str(value if value is not None else "")))
+
+
+def short_time(text: str) -> str:
+    """ISO times in UTC as people read them: to the second, with a Z."""
+    return re.sub(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(\.\d+)?\+00:00", r"\1Z", text)

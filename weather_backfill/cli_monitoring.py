@@ -56,7 +56,7 @@ def alerts_test(as_json: Json = False) -> None:
 @friendly
 def metrics(
     serve: Annotated[bool, typer.Option("--serve", help="Serve them for Prometheus until stopped")] = False,
-    port: Annotated[int, typer.Option(min=1, max=65535)] = 9464,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port to serve on")] = 9464,
     host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for other hosts")] = "127.0.0.1",
 ) -> None:
     """Print the metrics in Prometheus's text format, or serve them.

@@ -75,3 +75,12 @@ def test_a_plain_folder_becomes_absolute_and_a_url_stays(tmp_path: Path, monkeyp
     assert absolute("~/lake") == "/home/someone/lake"
     assert absolute("s3://bucket/prefix") == "s3://bucket/prefix"
     assert absolute("file:///lake") == "file:///lake"
+
+
+def test_the_readme_names_every_setting_and_every_file_it_links_to() -> None:
+    root = Path(__file__).parents[1]
+    readme = (root / "README.md").read_text()
+    assert [name for name in Settings.model_fields if f"`WEATHER_{name.upper()}`" not in readme] == []
+    for page in (root / "README.md", *(root / "docs").glob("*.md")):
+        links = re.findall(r"\]\(([^)#]+)\)", page.read_text())
+        assert [link for link in links if "://" not in link and not (page.parent / link).exists()] == []

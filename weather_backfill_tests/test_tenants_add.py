@@ -13,6 +13,7 @@ def test_services_are_added_one_after_another(local_platform: Platform) -> None:
     platform.run(*add, "--dwd-stations", "433,01048", "--dwd-products", "air_temperature,wind")
     services = TenantRegistry(platform.settings.tenant_files()).get("acme").services
     assert services.tempest is not None
+    assert services.tempest.archive_url == str(platform.folder / "archive"), "the daemon runs in another folder"
     assert services.dwd is not None
     assert services.dwd.stations == ("00433", "01048")
     assert services.dwd.products == ("air_temperature", "wind")

@@ -219,6 +219,8 @@ def _earlier(desk: Desk, connection: str) -> list[Manifest]:
 
 def _why(plan: Plan) -> str:
     none = sum(reason is Reason.NO_UPSTREAM for reason in plan.reasons.values())
+    if none == len(plan.reasons):
+        return f"none of the {none} days has upstream data (older data needs a longer lookback_days)"
     return f"{none} of {len(plan.reasons)} days have no upstream data, the others are done"
 
 

@@ -120,7 +120,7 @@ class Plan:
             "bytes": self.bytes,
             "requests": self.requests,
             "expected_seconds": round(self.seconds),
-            "expected_from": "measured days" if self.measured else "a guess of one second a day",
+            "expected_from": "measured days" if self.measured else "a guess: 1 s a day, a minute to start",
             "fingerprint": self.fingerprint,
         }
 

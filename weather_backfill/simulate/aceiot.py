@@ -344,7 +344,10 @@ def aceiot_command(
     limit_seconds: Annotated[float, typer.Option(help="Length of that minute.")] = 60.0,
     down: Annotated[bool, typer.Option(help="Answer 503 to everything.")] = False,
 ) -> None:
-    """Simulate the ACE IoT API. The key it accepts is in ACEIOT_SIMULATOR_KEY ("simulator" if not set)."""
+    """Simulate the ACE IoT API. The key it accepts is in ACEIOT_SIMULATOR_KEY ("simulator" if not set).
+
+    Example: weather-backfill simulate aceiot --serve --site acme_north_campus:200 --cursor-fault --errors 0.02
+    """
     if not serving:
         raise typer.BadParameter("there is nothing to do but to serve", param_hint="--serve")
     faults = Faults(

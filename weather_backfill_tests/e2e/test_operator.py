@@ -71,6 +71,8 @@ def test_plan_start_status_retry_gaps_log(platform: Platform, desk: Desk) -> Non
         assert (status["days_completed"], status["days_total"], status["progress_percent"]) == (7, 8, 87.5)
         assert list(status["failed_days"]) == [str(BAD)]
         assert "cut-off.json.gz" in status["failed_days"][str(BAD)]
+        watched = platform.run("weather-backfill", "status", name, "--watch", check=False)
+        assert (watched.returncode, "completed with failures" in watched.stdout) == (1, True), watched.stderr
         assert (status["chunks_total"], status["chunks_failed"]) == (plan["chunks_total"], 1)
         assert status["records_processed"] == sum(
             platform.day("raw_observations", "acme", day).num_rows for day in platform.dates("raw_observations", "acme")
@@ -86,6 +88,7 @@ def test_plan_start_status_retry_gaps_log(platform: Platform, desk: Desk) -> Non
         write_archive(Archive("acme", BAD, BAD, 1, 7, 60), ObjectStore(str(archive)))
         weather(platform, "retry", name)
         until(lambda: word(desk, name) == "completed", 240, 0.5)
+        assert weather(platform, "status", name, "--watch")["status"] == "completed", "and exits with 0"
     assert json.loads(platform.run("weather-backfill", "gaps", *RANGE, "--json").stdout) == []
     actions = [(event["action"], event["outcome"]) for event in weather(platform, "log")]
     assert actions[0] == ("retry", "accepted")
