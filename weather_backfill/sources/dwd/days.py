@@ -140,7 +140,8 @@ class DayTables:
 
     def day(self, position: int) -> pa.Table:
         """The day's table: schema `DAY_SCHEMA`, sorted by station, metric and time."""
-        return pa.Table.from_batches([run.day(position) for run in self._runs], DAY_SCHEMA)
+        parts = (run.day(position) for run in self._runs)
+        return pa.Table.from_batches([part for part in parts if part.num_rows] or [_EMPTY], DAY_SCHEMA)
 
 
 class _Run:
@@ -169,9 +170,8 @@ class _Run:
         self._block, self._days = _EMPTY, range(0)
 
     def day(self, position: int) -> pa.RecordBatch:
+        """The day's rows; a day without any has the run's dictionaries too, as a file of batches needs it."""
         start, stop = self._starts[position : position + 2]
-        if start == stop:
-            return _EMPTY
         if position not in self._days:
             end = int(np.searchsorted(self._starts, start + _BLOCK_ROWS, side="right")) - 1
             self._days = range(position, max(end, position + 1))
