@@ -1,25 +1,34 @@
-"""A million ten-minute rows in zips to 365 days of Parquet: ours, plain pandas, and wetterdienst's parser.
+"""DWD's zips to a Parquet file a day: ours, wetterdienst's parser, plain pandas, and Arrow's CSV reader as the floor.
 
     python -m weather_backfill_tests.bench dwd
 
-A year of ten-minute data has 52,560 rows, so a million rows are 19 stations: 19 zips, five values a row, near
-five million observations. Every contender reads the same zips, makes long rows, sorts nothing it need not,
-and writes one file a day with all stations in it. Each repeat is a fresh process, so that peak memory is the
-contender's own; imports are not timed. wetterdienst is installed into an environment of its own below
-`--folder`, and left out with a word if that is not possible.
+Two inputs. *Real*: a snapshot of hourly air temperature, 182 stations over 18 months, 8 of them with history that
+overlaps; left out with a word where the files are absent (`WEATHER_TEST_DATA`). *Made*: a year of ten-minute data
+has 52,560 rows, so a million rows are 19 stations; five values a row, near five million observations.
+
+Every contender reads the same zips, takes history over recent where both hold an hour, makes long rows, sorts
+nothing it need not, and writes one file a day with all stations in it. "ours, whole" is what the raw asset does
+beyond that: flags, checks, lineage, and a verified write. The floor unzips, decodes and writes a file a zip, on all
+cores: no long rows, no days. Each repeat is a fresh process, so that peak memory is the contender's own; imports
+are not timed. wetterdienst is installed into an environment of its own below `--folder`, and left out with a word
+if that is not possible.
 """
 
 from __future__ import annotations
 
 import io
+import os
 import shutil
 import subprocess
 import sys
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from datetime import date
+from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from weather_backfill_tests.bench.measured import measure
 
@@ -27,15 +36,41 @@ if TYPE_CHECKING:
     from weather_backfill_tests.bench.harness import Comparison, Options
 
 MODULE = "weather_backfill_tests.bench.bench_dwd"
-FOLDER = "10_minutes/air_temperature/recent"
 ROWS_A_YEAR = 365 * 144
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What there is to read: the files' folder, the days wanted, and the columns by name."""
+
+    resolution: str
+    folder: str
+    first: date
+    last: date
+    level: str
+    values: tuple[str, ...]
+    stamp: str
+
+
+ROOT = Path(__file__).resolve().parents[2]
+REAL = (ROOT / os.environ.get("WEATHER_TEST_DATA", "../shared/data")).resolve() / "dwd" / "cdc-2020-03-27"
+WORKS = {
+    "real": Work(
+        "hourly", "hourly/air_temperature", date(2018, 9, 24), date(2020, 3, 26), "QN_9", ("TT_TU", "RF_TU"), "%Y%m%d%H"
+    ),
+    "made": Work(
+        "10_minutes", "10_minutes/air_temperature", date(2019, 1, 1), date(2019, 12, 31), "QN",
+        ("PP_10", "TT_10", "TM5_10", "RF_10", "TD_10"), "%Y%m%d%H%M",
+    ),
+}  # fmt: skip
 
 
 def make_tree(root: Path, rows: int) -> None:
     """Stations' files of a year each, CRLF, padded as the server does, until they hold that many rows."""
     import numpy as np
 
-    (root / FOLDER).mkdir(parents=True, exist_ok=True)
+    folder = root / WORKS["made"].folder / "recent"
+    folder.mkdir(parents=True, exist_ok=True)
     stations = max(round(rows / ROWS_A_YEAR), 1)
     stamps = np.datetime_as_string(
         np.datetime64("2019-01-01T00:00") + np.arange(ROWS_A_YEAR) * np.timedelta64(10, "m"), unit="m"
@@ -49,50 +84,89 @@ def make_tree(root: Path, rows: int) -> None:
         for stamp, row in zip(digits, values, strict=True):
             cells = ";".join(f"{v:6.1f}" for v in row)
             lines.append(f"{station:11d};{stamp};    3;{cells};eor")
-        target = root / FOLDER / f"10minutenwerte_TU_{station:05d}_akt.zip"
+        target = folder / f"10minutenwerte_TU_{station:05d}_akt.zip"
         with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
             name = f"produkt_zehn_min_tu_20190101_20191231_{station:05d}.txt"
             archive.writestr(name, "\r\n".join(lines) + "\r\n")
 
 
-def texts(root: Path) -> list[bytes]:
-    """The product texts of all zips."""
-    found = []
-    for path in sorted((root / FOLDER).glob("*.zip")):
-        with zipfile.ZipFile(path) as archive:
-            found.append(archive.read(archive.namelist()[0]))
-    return found
+def station_files(root: Path, work: Work) -> Iterator[list[Path]]:
+    """Each station's zips, history before recent."""
+
+    def station(path: Path) -> str:
+        return path.name.split("_")[2]
+
+    found = [p for period in ("historical", "recent") for p in sorted((root / work.folder / period).glob("*.zip"))]
+    for _, files in groupby(sorted(found, key=station), key=station):
+        yield list(files)
 
 
-def ours(root: Path, out: Path) -> int:
-    """Through the source, as a run does it."""
+def text_of(path: Path) -> bytes:
+    """The product text of a zip."""
+    with zipfile.ZipFile(path) as archive:
+        return archive.read(next(n for n in archive.namelist() if n.startswith("produkt_")))
+
+
+def ours(root: Path, out: Path, work: Work) -> int:
+    """Through the source, as a run does it, and out as plainly as the others."""
     import pyarrow.parquet as pq
 
-    from weather_backfill.partitions import days_between
-    from weather_backfill.sources.base import RawDay
-    from weather_backfill.sources.dwd.connection import DwdConnection
-    from weather_backfill.sources.dwd.source import DwdSource
-
-    connection = DwdConnection(base_url=root.as_uri(), resolution="10_minutes", stations="all")
     written = 0
-    for day in DwdSource(connection).days(days_between(date(2019, 1, 1), date(2019, 12, 31))):
-        assert isinstance(day, RawDay), day
+    for day in days_of(root, work):
         pq.write_table(day.table, out / f"{day.date}.parquet", compression="zstd")
         written += day.table.num_rows
     return written
 
 
-def pandas_way(root: Path, out: Path) -> int:
+def ours_whole(root: Path, out: Path, work: Work) -> int:
+    """All that the raw asset does with a day."""
+    from weather_backfill.assets.raw import to_raw_table
+    from weather_backfill.lake import layout
+    from weather_backfill.lake.days import DayTable
+    from weather_backfill.lake.io_manager import write_day
+    from weather_backfill.lake.storage import ObjectStore
+    from weather_backfill.partitions import PartitionKey
+    from weather_backfill.settings import Settings
+
+    settings, lake, written = Settings(), ObjectStore(str(out)), 0
+    for day in days_of(root, work):
+        table = to_raw_table(PartitionKey(day.date, "bench"), day, settings)
+        assert isinstance(table, DayTable)
+        write_day(lake, "dwd", layout.RAW_OBSERVATIONS, table)
+        written += day.table.num_rows
+    return written
+
+
+def days_of(root: Path, work: Work) -> Iterator[Any]:
+    """The source's days, none of them failed."""
+    from weather_backfill.partitions import days_between
+    from weather_backfill.sources.base import RawDay
+    from weather_backfill.sources.dwd.connection import DwdConnection
+    from weather_backfill.sources.dwd.source import DwdSource
+
+    connection = DwdConnection(base_url=root.as_uri(), resolution=work.resolution, stations="all")
+    for day in DwdSource(connection).days(days_between(work.first, work.last)):
+        assert isinstance(day, RawDay), day
+        assert day.incomplete is None, day.incomplete
+        yield day
+
+
+def pandas_way(root: Path, out: Path, work: Work) -> int:
     """What one writes in an afternoon: read_csv, melt, group by day, to_parquet."""
     import pandas as pd
 
     parts = []
-    for text in texts(root):
-        wide = pd.read_csv(io.BytesIO(text), sep=";", skipinitialspace=True, na_values=[-999])
-        wide = wide.drop(columns="eor").rename(columns=str.strip)
-        wide["MESS_DATUM"] = pd.to_datetime(wide["MESS_DATUM"], format="%Y%m%d%H%M", utc=True)
+    for files in station_files(root, work):
+        texts = [io.BytesIO(text_of(path)) for path in files]
+        frames = [pd.read_csv(t, sep=";", skipinitialspace=True, na_values=[-999]) for t in texts]
+        wide = pd.concat([f.rename(columns=str.strip) for f in frames])
+        if len(files) > 1:
+            wide = wide.drop_duplicates("MESS_DATUM")
+        wide = wide[["STATIONS_ID", "MESS_DATUM", work.level, *work.values]]
+        wide["MESS_DATUM"] = pd.to_datetime(wide["MESS_DATUM"].astype(str), format=work.stamp, utc=True)
         wide["STATIONS_ID"] = wide["STATIONS_ID"].astype(str).str.zfill(5)
-        parts.append(wide.melt(["STATIONS_ID", "MESS_DATUM", "QN"], var_name="metric"))
+        wide = wide[wide["MESS_DATUM"].between(pd.Timestamp(work.first, tz="UTC"), after(work))]
+        parts.append(wide.melt(["STATIONS_ID", "MESS_DATUM", work.level], var_name="metric"))
     long = pd.concat(parts)
     written = 0
     for day, part in long.groupby(long["MESS_DATUM"].dt.floor("D")):
@@ -101,7 +175,14 @@ def pandas_way(root: Path, out: Path) -> int:
     return written
 
 
-def wetterdienst_way(root: Path, out: Path) -> int:
+def after(work: Work) -> Any:
+    """The last moment of the wanted days, for pandas."""
+    import pandas as pd
+
+    return pd.Timestamp(work.last, tz="UTC") + pd.Timedelta("23:59:59")
+
+
+def wetterdienst_way(root: Path, out: Path, work: Work) -> int:
     """wetterdienst's own parser (as of 0.170), its columns made numbers and long rows, cut and written."""
     import polars as pl
     from wetterdienst.metadata.period import Period
@@ -109,14 +190,21 @@ def wetterdienst_way(root: Path, out: Path) -> int:
     from wetterdienst.provider.dwd.observation.parser import parse_climate_observations_data
     from wetterdienst.util.network import File
 
-    dataset = DwdObservationMetadata["10_minutes"]["temperature_air"]
-    metrics = ["pp_10", "tt_10", "tm5_10", "rf_10", "td_10"]
+    dataset = DwdObservationMetadata[work.resolution]["temperature_air"]
+    metrics = [name.lower() for name in work.values]
     parts = []
-    for text in texts(root):
-        files = [File(url="10minutenwerte_TU_00001_akt.zip", content=io.BytesIO(text), status=200)]
-        wide = parse_climate_observations_data(files, dataset, Period.RECENT)
+    for paths in station_files(root, work):
+        frames = []
+        for path in paths:
+            period = Period.HISTORICAL if path.parent.name == "historical" else Period.RECENT
+            file = File(url=path.name, content=io.BytesIO(text_of(path)), status=200)
+            frames.append(parse_climate_observations_data([file], dataset, period))
+        wide = pl.concat(frames) if len(frames) > 1 else frames[0]
+        wide = wide.filter(pl.col("timestamp").dt.date().is_between(work.first, work.last))
+        if len(frames) > 1:
+            wide = wide.unique("timestamp", keep="first", maintain_order=True)
         wide = wide.with_columns(pl.col(metrics).cast(pl.Float64, strict=False)).collect()
-        ids = [c for c in ("station_id", "timestamp", "qn", "quality") if c in wide.columns]
+        ids = [c for c in ("station_id", "timestamp", work.level.lower(), "quality") if c in wide.columns]
         parts.append(wide.unpivot(index=ids, on=metrics))
     long = pl.concat(parts)
     days = long.with_columns(pl.col("timestamp").dt.date().alias("day")).partition_by("day", as_dict=True)
@@ -125,26 +213,59 @@ def wetterdienst_way(root: Path, out: Path) -> int:
     return sum(part.height for part in days.values())
 
 
-CONTENDERS = {"ours": ours, "pandas": pandas_way, "wetterdienst": wetterdienst_way}
+def floor(root: Path, out: Path, work: Work) -> int:
+    """Arrow's CSV reader and Parquet writer and nothing else: the columns as they are, a file a zip."""
+    import pyarrow as pa
+    import pyarrow.csv as pv
+    import pyarrow.parquet as pq
+
+    def one(path: Path) -> int:
+        text = text_of(path)
+        header = [name.strip() for name in text[: text.index(b"\n")].decode().split(";")]
+        types = {"STATIONS_ID": pa.int64(), "MESS_DATUM": pa.int64(), work.level: pa.int64()}
+        types |= dict.fromkeys(work.values, pa.float64())
+        table = pv.read_csv(
+            pa.BufferReader(text),
+            read_options=pv.ReadOptions(column_names=header, skip_rows=1, block_size=4 << 20),
+            parse_options=pv.ParseOptions(delimiter=";", quote_char=False),
+            convert_options=pv.ConvertOptions(column_types=types, include_columns=list(types)),
+        )
+        pq.write_table(table, out / f"{path.stem}.parquet", compression="zstd")
+        return table.num_rows * len(work.values)
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return sum(pool.map(one, [path for files in station_files(root, work) for path in files]))
 
 
-def once(name: str, root: Path, out: Path) -> Callable[[], Path]:
+CONTENDERS = {
+    "ours": ours,
+    "ours, whole": ours_whole,
+    "wetterdienst": wetterdienst_way,
+    "pandas": pandas_way,
+    "arrow csv (floor)": floor,
+}
+
+
+def once(name: str, root: Path, out: Path, work: Work) -> Callable[[], Path]:
     """One contender's work; imports are not what is measured."""
-    if name == "ours":
-        import pandas  # pyarrow's to_numpy would load it on its first call
+    if name.startswith("ours"):
+        import pandas  # noqa: F401 - pyarrow's to_numpy would load it on its first call
 
+        import weather_backfill.assets.raw
         import weather_backfill.sources.dwd.source  # noqa: F401
-    elif name == "pandas":
-        import pandas  # noqa: F401
-    else:
+    elif name == "wetterdienst":
         import wetterdienst.provider.dwd.observation  # noqa: F401
+    else:
+        import pyarrow.csv
+        import pyarrow.parquet  # noqa: F401
     out.mkdir(parents=True)
 
-    def work() -> Path:
-        CONTENDERS[name](root, out)
+    def measured() -> Path:
+        rows = CONTENDERS[name](root, out, work)
+        print(f"{rows} rows", flush=True)
         return out
 
-    return work
+    return measured
 
 
 def install_wetterdienst(folder: Path) -> str | None:
@@ -164,27 +285,41 @@ def install_wetterdienst(folder: Path) -> str | None:
 
 
 def run(options: Options) -> Sequence[Comparison]:
-    """The comparison and its targets."""
+    """Both comparisons and their targets."""
+    pythons = dict.fromkeys(CONTENDERS, Path(sys.executable))
+    own = install_wetterdienst(options.folder / "wetterdienst")
+    if own:
+        pythons["wetterdienst"] = Path(own)
+    else:
+        del pythons["wetterdienst"]
+    rows = 100_000 if options.quick else 1_000_000
+    made = options.folder / f"dwd-tree-{rows}"
+    if not made.exists():
+        make_tree(made, rows)
+    found = [compared("made", f"(e) {rows:,} ten-minute rows of DWD to 365 days", made, pythons, options, 3)]
+    if REAL.is_dir():
+        title = "(f) 182 real stations of DWD, 18 months, to 550 days"
+        found.insert(0, compared("real", title, REAL, pythons, options, 5))
+    else:
+        print(f"The real stations of DWD are left out: no files at {REAL}; set WEATHER_TEST_DATA.")
+    return found
+
+
+def compared(work: str, title: str, root: Path, pythons: dict[str, Path], options: Options, times: float) -> Comparison:
+    """One input through all contenders; `times` is how much faster than wetterdienst we mean to be."""
     from weather_backfill_tests.bench.harness import Comparison, Side, Target, compare
 
-    rows = 100_000 if options.quick else 1_000_000
-    root, out = options.folder / f"dwd-tree-{rows}", options.folder / "out" / "dwd"
-    if not root.exists():
-        make_tree(root, rows)
-    pythons = {"ours": Path(sys.executable), "pandas": Path(sys.executable)}
-    if own := install_wetterdienst(options.folder / "wetterdienst"):
-        pythons["wetterdienst"] = Path(own)
-    sides = [Side(name, python, [MODULE, name, str(root), str(out)]) for name, python in pythons.items()]
+    out = options.folder / "out" / "dwd"
+    sides = [Side(name, python, [MODULE, name, work, str(root), str(out)]) for name, python in pythons.items()]
     results = compare(sides, options, before_each=lambda: shutil.rmtree(out, ignore_errors=True))
-    title = f"(e) {rows:,} ten-minute rows of DWD to 365 days"
     mine = results["ours"].seconds
     targets = [
-        Target(f"{title}: times faster than {name}", results[name].seconds / mine, 3, at_least=True)
-        for name in pythons
-        if name != "ours"
+        Target(f"{title}: times faster than {name}", results[name].seconds / mine, least, at_least=True)
+        for name, least in (("wetterdienst", times), ("pandas", times))
+        if name in results
     ]
-    return [Comparison("dwd", title, results, targets)]
+    return Comparison(f"dwd-{work}", title, results, targets)
 
 
 if __name__ == "__main__":
-    measure(once(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])))
+    measure(once(sys.argv[1], Path(sys.argv[3]), Path(sys.argv[4]), WORKS[sys.argv[2]]))

@@ -23,9 +23,11 @@ from weather_backfill.sources.dwd.text import NO_LEVEL, Series
 
 DAY_SCHEMA = pa.schema([*RAW, SOURCE_QUALITY])
 MEMORY_BYTES = 256 << 20
+_BLOCK_ROWS = 1 << 18  # cut at once: some ten megabytes
 _ROW_BYTES = 32  # a row while it waits: its columns, and what arrays may be a part of
 _TIME = DAY_SCHEMA.field("observed_at").type
 _EMPTY = pa.RecordBatch.from_pylist([], DAY_SCHEMA)
+_Bounds = npt.NDArray[np.int32]
 
 
 class DayIndex:
@@ -138,14 +140,15 @@ class DayTables:
 
     def day(self, position: int) -> pa.Table:
         """The day's table: schema `DAY_SCHEMA`, sorted by station, metric and time."""
-        return pa.Table.from_batches([run.day(position) for run in self._runs], DAY_SCHEMA)
+        parts = (run.day(position) for run in self._runs)
+        return pa.Table.from_batches([part for part in parts if part.num_rows] or [_EMPTY], DAY_SCHEMA)
 
 
 class _Run:
     """Series by day, and within a day in the order they came: station, metric, time.
 
-    A series is sorted, so a day's part of it is one slice: a day is its slices joined, and no row is ever sorted
-    or copied before its day is asked for.
+    Days are cut in blocks of some hundred thousand rows: one slice a series, joined, and one gather that puts day
+    before station. A day is then a slice of its block, so what a day costs does not grow with the number of series.
     """
 
     def __init__(
@@ -162,24 +165,37 @@ class _Run:
         bounds = [index.bounds(s.times) for s in self._series]
         self._begins = np.array([begin for begin, _ in bounds], dtype=np.int32).T
         self._ends = np.array([end for _, end in bounds], dtype=np.int32).T
+        rows = (self._ends - self._begins).sum(axis=1, dtype=np.int64)
+        self._starts = np.concatenate([[0], np.cumsum(rows)])
+        self._block, self._days = _EMPTY, range(0)
 
     def day(self, position: int) -> pa.RecordBatch:
-        begins, ends = self._begins[position], self._ends[position]
-        held = np.flatnonzero(ends > begins)
-        if not len(held):
-            return _EMPTY
-        counts = (ends - begins)[held]
+        """The day's rows; a day without any has the run's dictionaries too, as a file of batches needs it."""
+        start, stop = self._starts[position : position + 2]
+        if position not in self._days:
+            end = int(np.searchsorted(self._starts, start + _BLOCK_ROWS, side="right")) - 1
+            self._days = range(position, max(end, position + 1))
+            self._block = self._cut(self._days)
+        return self._block.slice(start - self._starts[self._days.start], stop - start)
+
+    def _cut(self, days: range) -> pa.RecordBatch:
+        """The rows of some days below one another."""
+        begins, ends = self._begins[days.start : days.stop], self._ends[days.start : days.stop]
         parts = [
-            (self._series[at], slice(begin, end))
-            for at, begin, end in zip(held.tolist(), begins[held].tolist(), ends[held].tolist(), strict=True)
+            (series, slice(begin, end))
+            for series, begin, end in zip(self._series, begins[0].tolist(), ends[-1].tolist(), strict=True)
         ]
-        values = np.concatenate([series.values[part] for series, part in parts])
-        levels = np.concatenate([series.levels[part] for series, part in parts])
+        counts = ends - begins
+        lengths = counts.ravel()
+        rows = self._gather(begins, ends, counts) if len(days) > 1 else slice(None)
+        values = np.concatenate([series.values[part] for series, part in parts])[rows]
+        levels = np.concatenate([series.levels[part] for series, part in parts])[rows]
+        times = np.concatenate([series.times[part] for series, part in parts])[rows]
         missing = np.isnan(values)
-        tags = (np.repeat(codes[held], counts) for codes in (self._stations, self._metrics))
+        tags = (np.repeat(np.tile(codes, len(days)), lengths) for codes in (self._stations, self._metrics))
         return pa.record_batch(
             [
-                pa.array(np.concatenate([series.times[part] for series, part in parts])).view(_TIME),
+                pa.array(times).view(_TIME),
                 *(pa.DictionaryArray.from_arrays(pa.array(c), n) for c, n in zip(tags, self._names, strict=True)),
                 pa.array(values, mask=missing),
                 pa.array(np.where(missing, np.int8(MISSING), np.int8(PASS))),
@@ -187,6 +203,15 @@ class _Run:
             ],
             schema=DAY_SCHEMA,
         )
+
+    @staticmethod
+    def _gather(begins: _Bounds, ends: _Bounds, counts: _Bounds) -> npt.NDArray[np.int64]:
+        """Where each row of the block, by day and series, lies in the series' slices joined."""
+        joined = np.concatenate([[0], np.cumsum((ends[-1] - begins[0])[:-1], dtype=np.int64)])
+        sources = (joined - begins[0] + begins).ravel()
+        lengths = counts.ravel()
+        targets = np.cumsum(lengths, dtype=np.int64) - lengths
+        return np.repeat(sources - targets, lengths) + np.arange(counts.sum(dtype=np.int64))
 
     def __len__(self) -> int:
         return len(self._begins)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import date
 from enum import IntEnum
 from typing import Literal
 
@@ -250,8 +250,11 @@ def range_in_member_name(name: str) -> tuple[date, date] | None:
 
 def parse_day(text: str | None) -> date | None:
     """`YYYYMMDD` as a date; None for blanks and for what is no date."""
+    digits = (text or "").strip()
+    if len(digits) != 8 or not (digits.isascii() and digits.isdigit()):
+        return None
     try:
-        return datetime.strptime((text or "").strip(), "%Y%m%d").date()  # noqa: DTZ007 - a day has no zone
+        return date(int(digits[:4]), int(digits[4:6]), int(digits[6:]))
     except ValueError:
         return None
 

@@ -12,14 +12,19 @@ UTC; `facts["time_label"]` says so.
 from __future__ import annotations
 
 import json
+import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
+from functools import cached_property
+from threading import BoundedSemaphore
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from weather_backfill.errors import SourceUnavailableError, WeatherError
@@ -39,11 +44,12 @@ from weather_backfill.sources.dwd.remote import Remote
 from weather_backfill.sources.dwd.restated import HeldFiles, Restated, find_suspects
 
 OUTAGE_AFTER = 5  # stations in a row that the server does not answer for: it is down, asking on is no use
+PARSERS = min(os.cpu_count() or 1, 4)  # stations parsed at a time: each holds the text of a file, up to 100 MB
 _FAILURES_NAMED = 20
 _ALWAYS_THERE = frozenset({"cloud_observation_method"})  # made from cloud cover where the column is absent
 
 
-@dataclass(slots=True)
+@dataclass
 class _Range:
     """What is known of a range once all its stations are read."""
 
@@ -55,6 +61,22 @@ class _Range:
     rejects: list[list[pa.Table]] = field(default_factory=list)
     unknown_columns: set[str] = field(default_factory=set)
     first_times: dict[str, int] = field(default_factory=dict)
+    lineages: dict[bytes, str] = field(default_factory=dict)
+
+    @cached_property
+    def given(self) -> npt.NDArray[np.bool_]:
+        """Which contributions a day has: a row a day, a column a contribution, once all are in."""
+        flags = [c.days for c in self.contributions]
+        return np.array(flags, dtype=bool).reshape(len(flags), len(self.index.dates)).T.copy()
+
+    def sources(self, position: int) -> tuple[list[Contribution], str]:
+        """The files that gave rows to a day, and their names and digests as JSON, which most days share."""
+        given = self.given[position]
+        sources = [self.contributions[at] for at in np.flatnonzero(given)]
+        which = given.tobytes()
+        if which not in self.lineages:
+            self.lineages[which] = json.dumps({c.name: c.digest[:12] for c in sources}, sort_keys=True)
+        return sources, self.lineages[which]
 
     def take(self, load: StationLoad) -> None:
         """Note what a station's files gave and what they failed to give."""
@@ -184,39 +206,48 @@ class DwdSource:
         return self._files.fetch(item.path, lambda body: require_zip(body, item.path))
 
     def _loads(self, known: _Range) -> Iterator[StationLoad]:
-        """Stations in order, parsed here, while the next few are being downloaded."""
+        """Stations in order; raises where one after the other gets no answer."""
         silent = 0
-        for station, files, bodies in self._downloads(known.catalogue):
-            silent = silent + 1 if _unanswered(bodies) else 0
+        for load, problem in self._ahead(known):
+            silent = silent + 1 if problem else 0
             if silent >= OUTAGE_AFTER:
                 raise SourceUnavailableError(
                     f"{self._remote.url('')} did not answer for {silent} stations in a row, last "
-                    f"{station}: {bodies[-1]} The server is down or unreachable; try again later."
+                    f"{load.station}: {problem} The server is down or unreachable; try again later."
                 )
-            yield load_station(station, files, bodies, known.index)
+            yield load
 
-    def _downloads(self, catalogue: Catalogue) -> Iterator[tuple[str, list[StationFile], Bodies]]:
-        ahead: deque[tuple[str, list[StationFile], Future[list[Download | Exception]]]] = deque()
+    def _ahead(self, known: _Range) -> Iterator[tuple[StationLoad, Exception | None]]:
+        """Stations in order, while the next few are being downloaded and parsed."""
         workers = self._connection.parallel_downloads
+        parsing = BoundedSemaphore(PARSERS)
+        ahead: deque[Future[tuple[StationLoad, Exception | None]]] = deque()
         with ThreadPoolExecutor(workers, thread_name_prefix="dwd") as pool:
             try:
-                for station, files in catalogue.stations.items():
-                    ahead.append((station, files, pool.submit(bodies_of, files, self._fetch)))
+                for station, files in known.catalogue.stations.items():
+                    ahead.append(pool.submit(self._load, station, files, known.index, parsing))
                     if len(ahead) > workers:
-                        oldest = ahead.popleft()
-                        yield oldest[0], oldest[1], oldest[2].result()
+                        yield ahead.popleft().result()
                 while ahead:
-                    oldest = ahead.popleft()
-                    yield oldest[0], oldest[1], oldest[2].result()
+                    yield ahead.popleft().result()
             finally:
                 pool.shutdown(wait=False, cancel_futures=True)
+
+    def _load(
+        self, station: str, files: list[StationFile], index: DayIndex, parsing: BoundedSemaphore
+    ) -> tuple[StationLoad, Exception | None]:
+        """A station read, and the problem if the server did not answer for any of its files."""
+        bodies = bodies_of(files, self._fetch)
+        with parsing:
+            load = load_station(station, files, bodies, index)
+        return load, _unanswered(bodies)
 
     def _day(self, position: int, tables: DayTables, known: _Range) -> RawDay | DayFailure:
         day, failed = known.index.dates[position], known.failed[position]
         table = tables.day(position)
         if failed and table.num_rows == 0:
             return DayFailure(day, known.errors[position])
-        sources = [c for c in known.contributions if c.days[position]]
+        sources, source_objects = known.sources(position)
         rejects = pa.concat_tables([REJECTS.empty_table(), *known.rejects[position]])
         return RawDay(
             date=day,
@@ -224,7 +255,7 @@ class DwdSource:
             cadence=self.cadence,
             rejects=rejects,
             facts=_facts(table, sources, known, failed),
-            lineage={"source_objects": json.dumps({c.name: c.digest[:12] for c in sources}, sort_keys=True)},
+            lineage={"source_objects": source_objects},
             incomplete=_words(failed),
         )
 
@@ -257,8 +288,9 @@ def _words(failed: dict[str, str]) -> str | None:
     return f"rows of {len(failed)} station(s) are unknown: {' | '.join(named)}{more}"
 
 
-def _unanswered(bodies: Bodies) -> bool:
-    return bool(bodies) and all(isinstance(b, WeatherError) and b.retryable for b in bodies)
+def _unanswered(bodies: Bodies) -> Exception | None:
+    problems = [b for b in bodies if isinstance(b, WeatherError) and b.retryable]
+    return problems[-1] if problems and len(problems) == len(bodies) else None
 
 
 def _by_product(files: list[StationFile]) -> list[list[StationFile]]:

@@ -30,6 +30,7 @@ _STAMP_COLUMNS = ("MESS_DATUM", "MESS_DATUM_BEGIN", "MESS_DATUM_BEGINN")
 _END_COLUMN = "MESS_DATUM_ENDE"
 _NUMBER = r"^\s*([+-]?(\d{1,30}(\.\d*)?|\.\d+)([eE][+-]?\d{1,2})?)?\s*$"  # none of these is infinite
 _MOST_ROWS = 20_000_000  # a year of minutes has half a million: lines that stand for more are nonsense
+_BLOCK_BYTES = 4 << 20
 _SKY = "cloud_area_fraction"
 _SKY_METHOD = "cloud_observation_method"
 
@@ -163,7 +164,12 @@ def _read(data: bytes, header: list[str], product: Product, rejects: Rejects) ->
 def _read_csv(data: bytes, header: list[str], types: dict[str, Any], on_invalid: Callable[[Any], str]) -> pa.Table:
     return pv.read_csv(
         pa.BufferReader(data),
-        read_options=pv.ReadOptions(column_names=header, skip_rows=1, block_size=4 << 20),
+        read_options=pv.ReadOptions(
+            column_names=header,
+            skip_rows=1,
+            block_size=_BLOCK_BYTES,
+            use_threads=len(data) > _BLOCK_BYTES,  # of a small file they cost more than they give
+        ),
         parse_options=pv.ParseOptions(
             delimiter=";", quote_char=False, invalid_row_handler=on_invalid, ignore_empty_lines=True
         ),
