@@ -99,7 +99,7 @@ def _named(windows: pa.Table, series: pa.Table) -> pa.Table:
 def _series(samples: pa.Table, cadence: Cadence) -> tuple[np.ndarray, pa.Table]:
     """Every row's series number, and the series by number, in order of station and metric."""
     starts = parquet.series_starts(samples)
-    pairs = list(zip(*(samples[name].take(starts).to_pylist() for name in parquet.TAGS), strict=True))
+    pairs = list(zip(*(samples[name].take(starts).cast(pa.string()).to_pylist() for name in parquet.TAGS), strict=True))
     ordered = sorted(set(pairs))
     number_of = {pair: number for number, pair in enumerate(ordered)}
     lengths = np.diff(np.append(starts, samples.num_rows))
