@@ -1,4 +1,5 @@
-"""`python -m weather_backfill_tests.bench [--quick] [--runs N] [api|archive|refine|range|dwd ...]`: all, then a summary.
+"""`python -m weather_backfill_tests.bench [--quick] [--runs N] [api|archive|refine|range|dwd ...]`: all, then
+a summary.
 
 Exit code 1 if a target is missed. `--quick` takes smaller inputs and one run: it shows that the benchmarks work,
 and its ratios mean little.
