@@ -3,6 +3,7 @@
 # No `from __future__ import annotations`: Dagster resolves an asset's annotations where it is defined.
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import date
 
@@ -62,9 +63,11 @@ def to_raw_table(key: PartitionKey, day: RawDay | DayFailure, settings: Settings
     """A day as read to a day to write: flagged, checked, its lineage complete."""
     if isinstance(day, DayFailure):
         return DayFailed(key, day.error)
-    table = flag(day.table, day.cadence)
+    with ThreadPoolExecutor(1, thread_name_prefix="coverage") as beside:  # neither needs the other's result
+        counting = beside.submit(coverage, day)
+        table = flag(day.table, day.cadence)
+        held = counting.result()
     flagged = replace(day, table=table)
-    held = coverage(flagged)
     lineage = {**day.lineage, **parquet.cadence_lineage(day.cadence), "completeness": f"{held.share:.6f}"}
     return DayTable(
         key=key,

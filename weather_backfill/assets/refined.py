@@ -7,18 +7,16 @@ from collections.abc import Iterator
 from datetime import date
 
 import dagster as dg
-import numpy as np
 
 from weather_backfill.assets.streaming import check_results, check_specs, skip_finished
 from weather_backfill.checks import REFINED_CHECKS, check_refined
-from weather_backfill.lake import layout, parquet
+from weather_backfill.lake import layout
 from weather_backfill.lake.days import Day, DayFailed, DayStream, DayTable
 from weather_backfill.lake.io_manager import journal_of
 from weather_backfill.lake.storage import ObjectStore
 from weather_backfill.partitions import PartitionKey, by_tenant
 from weather_backfill.refine.windows import refine_file
 from weather_backfill.resources import LakeResource
-from weather_backfill.schemas import SUSPECT
 from weather_backfill.sources.base import DayFailure, each_day
 
 
@@ -60,16 +58,11 @@ def refine_day(store: ObjectStore, service: str, key: PartitionKey) -> DayTable:
     started = time.monotonic()
     raw_key = layout.day_key(layout.RAW_OBSERVATIONS, service, key)
     with store.local_copy(raw_key) as path:
-        table = refine_file(path)
-        with parquet.open_file(path) as file:
-            cadence = parquet.footer(file)["cadence"]
-            quality = np.asarray(file.read(["quality"])["quality"])
-            raw_rows = file.metadata.num_rows
-    good = int((quality <= SUSPECT).sum())
+        refined = refine_file(path)
     return DayTable(
         key=key,
-        table=table,
-        lineage={"source": f"{layout.RAW_OBSERVATIONS}/service={service}", "cadence": cadence},
-        facts={"source_objects": 1, "raw_rows": raw_rows, "seconds": time.monotonic() - started},
-        checks=check_refined(table, good),
+        table=refined.table,
+        lineage={"source": f"{layout.RAW_OBSERVATIONS}/service={service}", "cadence": refined.footer["cadence"]},
+        facts={"source_objects": 1, "raw_rows": refined.raw_rows, "seconds": time.monotonic() - started},
+        checks=check_refined(refined.table, refined.good_values),
     )

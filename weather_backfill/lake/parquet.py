@@ -26,6 +26,9 @@ from weather_backfill.schemas import file_schema
 from weather_backfill.sources.base import Cadence
 
 ROW_GROUP_ROWS = 1_000_000
+PAGE_ROWS = 131_072
+"""Rows of a page at most: zstd sees the same stamps, or values alike, of some ninety series at once, where pages of
+20,000 rows hide one series from the other (the times of a day of scans take 0.02 bytes a row instead of 0.12)."""
 FOOTER_BYTES = 64 * 1024  # ours take a few kB
 SHARED_STAMPS = 0.01  # distinct stamps a row
 REGULAR_STEPS = 16
@@ -58,6 +61,7 @@ def encode(table: pa.Table, lineage: Mapping[str, str]) -> bytes:
         store_schema=False,
         write_page_index=True,
         write_page_checksum=True,
+        max_rows_per_page=PAGE_ROWS,
     ) as writer:
         for start, stop in _row_groups(table, has_tags):
             part = _canonical(table.slice(start, stop - start)).replace_schema_metadata(schema.metadata)

@@ -1,47 +1,19 @@
--- One row a 15-minute window, station and metric, from some whole series of raw observations.
+-- One row a 15-minute window, station and metric, from the aggregates of some whole series of raw observations.
 --
--- `samples` holds a row an observation: the number of its series, its window (900 s since 1970) and the grid slot
--- within it. `series` holds a row a series: its number (in order of station and metric), names, aggregation rule, and
--- slot_us, the microseconds between two grid slots (the cadence). `directions` holds the vector means made by
--- directions.sql.
--- Failed values (quality 4) take no part: they stay in the raw data, flagged. Slots are counted as the bits of
--- an integer, because counting distinct values takes four times as long.
-WITH good AS (
+-- `aggregates` holds a row a series and window (900 s since 1970), made by aggregates.py from values that have not
+-- failed (quality 4): those stay in the raw data, flagged, and show in `flags`, a bit a flag: 2 pass, 4 not
+-- evaluated, 8 suspect, 16 fail, 512 missing. `series` holds a row a series: its number (in order of station and
+-- metric), names, aggregation rule, and slot_us, the microseconds between two grid slots (the cadence). `directions`
+-- holds the vector means made by directions.sql.
+WITH counted AS (
     SELECT
-        series,
-        window_number,
-        time_us,
-        CASE WHEN quality <> 4 THEN value END AS value,
-        CASE WHEN quality <> 4 AND samples.value IS NOT NULL THEN 1::BIGINT << slot END AS slot_bit,
-        1::SMALLINT << quality AS flag
-    FROM samples
-),
-grouped AS (
-    SELECT
-        series,
-        window_number,
-        count(value) AS good,
-        bit_count(bit_or(slot_bit)) AS slots,
-        min(value) AS minimum,
-        max(value) AS maximum,
-        sum(value) AS total,
-        arg_min(value, time_us) AS first_value,
-        arg_max(value, time_us) AS last_value,
-        stddev_samp(value) AS deviation,
-        -- a bit a flag: 2 pass, 4 not evaluated, 8 suspect, 16 fail, 512 missing
-        bit_or(flag) AS flags
-    FROM good
-    GROUP BY ALL
-),
-counted AS (
-    SELECT
-        grouped.*,
+        aggregates.*,
         rule,
         window_number * 900000000::BIGINT AS start_us,
         -- grid slots that start in the window; hourly data has one in every fourth window
         greatest((start_us + 900000000 + slot_us - 1) // slot_us - (start_us + slot_us - 1) // slot_us, 1) AS expected,
-        least(coalesce(slots, 0) / expected, 1.0) AS completeness
-    FROM grouped
+        least(slots / expected, 1.0) AS completeness
+    FROM aggregates
     JOIN series USING (series)
 ),
 mean_directions AS (

@@ -1,4 +1,5 @@
-"""`python -m weather_backfill_tests.bench [--quick] [--runs N] [archive|refine|range|dwd ...]`: all, then a summary.
+"""`python -m weather_backfill_tests.bench [--quick] [--runs N] [api|archive|refine|range|dwd ...]`: all, then
+a summary.
 
 Exit code 1 if a target is missed. `--quick` takes smaller inputs and one run: it shows that the benchmarks work,
 and its ratios mean little.
@@ -10,10 +11,16 @@ import argparse
 import sys
 from pathlib import Path
 
-from weather_backfill_tests.bench import bench_archive, bench_dwd, bench_range, bench_refine
+from weather_backfill_tests.bench import bench_api, bench_archive, bench_dwd, bench_range, bench_refine
 from weather_backfill_tests.bench.harness import PROJECT, RESULTS, Comparison, Options
 
-BENCHMARKS = {"archive": bench_archive.run, "refine": bench_refine.run, "range": bench_range.run, "dwd": bench_dwd.run}
+BENCHMARKS = {
+    "api": bench_api.run,
+    "archive": bench_archive.run,
+    "refine": bench_refine.run,
+    "range": bench_range.run,
+    "dwd": bench_dwd.run,
+}
 
 
 def main(arguments: list[str]) -> int:

@@ -4,10 +4,13 @@ archive-frames  a pandas frame an object, as tutorials do it
 archive-rows    the same with one frame for all, as a careful person does it
 refine-pandas   15-minute windows with pandas
 refine-duckdb   15-minute windows with one DuckDB query
+refine-polars   15-minute windows with polars, streaming
+refine-spark    15-minute windows with Spark on two threads of this machine
 """
 
 from __future__ import annotations
 
+import importlib
 import json
 import sys
 from collections.abc import Callable, Iterator
@@ -133,17 +136,70 @@ def refine_duckdb(source: str, output: Path) -> Path:
     return output
 
 
+def refine_polars(source: str, output: Path) -> Path:
+    """The plain aggregate by polars' streaming engine."""
+    import polars as pl  # type: ignore[import-not-found]
+
+    value, time = pl.col("value"), pl.col("observed_at")
+    valid = value.is_not_null()
+    windows = (
+        pl.scan_parquet(source)
+        .group_by("station_id", "metric", time.dt.truncate("15m").alias("window_start"))
+        .agg(
+            value.count().alias("sample_count"),
+            value.mean().alias("mean"),
+            value.min().alias("minimum"),
+            value.max().alias("maximum"),
+            value.sum().alias("sum"),
+            value.filter(valid).first().alias("first"),
+            value.filter(valid).last().alias("last"),
+            value.std().alias("standard_deviation"),
+        )
+        .sort("station_id", "metric", "window_start")
+    )
+    windows.collect(engine="streaming").write_parquet(output, compression="zstd", compression_level=3)
+    return output
+
+
+def refine_spark(source: str, output: Path) -> Path:
+    """The plain aggregate by Spark; the start of its session counts, its JVM's CPU and memory do not."""
+    from pyspark.sql import SparkSession  # type: ignore[import-not-found]
+
+    options = {"spark.ui.enabled": "false", "spark.sql.shuffle.partitions": "2", "spark.driver.memory": "4g"}
+    options |= {"spark.sql.session.timeZone": "UTC", "spark.driver.host": "127.0.0.1"}
+    spark = SparkSession.builder.master("local[2]").config(map=options).getOrCreate()
+    spark.read.parquet(source).createOrReplaceTempView("raw")
+    windows = spark.sql(
+        """
+        SELECT
+            station_id, metric, window(observed_at, '15 minutes').start AS window_start,
+            count(value) AS sample_count, avg(value) AS mean, min(value) AS minimum, max(value) AS maximum,
+            sum(value) AS sum, min_by(value, observed_at) FILTER (WHERE value IS NOT NULL) AS first,
+            max_by(value, observed_at) FILTER (WHERE value IS NOT NULL) AS last,
+            stddev_samp(value) AS standard_deviation
+        FROM raw
+        GROUP BY ALL
+        ORDER BY station_id, metric, window_start
+        """
+    )
+    windows.coalesce(1).write.mode("overwrite").option("compression", "zstd").parquet(str(output))
+    spark.stop()
+    return output
+
+
 WORKS: dict[str, Callable[[str, Path], Path]] = {
     "archive-frames": archive_frames,
     "archive-rows": archive_rows,
     "refine-pandas": refine_pandas,
     "refine-duckdb": refine_duckdb,
+    "refine-polars": refine_polars,
+    "refine-spark": refine_spark,
 }
 
 if __name__ == "__main__":
     name, source, output = sys.argv[1:]
-    if name == "refine-duckdb":
-        import duckdb  # noqa: F401 - before the clock, like the others' imports
+    if library := {"refine-duckdb": "duckdb", "refine-polars": "polars", "refine-spark": "pyspark.sql"}.get(name):
+        importlib.import_module(library)  # before the clock, like the others' imports
     if source.startswith("s3://"):
         import s3fs  # noqa: F401
     measure(lambda: WORKS[name](source, Path(output)))

@@ -5,9 +5,11 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator
 from itertools import groupby, pairwise
+from pathlib import Path
 from typing import Any
 
 import duckdb
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -150,3 +152,41 @@ def test_tables_are_put_below_one_another() -> None:
     assert both["station_id"].to_pylist() == ["b", "a"]
     assert both.schema.equals(RAW)
     assert parquet.concat([], RAW).schema.equals(RAW)
+
+
+def scans(points: int, scans_a_day: int) -> pa.Table:
+    """A site's day: all points read at once, at stamps that wander; values to a tenth, some missing."""
+    rng = np.random.default_rng(3)
+    stamps = 1_786_060_800_000_000 + np.arange(scans_a_day) * 60_000_000 + rng.integers(0, 900_000, scans_a_day)
+    value = np.round(20 + 5 * np.sin(np.arange(scans_a_day) / 229) + rng.random((points, scans_a_day)), 1).ravel()
+    rows = points * scans_a_day
+    columns = [
+        pa.array(np.tile(stamps, points)).cast(RAW.field("observed_at").type),
+        pa.DictionaryArray.from_arrays(np.zeros(rows, "i4"), ["site"]),
+        pa.DictionaryArray.from_arrays(
+            np.repeat(np.arange(points, dtype="i4"), scans_a_day), [f"point/{n:04}" for n in range(points)]
+        ),
+        pa.array(value, mask=rng.random(rows) < 0.01),
+        pa.array(rng.choice([1, 3, 4], rows).astype("i1")),
+    ]
+    return pa.Table.from_arrays(columns, schema=RAW)
+
+
+def test_pyarrow_duckdb_and_pandas_read_the_same_rows(tmp_path: Path) -> None:
+    table = scans(200, 1440)  # more than one page
+    path = tmp_path / "day.parquet"
+    path.write_bytes(parquet.encode(table, {}))
+    expected = table.to_pandas().astype({"station_id": str, "metric": str})
+    with duckdb.connect() as connection:
+        connection.execute("SET TimeZone = 'UTC'")
+        by_duckdb = connection.read_parquet(str(path)).to_arrow_table().to_pandas()
+    for found in (pq.read_table(path).to_pandas(), pd.read_parquet(path), by_duckdb):
+        found = found.astype({"station_id": str, "metric": str, "observed_at": expected.observed_at.dtype})
+        pd.testing.assert_frame_equal(found[expected.columns], expected)
+
+
+def test_stamps_of_scans_take_next_to_nothing() -> None:
+    table = scans(200, 1440)
+    metadata = pq.read_metadata(pa.BufferReader(parquet.encode(table, {})))
+    sizes = {metadata.row_group(0).column(n).path_in_schema: metadata.row_group(0).column(n) for n in range(5)}
+    assert sizes["observed_at"].total_compressed_size < 0.06 * table.num_rows

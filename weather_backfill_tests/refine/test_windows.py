@@ -51,7 +51,7 @@ def raw_table(rows: list[tuple[int, str, str, float | None, int]]) -> pa.Table:
 def refined(table: pa.Table, cadence: Cadence, folder: Path) -> pa.Table:
     path = folder / "raw.parquet"
     path.write_bytes(parquet.encode(table, parquet.cadence_lineage(cadence)))
-    return refine_file(path)
+    return refine_file(path).table
 
 
 def expected_grid(window: pd.Timestamp, cadence: int) -> int:
@@ -209,7 +209,7 @@ def test_the_same_raw_gives_the_same_bytes_in_every_process(tmp_path: Path) -> N
     program = (
         "import sys, hashlib; from pathlib import Path; from weather_backfill.lake import parquet;"
         "from weather_backfill.refine.windows import refine_file;"
-        "print(hashlib.sha256(parquet.encode(refine_file(Path(sys.argv[1])), {})).hexdigest())"
+        "print(hashlib.sha256(parquet.encode(refine_file(Path(sys.argv[1])).table, {})).hexdigest())"
     )
     others = {
         subprocess.run(
@@ -217,4 +217,4 @@ def test_the_same_raw_gives_the_same_bytes_in_every_process(tmp_path: Path) -> N
         ).stdout.strip()
         for _ in range(3)
     }
-    assert others == {hashlib.sha256(parquet.encode(refine_file(path), {})).hexdigest()}
+    assert others == {hashlib.sha256(parquet.encode(refine_file(path).table, {})).hexdigest()}
