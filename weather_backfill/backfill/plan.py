@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from enum import StrEnum
-from itertools import islice
 from typing import Any
 
 import dagster as dg
@@ -19,7 +18,7 @@ from weather_backfill.backfill.summary import failed_dates
 from weather_backfill.errors import ConfigurationError
 from weather_backfill.lake import layout
 from weather_backfill.lake.storage import ObjectStore
-from weather_backfill.partitions import days_between
+from weather_backfill.partitions import PartitionKey, days_between
 from weather_backfill.settings import Settings
 from weather_backfill.sources.base import DayInventory, Source
 from weather_backfill.sources.registry import open_source
@@ -183,7 +182,7 @@ def build_plan(
     source = opened() if opened else open_source(tenant, service, store, settings.s3, settings)
     inventory = source.inventory(start, end)
     days = days_between(start, end)
-    failed = set(failed_dates(instance, settings, service, tenant.id, days))
+    failed = set(failed_dates(instance, service, tenant.id, days))
     reasons = judge(days, inventory, store, service, tenant.id, failed, settings.completeness_target)
     largest = settings.chunk_days_of(service)
     plan = Plan(
@@ -202,7 +201,7 @@ def build_plan(
         False,
     )
     taken = [inventory.get(day, DayInventory(0, 0)) for day in plan.days]
-    a_day = measured_seconds(instance, service, tenant.id)
+    a_day = measured_seconds(instance, store, service, tenant.id)
     requests = sum(held.requests for held in taken)
     waiting = 60 * requests / settings.requests_per_minute.get(service, 50) if service == "aceiot" else 0
     working = len(taken) * (a_day or DEFAULT_DAY_SECONDS) + len(plan.chunks) * 2 * RUN_START_SECONDS
@@ -237,15 +236,22 @@ def _reason(day: date, held: HeldDay | None, refined: bool, upstream: bool, fail
     return Reason.DONE if refined else Reason.MISSING
 
 
-def measured_seconds(instance: dg.DagsterInstance, service: str, tenant: str) -> float | None:
-    """Mean seconds of a day, raw and refined together, over the latest measured days; None if there are none."""
+def measured_seconds(instance: dg.DagsterInstance, store: ObjectStore, service: str, tenant: str) -> float | None:
+    """Mean seconds of a day, raw and refined together, over the latest days held; None if there are none.
+
+    The days are named to Dagster: the latest events of an asset are mostly other tenants'.
+    """
+    days = sorted(refined_dates(store, service, tenant))[-_HISTORY:]
+    if not days:
+        return None
     total = 0.0
     for dataset in (layout.RAW_OBSERVATIONS, layout.REFINED_15M):
-        records = instance.fetch_materializations(dg.AssetKey([service, dataset]), limit=10 * _HISTORY).records
-        mine = (r for r in records if (r.partition_key or "").endswith(f"|{tenant}"))
+        wanted = dg.AssetRecordsFilter(
+            asset_key=dg.AssetKey([service, dataset]), asset_partitions=[str(PartitionKey(d, tenant)) for d in days]
+        )
         seconds = [
             float(value.value)  # type: ignore[arg-type]
-            for record in islice(mine, _HISTORY)
+            for record in instance.fetch_materializations(wanted, limit=_HISTORY).records
             if record.asset_materialization and (value := record.asset_materialization.metadata.get("seconds"))
         ]
         if not seconds:
