@@ -134,6 +134,18 @@ def manifests(store: ObjectStore) -> list[Manifest]:
     return _load(store, [o.key for o in store.list(layout.BACKFILLS) if o.key.endswith("/manifest.json")])
 
 
+def ended_summaries(store: ObjectStore) -> tuple[dict[str, dict[str, Any]], list[str]]:
+    """The summaries of managed backfills that have ended, by id, and the ids of those that have not (or have none)."""
+    unended = {manifest.backfill_id for manifest in open_manifests(store)}
+    names = {o.key.split("/")[1] for o in store.list(layout.BACKFILLS) if o.key.endswith("/manifest.json")}
+    found: dict[str, dict[str, Any]] = {}
+    for _, data in store.read_many([layout.summary_key(name) for name in sorted(names - unended)]):
+        if isinstance(data, bytes):
+            summary = json.loads(data)
+            found[summary["backfill_id"]] = summary
+    return found, sorted(names - found.keys())
+
+
 def _load(store: ObjectStore, keys: list[str]) -> list[Manifest]:
     found = [Manifest.from_json(data) for _, data in store.read_many(keys) if isinstance(data, bytes)]
     return sorted(found, key=lambda manifest: manifest.created_at)
