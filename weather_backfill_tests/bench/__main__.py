@@ -1,5 +1,7 @@
-"""`python -m weather_backfill_tests.bench [--quick] [--runs N] [archive|refine|range|dwd|orchestration|scale|query ...]`: all, then a
-summary. `report` makes docs/benchmarks.md and docs/benchmarks.png from the results there are.
+"""`python -m weather_backfill_tests.bench [--quick] [--runs N] [NAME ...]`: benchmarks by name, or all; a summary.
+
+Names: archive, refine, range, dwd, orchestration, scale, query. `report` makes docs/benchmarks.md and
+docs/benchmarks.png from the results there are.
 
 Exit code 1 if a target is missed. `--quick` takes smaller inputs and one run: it shows that the benchmarks work,
 and its ratios mean little.

@@ -29,8 +29,8 @@ DAG = """
 from datetime import datetime, timezone
 from airflow.sdk import DAG, task
 
-with DAG("days", schedule="@daily", start_date=datetime(2024, 1, 1, tzinfo=timezone.utc), catchup=False,
-         max_active_runs=16, is_paused_upon_creation=False):
+start = datetime(2024, 1, 1, tzinfo=timezone.utc)
+with DAG("days", schedule="@daily", start_date=start, catchup=False, max_active_runs=16):
     @task
     def day():
         pass
@@ -61,21 +61,20 @@ def main(folder: str, days: str) -> None:
     environment = os.environ | _settings(home)
     airflow = str(Path(sys.executable).parent / "airflow")
     for command in (["db", "migrate"], ["dags", "reserialize"]):
-        subprocess.run([airflow, *command], env=environment, check=True, capture_output=True)
-    servers = []
+        _run([airflow, *command], environment)
+    servers: list[subprocess.Popen[bytes]] = []
     with (home / "servers.log").open("wb") as log:
         try:
             for command in (["api-server"], ["scheduler"], ["dag-processor"]):
-                servers.append(
-                    subprocess.Popen([airflow, *command], env=environment, stdout=log, stderr=log, start_new_session=True)
-                )  # fmt: skip
+                start = [airflow, *command]
+                servers.append(subprocess.Popen(start, env=environment, stdout=log, stderr=log, start_new_session=True))
             _wait(lambda: _answers(environment), 180)
             with Watch([server.pid for server in servers]) as watch:
                 began = time.perf_counter()
                 last = FIRST + timedelta(days=int(days) - 1)
                 span = ["--from-date", FIRST.isoformat(), "--to-date", last.isoformat(), "--max-active-runs", "16"]
                 asked = [airflow, "backfill", "create", "--dag-id", "days", *span]
-                subprocess.run(asked, env=environment, check=True, capture_output=True)
+                _run(asked, environment)
                 _wait(lambda: _succeeded(home) >= int(days), LONGEST)
                 seconds = time.perf_counter() - began
         finally:
@@ -84,6 +83,12 @@ def main(folder: str, days: str) -> None:
             for server in servers:
                 server.wait(60)
     say(seconds, watch.cpu_seconds, watch.peak_bytes, home / "dags")
+
+
+def _run(command: list[str], environment: dict[str, str]) -> None:
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(command[1:])} failed: {done.stdout[-1500:]}{done.stderr[-1500:]}")
 
 
 def _settings(home: Path) -> dict[str, str]:

@@ -22,22 +22,23 @@ make bench-quick    # small inputs, to see that it works: its ratios mean little
 .venv/bin/python -m weather_backfill_tests.bench report                      # this page from those results
 ```
 
-Each side is a process of its own; sides take turns (A B A B). Seconds are medians; imports lie before the clock. Peers have
-environments of their own, pinned in `weather_backfill_tests/bench/peers.txt`; one that cannot be installed is left out with a
-word.
+Each side is a process of its own; sides take turns (A B A B). Seconds are medians; imports lie before the
+clock. Peers have environments of their own, pinned in `weather_backfill_tests/bench/peers.txt`; one that cannot
+be installed is left out with a word.
 """
 _LIMITS = """\
 ## Where Dagster itself ends, and what to do
 
-- **The daemon looks every 30 seconds**, and a request needs three looks: launch raw, launch refined, see the end. That is up
-  to 90 seconds of waiting however small the work is; it is hard-coded in Dagster.
-- **An asset's partitions are one value to Dagster**: the page of partitions and the backfill daemon read and write all of
-  them at once. Up to about 100,000 (270 tenants with a year each) that is a second or two. Our own verbs ask for a
-  tenant's days alone and do not grow with the others.
-- **Beyond that**: shard. Assets are made per service, so a second code location with services of its own has status values of
-  its own; give large tenants a service of their own the same way, and begin `WEATHER_FIRST_DAY` where the data begins.
-- **SQLite is for one machine.** One process writes at a time. From some tens of tenants, or with runs on several hosts, use
-  PostgreSQL (`deploy/postgres`).
+- **The daemon looks every 30 seconds**, and a request needs three looks: launch raw, launch refined, see the
+  end. That is up to 90 seconds of waiting however small the work is; it is hard-coded in Dagster.
+- **An asset's partitions are one value to Dagster**: the page of partitions and the backfill daemon read and
+  write all of them at once. Up to about 100,000 (270 tenants with a year each) that is a second or two. Our own
+  verbs ask for a tenant's days alone and do not grow with the others.
+- **Beyond that**: shard by service. Each service has assets of its own, and so status values of its own;
+  several installations, each with its `DAGSTER_HOME` and its tenants, may share one lake. Begin
+  `WEATHER_FIRST_DAY` where the data begins: days before it cost, too.
+- **SQLite is for one machine**, and one process writes at a time. From some tens of tenants, or with runs on
+  several hosts, use PostgreSQL (`deploy/postgres`).
 """
 
 

@@ -86,7 +86,8 @@ def gaps(desk: Desk, days: int) -> None:
 def status(desk: Desk, days: int) -> None:
     """Every tenant's onboarding is listed as completed."""
     rows = every_backfill(desk)
-    assert rows and all(row["status"] == "completed" for row in rows), rows[:3]
+    assert rows, "no backfill is listed"
+    assert all(row["status"] == "completed" for row in rows), rows[:3]
 
 
 OPERATIONS: dict[str, Callable[[Desk, int], None]] = {"plan": plan_all, "tick": tick, "gaps": gaps, "status": status}
