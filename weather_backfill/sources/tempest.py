@@ -16,7 +16,6 @@ import time
 import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date, timedelta
 from itertools import islice, pairwise
@@ -41,7 +40,6 @@ from weather_backfill.sources.tempest_messages import (
 
 CADENCE = Cadence(60)
 _DECODE_BATCH = 4096
-_LIST_THREADS = 8
 _DAY_US = 86_400_000_000
 _SORTED_FIELDS = np.argsort(FIELDS)
 
@@ -60,8 +58,8 @@ class TempestSource:
             found = _messages_only(self.archive.list(day_folder(day)))
             return day, DayInventory(len(found), sum(o.size for o in found))
 
-        with ThreadPoolExecutor(_LIST_THREADS, thread_name_prefix="list") as pool:
-            return {day: held for day, held in pool.map(look, self._day_folders(start, end)) if held.objects}
+        found = self.archive.each(look, self._day_folders(start, end))
+        return {day: held for day, held in found if held.objects}
 
     def _day_folders(self, start: date, end: date) -> list[date]:
         """The days that have a folder: a few listings tell, where an archive holds little of a long range."""
