@@ -169,7 +169,7 @@ def status(
     """
     at = desk()
     if backfill_id is None:
-        print_rows(_all(at), "Backfills", as_json)
+        print_rows(every_backfill(at), "Backfills", as_json)
         return
     if not watch:
         _print_status(_status(at, backfill_id), as_json)
@@ -210,20 +210,21 @@ def _status(at: Desk, backfill_id: str) -> dict[str, Any]:
     return status_of(at.instance, at.graph, at.store, backfill_id).to_json()
 
 
-def _all(at: Desk) -> list[dict[str, Any]]:
-    from weather_backfill.backfill.records import manifests
-    from weather_backfill.backfill.status import MANAGED_TAG, status_by
+def every_backfill(at: Desk) -> list[dict[str, Any]]:
+    """Every backfill, oldest first: what has ended from its summary, the others as they stand now."""
+    from weather_backfill.backfill.records import ended_summaries
+    from weather_backfill.backfill.status import MANAGED_TAG
 
-    found = {m.backfill_id: m for m in manifests(at.store)}
-    names = dict.fromkeys(found)
-    names |= {b.tags.get(MANAGED_TAG, b.backfill_id): None for b in reversed(at.instance.get_backfills())}
-    rows = []
-    for name in names:
+    ended, unended = ended_summaries(at.store)
+    names = [b.tags.get(MANAGED_TAG, b.backfill_id) for b in reversed(at.instance.get_backfills())]
+    rows = [(summary["started_at"], _row(summary)) for summary in ended.values()]
+    for name in dict.fromkeys([*unended, *(name for name in names if name not in ended)]):
         try:
-            rows.append(_row(status_by(at.instance, at.graph, at.store, name, found.get(name)).to_json()))
+            found = _status(at, name)
+            rows.append((found["started_at"], _row(found)))
         except ConfigurationError as error:
-            rows.append({"backfill_id": name, "status": str(error)})
-    return rows
+            rows.append(("", {"backfill_id": name, "status": str(error)}))
+    return [row for _, row in sorted(rows, key=lambda row: row[0])]
 
 
 def _row(found: dict[str, Any]) -> dict[str, Any]:

@@ -102,20 +102,28 @@ class Platform:
         return done
 
     @contextmanager
-    def daemon(self) -> Iterator[subprocess.Popen[bytes]]:
-        module = "weather_backfill_tests.daemon_process"
-        command = [sys.executable, "-m", module, "run", "-m", "weather_backfill.definitions"]
+    def daemon(
+        self, module: str = "weather_backfill_tests.daemon_process", definitions: str = "weather_backfill.definitions"
+    ) -> Iterator[subprocess.Popen[bytes]]:
+        """Dagster's daemon with a quick tick; `dagster._daemon` is the one with its own."""
+        command = [sys.executable, "-m", module, "run", "-m", definitions]
         with process(command, self.environment, self.folder / "daemon.log") as running:
             yield running
 
     @contextmanager
     def webserver(self) -> Iterator[str]:
+        with self.webserver_process() as (url, _):
+            yield url
+
+    @contextmanager
+    def webserver_process(self, definitions: str = "weather_backfill.definitions") -> Iterator[tuple[str, int]]:
+        """The webserver's address and process id."""
         port = free_port()
         url = f"http://127.0.0.1:{port}"
-        command = [sys.executable, "-m", "dagster_webserver", "-m", "weather_backfill.definitions", "-p", str(port)]
-        with process(command, self.environment, self.folder / "webserver.log"):
+        command = [sys.executable, "-m", "dagster_webserver", "-m", definitions, "-p", str(port)]
+        with process(command, self.environment, self.folder / "webserver.log") as running:
             until(lambda: answers(f"{url}/server_info"), 90)
-            yield url
+            yield url, running.pid
 
     def day(self, dataset: str, tenant: str, day: date, service: str = "tempest") -> pa.Table:
         return parquet.decode(self.lake.get(layout.day_key(dataset, service, PartitionKey(day, tenant))))

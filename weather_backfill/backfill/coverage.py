@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -15,8 +14,6 @@ from weather_backfill.errors import UnreadableObjectError
 from weather_backfill.lake import layout, parquet
 from weather_backfill.lake.storage import ObjectStore, StoredObject
 from weather_backfill.partitions import days_between
-
-_THREADS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +37,7 @@ def held_days(
         for stored in store.list(layout.tenant_prefix(layout.RAW_OBSERVATIONS, service, tenant))
         if stored.key.endswith(layout.FILE) and (only is None or layout.date_of(stored.key) in only)
     ]
-    with ThreadPoolExecutor(_THREADS, thread_name_prefix="footer") as pool:
-        return {day.date: day for day in pool.map(lambda stored: _held(store, stored), objects)}
+    return {day.date: day for day in store.each(lambda stored: _held(store, stored), objects)}
 
 
 def file_metadata(store: ObjectStore, stored: StoredObject) -> pq.FileMetaData:

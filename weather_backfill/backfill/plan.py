@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from enum import StrEnum
-from itertools import islice
 from typing import Any
 
 import dagster as dg
@@ -19,8 +18,7 @@ from weather_backfill.backfill.coverage import HeldDay, held_days, refined_dates
 from weather_backfill.backfill.summary import failed_dates
 from weather_backfill.errors import ConfigurationError
 from weather_backfill.lake import documents, layout
-from weather_backfill.lake.storage import ObjectStore
-from weather_backfill.partitions import days_between, validate_tenant_id
+from weather_backfill.partitions import PartitionKey, days_between, validate_tenant_id
 from weather_backfill.settings import Settings
 from weather_backfill.sources.base import DayInventory, Source
 from weather_backfill.sources.registry import SERVICES, open_source
@@ -29,7 +27,7 @@ from weather_backfill.tenants import Tenant
 TICK_SECONDS = 30  # the backfill daemon's, hard-coded in Dagster
 RUN_START_SECONDS = 3
 DEFAULT_DAY_SECONDS = 1.0
-_HISTORY = 30
+_HISTORY = 10
 
 
 class Reason(StrEnum):
@@ -195,8 +193,12 @@ def build_plan(
     source = opened() if opened else open_source(tenant, service, store, settings.s3, settings)
     inventory = source.inventory(start, end)
     days = days_between(start, end)
-    failed = set(failed_dates(instance, settings, service, tenant.id, days))
-    reasons = judge(days, inventory, store, service, tenant.id, failed, settings.completeness_target)
+    failed = set(failed_dates(instance, service, tenant.id, days))
+    held, refined = held_days(store, service, tenant.id), refined_dates(store, service, tenant.id)
+    target = settings.completeness_target
+    reasons = {
+        day: _reason(day, held.get(day), day in refined, day in inventory, day in failed, target) for day in days
+    }
     largest = settings.chunk_days_of(service)
     plan = Plan(
         service,
@@ -214,7 +216,7 @@ def build_plan(
         False,
     )
     taken = [inventory.get(day, DayInventory(0, 0)) for day in plan.days]
-    a_day = measured_seconds(instance, service, tenant.id)
+    a_day = measured_seconds(instance, service, tenant.id, sorted(refined)[-_HISTORY:])
     requests = sum(held.requests for held in taken)
     waiting = 60 * requests / settings.requests_per_minute.get(service, 50) if service == "aceiot" else 0
     working = len(taken) * (a_day or DEFAULT_DAY_SECONDS) + len(plan.chunks) * 2 * RUN_START_SECONDS
@@ -223,20 +225,6 @@ def build_plan(
         sum(held.objects for held in taken), sum(held.bytes for held in taken), requests,
         max(working, waiting) + (2 * TICK_SECONDS if taken else 0), a_day is not None,
     )  # fmt: skip
-
-
-def judge(
-    days: Sequence[date],
-    inventory: Mapping[date, DayInventory],
-    store: ObjectStore,
-    service: str,
-    tenant: str,
-    failed: set[date],
-    target: float,
-) -> dict[date, Reason]:
-    """Every day's reason."""
-    held, refined = held_days(store, service, tenant), refined_dates(store, service, tenant)
-    return {day: _reason(day, held.get(day), day in refined, day in inventory, day in failed, target) for day in days}
 
 
 def _reason(day: date, held: HeldDay | None, refined: bool, upstream: bool, failed: bool, target: float) -> Reason:
@@ -249,15 +237,21 @@ def _reason(day: date, held: HeldDay | None, refined: bool, upstream: bool, fail
     return Reason.DONE if refined else Reason.MISSING
 
 
-def measured_seconds(instance: dg.DagsterInstance, service: str, tenant: str) -> float | None:
-    """Mean seconds of a day, raw and refined together, over the latest measured days; None if there are none."""
+def measured_seconds(instance: dg.DagsterInstance, service: str, tenant: str, days: Sequence[date]) -> float | None:
+    """Mean seconds of a day, raw and refined together, over the days given; None if nothing is known of them.
+
+    The days are named to Dagster: the latest events of an asset are mostly other tenants'.
+    """
+    if not days:
+        return None
     total = 0.0
     for dataset in (layout.RAW_OBSERVATIONS, layout.REFINED_15M):
-        records = instance.fetch_materializations(dg.AssetKey([service, dataset]), limit=10 * _HISTORY).records
-        mine = (r for r in records if (r.partition_key or "").endswith(f"|{tenant}"))
+        wanted = dg.AssetRecordsFilter(
+            asset_key=dg.AssetKey([service, dataset]), asset_partitions=[str(PartitionKey(d, tenant)) for d in days]
+        )
         seconds = [
             float(value.value)  # type: ignore[arg-type]
-            for record in islice(mine, _HISTORY)
+            for record in instance.fetch_materializations(wanted, limit=_HISTORY).records
             if record.asset_materialization and (value := record.asset_materialization.metadata.get("seconds"))
         ]
         if not seconds:

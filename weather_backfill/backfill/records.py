@@ -174,6 +174,23 @@ def _is_manifest(key: str) -> bool:
     return key.endswith("/manifest.json")
 
 
+def ended_summaries(store: ObjectStore) -> tuple[dict[str, dict[str, Any]], list[str]]:
+    """The summaries of managed backfills that have ended, by id, and the ids of those that have not (or have none).
+
+    Archived ones are among them.
+    """
+    unended = {manifest.backfill_id for manifest in open_manifests(store)}
+    names = {o.key.split("/")[1] for o in store.list(layout.BACKFILLS) if o.key.endswith("/manifest.json")}
+    lines = archive.read(store, layout.BACKFILLS).items()
+    found = {str(line.body["backfill_id"]): dict(line.body) for key, line in lines if key.endswith("/summary.json")}
+    for key, data in store.read_many([layout.summary_key(name) for name in sorted(names - unended)]):
+        if isinstance(data, bytes):
+            with documents.reading(f"{store.uri(key)} is not a summary", "delete it, and it is written anew."):
+                summary = documents.parsed(data)
+                found[summary["backfill_id"]] = summary
+    return found, sorted(names - found.keys())
+
+
 def _load(store: ObjectStore, keys: list[str]) -> list[Manifest]:
     found = []
     for key, data in store.read_many(keys):

@@ -51,6 +51,7 @@ _LIST_CHUNK = 5000
 _READ_BATCH = 256
 
 T = TypeVar("T")
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +81,7 @@ class S3Options:
 # The class below has a method named `list`.
 Listing = list[StoredObject]
 Names = list[str]
+Results = list
 
 
 class ObjectStore:
@@ -234,6 +236,13 @@ class ObjectStore:
             while pending:
                 yield from pending.pop(0).result()
                 pending += [pool.submit(self._read_batch, batch) for batch in _batches(remaining, 1)]
+
+    def each(self, work: Callable[[Item], T], items: Iterable[Item]) -> Results[T]:
+        """`work` on every item, in order; at once where that is waiting for a network, as in `read_many`."""
+        if self.folder:
+            return [work(item) for item in items]
+        with ThreadPoolExecutor(READ_THREADS, thread_name_prefix="each") as pool:
+            return [*pool.map(work, items)]
 
     def _read_batch(self, keys: Names) -> Sequence[tuple[str, bytes | WeatherError]]:
         return [(key, self._attempt(key)) for key in keys]

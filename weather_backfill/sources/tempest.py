@@ -17,7 +17,6 @@ import time
 import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date, timedelta
 from itertools import islice, pairwise
@@ -42,7 +41,6 @@ from weather_backfill.sources.tempest_messages import (
 
 CADENCE = Cadence(60)
 _DECODE_BATCH = 4096
-_LIST_THREADS = 8
 MOST_BYTES = 128 << 20  # of one object, unpacked: a day of hundreds of stations
 _BATCH_BYTES = 128 << 20
 _DAY_US = 86_400_000_000
@@ -63,8 +61,8 @@ class TempestSource:
             found = _messages_only(self.archive.list(day_folder(day)))
             return day, DayInventory(len(found), sum(o.size for o in found))
 
-        with ThreadPoolExecutor(_LIST_THREADS, thread_name_prefix="list") as pool:
-            return {day: held for day, held in pool.map(look, self._day_folders(start, end)) if held.objects}
+        found = self.archive.each(look, self._day_folders(start, end))
+        return {day: held for day, held in found if held.objects}
 
     def _day_folders(self, start: date, end: date) -> list[date]:
         """The days that have a folder: a few listings tell, where an archive holds little of a long range."""

@@ -1,5 +1,7 @@
-"""`python -m weather_backfill_tests.bench [--quick] [--runs N] [api|archive|refine|range|dwd ...]`: all, then
-a summary.
+"""`python -m weather_backfill_tests.bench [--quick] [--runs N] [NAME ...]`: benchmarks by name, or all; a summary.
+
+Names: api, archive, refine, range, dwd, orchestration, scale, query. `report` makes docs/benchmarks.md and
+docs/benchmarks.png from the results there are.
 
 Exit code 1 if a target is missed. `--quick` takes smaller inputs and one run: it shows that the benchmarks work,
 and its ratios mean little.
@@ -9,10 +11,22 @@ from __future__ import annotations
 
 import argparse
 import sys
+import traceback
+from collections.abc import Sequence
 from pathlib import Path
 
-from weather_backfill_tests.bench import bench_api, bench_archive, bench_dwd, bench_range, bench_refine
+from weather_backfill_tests.bench import (
+    bench_api,
+    bench_archive,
+    bench_dwd,
+    bench_orchestration,
+    bench_query,
+    bench_range,
+    bench_refine,
+    bench_scale,
+)
 from weather_backfill_tests.bench.harness import PROJECT, RESULTS, Comparison, Options
+from weather_backfill_tests.bench.report import write_report
 
 BENCHMARKS = {
     "api": bench_api.run,
@@ -20,7 +34,11 @@ BENCHMARKS = {
     "refine": bench_refine.run,
     "range": bench_range.run,
     "dwd": bench_dwd.run,
+    "orchestration": bench_orchestration.run,
+    "scale": bench_scale.run,
+    "query": bench_query.run,
 }
+REPORT = "report"
 
 
 def main(arguments: list[str]) -> int:
@@ -32,21 +50,35 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--peer-python", type=Path, default=PROJECT / ".bench-venv" / "bin" / "python")
     parser.add_argument("--folder", type=Path, default=RESULTS / "data", help="where inputs and outputs lie")
     given = parser.parse_args(arguments)
+    if given.names == [REPORT]:
+        print("\n".join(map(str, write_report())))
+        return 0
     if unknown := set(given.names) - BENCHMARKS.keys():
         parser.error(f"no such benchmark: {', '.join(sorted(unknown))}")
-    if not given.peer_python.exists():
-        parser.error(f"{given.peer_python} is not there: `make bench` sets the peers' environment up")
     # absolute, not resolved: a virtual environment's python is a link out of it
     options = Options(given.runs or (1 if given.quick else 5), given.quick, given.peer_python.absolute(), given.folder)
     comparisons: list[Comparison] = []
+    failed: list[str] = []
     for name in given.names or BENCHMARKS:
-        for comparison in BENCHMARKS[name](options):
+        for comparison in _results(name, options, failed):
             comparison.write(options)
             print(comparison.markdown(), flush=True)
             comparisons.append(comparison)
     targets = [target for comparison in comparisons for target in comparison.targets]
     print("### Targets\n\n" + "\n".join(f"- {target}" for target in targets))
-    return 0 if all(target.met for target in targets) else 1
+    for text in failed:
+        print(f"- FAILED {text}")
+    return 0 if all(target.met for target in targets) and not failed else 1
+
+
+def _results(name: str, options: Options, failed: list[str]) -> Sequence[Comparison]:
+    """A benchmark's comparisons; one that breaks is noted, and the others go on."""
+    try:
+        return BENCHMARKS[name](options)
+    except Exception as error:
+        traceback.print_exc()
+        failed.append(f"{name}: {type(error).__name__}: {error}")
+        return []
 
 
 if __name__ == "__main__":

@@ -101,3 +101,14 @@ def range_archive(folder: Path, days: int, stations: int, minutes_per_object: in
         write_archive(archive, ObjectStore(str(root)))
 
     return once(folder / f"archive-{days}-days-{stations}-stations", make)
+
+
+def trivial_archive(folder: Path, days: int) -> Path:
+    """An archive of one station that reports twice an hour, one object a day: next to no work."""
+
+    def make(root: Path) -> None:
+        faults = Faults(garbage=0, missing=0.98)
+        end = DAY + timedelta(days=days - 1)
+        write_archive(Archive("bench", DAY, end, 1, minutes_per_object=MINUTES, faults=faults), ObjectStore(str(root)))
+
+    return once(folder / f"archive-{days}-days-trivial", make)

@@ -13,8 +13,11 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 from weather_backfill_tests.bench.measured import MARK
 
@@ -92,6 +95,7 @@ class Comparison:
     title: str
     results: Mapping[str, Result]
     targets: Sequence[Target]
+    notes: Sequence[str] = ()
 
     def markdown(self) -> str:
         """A table with ratios against our side."""
@@ -110,7 +114,7 @@ class Comparison:
                 f"| {r.peak_bytes / 1e6:.0f} | {r.peak_bytes / ours.peak_bytes:.2f} "
                 f"| {r.output_bytes / 1e6:.2f} | {every} |"
             )
-        return "\n".join([*lines, "", *(f"- {target}" for target in self.targets), ""])
+        return "\n".join([*lines, "", *(f"- {line}" for line in (*self.targets, *self.notes)), ""])
 
     def write(self, options: Options) -> Path:
         """The same as JSON below build/bench."""
@@ -120,7 +124,7 @@ class Comparison:
             "title": self.title,
             "runs": options.runs,
             "quick": options.quick,
-            "machine": {"cpus": os.cpu_count(), "system": platform.platform(), "python": platform.python_version()},
+            "machine": machine(),
             "sides": {
                 side: {
                     "seconds": r.seconds,
@@ -135,9 +139,24 @@ class Comparison:
                 {"text": t.text, "value": t.value, "limit": t.limit, "at_least": t.at_least, "met": t.met}
                 for t in self.targets
             ],
+            "notes": list(self.notes),
         }
         path.write_text(json.dumps(document, indent=2) + "\n")
         return path
+
+
+def machine() -> dict[str, Any]:
+    """Where and with what this was measured, and how busy the machine was with other things when it ended."""
+    packages = ("dagster", "pyarrow", "duckdb", "obstore")
+    return {
+        "cpus": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        "load": round(os.getloadavg()[0], 1),
+        "date": datetime.now(UTC).date().isoformat(),
+        "versions": {name: version(name) for name in packages},
+    }
 
 
 def run_side(side: Side) -> dict[str, float]:
@@ -152,10 +171,18 @@ def run_side(side: Side) -> dict[str, float]:
     return dict(json.loads(found[-1].removeprefix(MARK)))
 
 
+def _there(side: Side) -> bool:
+    if side.python.exists():
+        return True
+    print(f"  {side.name} is left out: there is no {side.python}", file=sys.stderr, flush=True)
+    return False
+
+
 def compare(
     sides: Sequence[Side], options: Options, before_each: Callable[[], None] = lambda: None
 ) -> dict[str, Result]:
     """Run all sides in turns; `before_each` clears what a run leaves behind."""
+    sides = [side for side in sides if _there(side)]
     runs: dict[str, list[dict[str, float]]] = {side.name: [] for side in sides}
     for number in range(options.runs):
         for side in sides:

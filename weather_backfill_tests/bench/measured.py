@@ -31,12 +31,20 @@ def measure(work: Callable[[], Path]) -> None:
     """
     started, cpu = time.perf_counter(), time.process_time()
     output = work()
-    seconds, cpu_seconds = time.perf_counter() - started, time.process_time() - cpu
-    files = [p for p in output.rglob("*") if p.is_file()] if output.is_dir() else [output]
+    say(time.perf_counter() - started, time.process_time() - cpu, peak_bytes(), output)
+
+
+def say(seconds: float, cpu_seconds: float, peak: float, output: Path | int) -> None:
+    """Print what was measured, and the bytes of the file or folder that was written (or those bytes)."""
     found = {
         "seconds": seconds,
         "cpu_seconds": cpu_seconds,
-        "peak_bytes": peak_bytes(),
-        "output_bytes": sum(f.stat().st_size for f in files),
+        "peak_bytes": peak,
+        "output_bytes": output if isinstance(output, int) else _bytes_below(output),
     }
     print(MARK + json.dumps(found), flush=True)
+
+
+def _bytes_below(output: Path) -> int:
+    files = [p for p in output.rglob("*") if p.is_file()] if output.is_dir() else [output]
+    return sum(f.stat().st_size for f in files)

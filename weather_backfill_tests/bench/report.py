@@ -1,0 +1,143 @@
+"""The page about the benchmarks: from the JSON of `make bench` to docs/benchmarks.md and docs/benchmarks.png."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from weather_backfill_tests.bench.harness import PROJECT, RESULTS
+
+DOCS = PROJECT / "docs"
+_NO_PEERS = ("scale_", "range_memory")  # their sides are sizes of our own
+_OURS_TOO = ("by ", "weather_backfill")
+_RERUN = """\
+## Run it again
+
+```console
+make bench          # everything, about three hours; results in build/bench/*.json
+make bench-quick    # small inputs, to see that it works: its ratios mean little
+.venv/bin/python -m weather_backfill_tests.bench orchestration scale query   # some of them
+.venv/bin/python -m weather_backfill_tests.bench report                      # this page from those results
+```
+
+Each side is a process of its own; sides take turns (A B A B). Seconds are medians; imports lie before the
+clock. Peers have environments of their own, pinned in `weather_backfill_tests/bench/peers.txt`; one that cannot
+be installed is left out with a word.
+"""
+_LIMITS = """\
+## Where Dagster itself ends, and what to do
+
+- **The daemon looks every 30 seconds**, and a request needs three looks: launch raw, launch refined, see the
+  end. That is up to 90 seconds of waiting however small the work is; it is hard-coded in Dagster.
+- **An asset's partitions are one value to Dagster**: the page of partitions and the backfill daemon read and
+  write all of them at once. Up to about 100,000 (270 tenants with a year each) that is a second or two. Our own
+  verbs ask for a tenant's days alone and do not grow with the others.
+- **Beyond that**: shard by service. Each service has assets of its own, and so status values of its own;
+  several installations, each with its `DAGSTER_HOME` and its tenants, may share one lake. Begin
+  `WEATHER_FIRST_DAY` where the data begins: days before it cost, too.
+- **SQLite is for one machine**, and one process writes at a time. From some tens of tenants, or with runs on
+  several hosts, use PostgreSQL (`deploy/postgres`).
+"""
+
+
+def write_report() -> list[Path]:
+    """Write both files from whatever results there are; their paths. Raises `SystemExit` if there are none."""
+    found = [json.loads(path.read_text()) | {"name": path.stem} for path in sorted(RESULTS.glob("*.json"))]
+    if not found:
+        raise SystemExit(f"there are no results below {RESULTS}: run `make bench` first.")
+    found.sort(key=lambda document: (document["title"].startswith("("), document["title"]))
+    DOCS.mkdir(exist_ok=True)
+    page, picture = DOCS / "benchmarks.md", DOCS / "benchmarks.png"
+    page.write_text(_page(found))
+    draw([document for document in found if not document["name"].startswith(_NO_PEERS)], picture)
+    return [page, picture]
+
+
+def _page(found: Sequence[dict[str, Any]]) -> str:
+    parts = ["# Benchmarks", _machines(found), "![Times as long as ours, by workload](benchmarks.png)", _targets(found)]
+    parts += [_table(document) for document in found]
+    return "\n\n".join([*parts, _LIMITS, _RERUN])
+
+
+def _machines(found: Sequence[dict[str, Any]]) -> str:
+    lines = []
+    for document in found:
+        machine = document["machine"]
+        memory = f", {machine['memory_bytes'] / 2**30:.0f} GiB" if "memory_bytes" in machine else ""
+        versions = ", ".join(f"{name} {number}" for name, number in machine.get("versions", {}).items())
+        line = (
+            f"{machine['cpus']} CPUs{memory}, {machine['system']}, Python {machine['python']}"
+            + (f", {versions}" if versions else "")
+            + (f" ({machine['date']})" if "date" in machine else "")
+            + (" **with `--quick`: small inputs, one run; ratios mean little**" if document["quick"] else "")
+        )
+        if line not in lines:
+            lines.append(line)
+    return "\n".join(f"- {line}" for line in lines)
+
+
+def _targets(found: Sequence[dict[str, Any]]) -> str:
+    rows = [
+        f"| {t['text']} | {'≥' if t['at_least'] else '≤'} {t['limit']:.4g} | {t['value']:.2f} "
+        f"| {'met' if t['met'] else '**missed**'} |"
+        for document in found
+        for t in document["targets"]
+    ]
+    return "\n".join(["## Targets", "", "| what | target | measured | |", "|---|---:|---:|---|", *rows])
+
+
+def _table(document: dict[str, Any]) -> str:
+    sides = document["sides"]
+    base = max(next(iter(sides.values()))["seconds"], 1e-9)
+    rows = [
+        f"| {side} | {r['seconds']:.2f} | {r['seconds'] / base:.2f} | {r['cpu_seconds']:.2f} "
+        f"| {r['peak_bytes'] / 1e6:.0f} | {r['output_bytes'] / 1e6:.2f} |"
+        for side, r in sides.items()
+    ]
+    runs = max(len(r["all_seconds"]) for r in sides.values())
+    load = document["machine"].get("load")
+    about = f"Medians of {runs} run{'s' * (runs > 1)}" + (f"; load of the machine {load}." if load is not None else ".")
+    head = ["| | seconds | × the first | CPU seconds | peak MB | output MB |", "|---|---:|---:|---:|---:|---:|"]
+    notes = [f"\n{note}" for note in document.get("notes", [])]
+    return "\n".join([f"## {document['title']}", "", *head, *rows, "", about, *notes])
+
+
+def draw(found: Sequence[dict[str, Any]], path: Path) -> None:
+    """One line a workload, ours at 1, every peer a dot at the times it took as long; a log axis."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+    from matplotlib.ticker import FuncFormatter
+
+    figure, axes = plt.subplots(figsize=(11, max(3.0, 0.85 * len(found) + 1.4)), layout="constrained")
+    axes.axvline(1, color="#1b5e20", linewidth=2)
+    for row, document in enumerate(found):
+        ours, *others = document["sides"].items()
+        axes.axhline(row, color="#e0e0e0", linewidth=1, zorder=0)
+        peers = [(name, r["seconds"] / ours[1]["seconds"]) for name, r in others if not name.startswith(_OURS_TOO)]
+        for number, (name, ratio) in enumerate(sorted(peers, key=lambda peer: peer[1])):
+            axes.plot(ratio, row, "o", color="#c62828" if ratio < 1 else "#1565c0", markersize=7)
+            up = -1 if number % 2 else 1
+            axes.annotate(
+                f"{name} {ratio:.2g}×" if ratio < 10 else f"{name} {ratio:.0f}×", (ratio, row),
+                xytext=(0, 7 * up), textcoords="offset points", ha="center",
+                va="bottom" if up > 0 else "top", fontsize=8,
+            )  # fmt: skip
+    axes.set_xscale("log")
+    axes.margins(x=0.18)
+    axes.set_ylim(len(found) - 0.4, -0.6)
+    axes.set_yticks(range(len(found)), [_wrapped(document["title"]) for document in found], fontsize=9)
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}×"))
+    axes.set_xlabel("times as long as weather_backfill (the green line); to the right is slower than ours")
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    figure.savefig(path, dpi=120)
+    plt.close(figure)
+
+
+def _wrapped(title: str) -> str:
+    import textwrap
+
+    return textwrap.fill(title, 38)
