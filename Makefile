@@ -52,10 +52,11 @@ lint: $(VENV)/ready  ## Ruff and the type checker
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: $(VENV)/ready .bench-venv/ready  ## Speed and memory against the obvious ways (about half an hour)
-	$(BIN)/python -m weather_backfill_tests.bench
+bench: $(VENV)/ready .bench-venv/ready  ## Speed and memory against the obvious ways (hours; docs/benchmarks.md)
+	-$(BIN)/python -m weather_backfill_tests.bench
+	$(BIN)/python -m weather_backfill_tests.bench report
 
-bench-quick: $(VENV)/ready .bench-venv/ready  ## The same with small inputs, to see that it works (a minute)
+bench-quick: $(VENV)/ready .bench-venv/ready  ## The same with small inputs, to see that it works (minutes)
 	-$(BIN)/python -m weather_backfill_tests.bench --quick
 
 .bench-venv/ready: weather_backfill_tests/bench/peers.txt

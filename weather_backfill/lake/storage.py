@@ -174,6 +174,9 @@ class ObjectStore:
         start = max(0, stored.size - size)
         if start == stored.size:
             return b""  # no range of an empty object is valid
+        if self.folder:
+            path = self.folder / stored.key
+            return self._call("read", stored.key, lambda: _range(path, start, stored.size))
         return self._call(
             "read", stored.key, lambda: bytes(obstore.get_range(self._store, stored.key, start=start, end=stored.size))
         )
@@ -305,6 +308,11 @@ def _translated(error: OSError | BaseError, what: str) -> WeatherError:
     return StorageUnavailableError(
         f"{what}: {_first_line(error)}. Worth another try; if it stays, check the endpoint, the network and free space."
     )
+
+
+def _range(path: Path, start: int, stop: int) -> bytes:
+    with path.open("rb", buffering=0) as file:
+        return os.pread(file.fileno(), stop - start, start)
 
 
 def _place(url: str) -> tuple[str, tuple[str, ...]]:

@@ -119,9 +119,13 @@ def _answers(environment: dict[str, str]) -> bool:
 
 
 def _succeeded(home: Path) -> int:
+    """The days that have succeeded; raises for one that has failed."""
     with closing(sqlite3.connect(f"file:{home / 'airflow.db'}?mode=ro", uri=True, timeout=30)) as database:
-        found = database.execute("SELECT count(*) FROM dag_run WHERE state = 'success' AND backfill_id IS NOT NULL")
-        return int(found.fetchone()[0])
+        asked = "SELECT state, count(*) FROM dag_run WHERE backfill_id IS NOT NULL GROUP BY state"
+        states = dict(database.execute(asked).fetchall())
+    if states.get("failed"):
+        raise RuntimeError(f"Airflow: {states['failed']} days failed: see {home / 'logs'}")
+    return int(states.get("success", 0))
 
 
 def _wait(condition: object, seconds: float) -> None:
