@@ -5,7 +5,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 export DAGSTER_HOME := $(CURDIR)/.dagster_home
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help demo dev test audit test-hostile test-s3 test-cluster lint format bench bench-quick lock clean
+.PHONY: help demo dev test audit test-hostile test-long test-s3 test-cluster lint format bench bench-quick lock clean
 
 help:  ## What there is
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -27,6 +27,9 @@ dev: $(VENV)/ready  ## Webserver and daemon on the demo data
 
 test: $(VENV)/ready  ## The whole suite; the end-to-end tests first, as they mostly wait
 	$(BIN)/python -m pytest -q -n 4 --maxschedchunk 1 weather_backfill_tests/e2e weather_backfill_tests
+
+test-long: $(VENV)/ready  ## The tests that take minutes each: sixteen tenants by themselves, the next day on a faked clock
+	$(BIN)/python -m pytest -q -m long weather_backfill_tests/e2e
 
 test-s3: $(VENV)/ready  ## The tests that use S3, against a throw-away Ceph object gateway (Debian, root)
 	.ci/radosgw $(BIN)/python -m pytest -q -n 2 -k s3

@@ -104,7 +104,8 @@ def ticks(desk: Desk) -> int:
     return 0
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.long
+@pytest.mark.timeout(1200)
 def test_two_waves_of_eight_by_themselves_and_every_verb(local_platform: Platform, desk: Desk) -> None:
     """Sixteen tenants complete untouched. Four more are handled by a person: one whose day is broken, one that is
     paused while it runs, two that are paused and cancelled while they wait.
@@ -196,6 +197,7 @@ def _check_records(platform: Platform, complete: list[str]) -> None:
     assert page.with_suffix(".png").stat().st_size > 1000
 
 
+@pytest.mark.long
 @pytest.mark.timeout(600)
 def test_the_next_days_load_follows(local_platform: Platform, desk: Desk) -> None:
     """The daemon and everything it starts live on a clock that we set: tomorrow, four in the morning."""
