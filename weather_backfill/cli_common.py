@@ -89,7 +89,9 @@ def print_rows(rows: list[dict[str, Any]], title: str, as_json: bool) -> None:
     if as_json:
         sys.stdout.write(json.dumps(rows, default=str, indent=2) + "\n")
         return
-    names = list(rows[0]) if rows else ["nothing to show"]
+    # A column without any value says nothing and takes the room of one that does.
+    names = [name for name in rows[0] if any(row.get(name) is not None for row in rows)] if rows else []
+    names = names or list(rows[0] if rows else ["nothing to show"])
     cells = [{name: _cell(name, row.get(name)) for name in names} for row in rows]
     whole = _whole_columns(names, cells)
     table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)

@@ -24,7 +24,7 @@ from dagster import DagsterRunStatus
 
 from weather_backfill.alerts.incidents import Register
 from weather_backfill.backfill.records import audit, open_manifests
-from weather_backfill.errors import ConfigurationError
+from weather_backfill.errors import ConfigurationError, UnreadableObjectError
 from weather_backfill.lake import archive, kept, layout, ledger
 from weather_backfill.lake.days import DayRecord
 from weather_backfill.lake.storage import ObjectStore, StoredObject
@@ -108,7 +108,7 @@ def _keep_writers(store: ObjectStore, journals: list[str]) -> None:
         if isinstance(data, bytes):
             try:
                 written[".".join(key.split("/")[1:3])] += DayRecord.from_json(data).written
-            except (ValueError, KeyError, TypeError):
+            except UnreadableObjectError:
                 continue  # a journal of another release: nobody can go on with it either
     for writer, entries in written.items():
         ledger.save(store, writer, entries)

@@ -85,3 +85,16 @@ def test_every_command_has_an_example_and_explains_its_options(path: str) -> Non
     assert "Example" in (command.help or "")
     unexplained = [option.name for option in command.params if not getattr(option, "help", None)]
     assert unexplained == []
+
+
+def test_columns_without_values_leave_their_room_to_others(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    empty = dict.fromkeys(["first_day", "last_day", "objects", "MB", "stations"])
+    print_rows(
+        [{"service": "tempest", "enabled": True, **empty, "problem": "reached, but no data"}], "Connections", False
+    )
+    shown = capsys.readouterr().out
+    assert "reached, but no data" in " ".join(shown.split())
+    assert "stations" not in shown

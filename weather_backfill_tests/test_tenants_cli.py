@@ -38,7 +38,7 @@ def test_check_says_what_it_found(local_platform: Platform) -> None:
     next(folder.rglob("*.json.gz")).write_bytes(b"cut")
     done = platform.run("weather-backfill", "tenants", "check", "acme", "--json", check=False)
     assert done.returncode == 1
-    assert "cannot be decompressed" in json.loads(done.stdout)[0]["problem"]
+    assert "cannot be unpacked" in json.loads(done.stdout)[0]["problem"]
 
 
 def test_check_of_what_cannot_be_reached(local_platform: Platform) -> None:

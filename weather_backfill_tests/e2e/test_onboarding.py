@@ -14,6 +14,7 @@ import pytest
 import yaml
 from dagster._core.execution.backfill import BulkActionStatus
 
+from weather_backfill.backfill.launch import native_id
 from weather_backfill.backfill.onboarding import load_daily
 from weather_backfill.backfill.operations import Desk, pause
 from weather_backfill.backfill.plan import Reprocess, build_plan
@@ -143,7 +144,7 @@ def test_two_waves_of_eight_by_themselves_and_every_verb(local_platform: Platfor
     onboarding = [b for b in natives if b.startswith("onboard-")]
     assert sorted(onboarding) == sorted(
         [f"onboard-{t}-tempest" for t in complete]
-        + ["onboard-broken-day-tempest.retry1", "onboard-paused-midway-tempest.resume1"]
+        + [native_id("onboard-broken-day-tempest.retry1"), native_id("onboard-paused-midway-tempest.resume1")]
     ), "one native backfill a connection, one more for each time a person asked, none for the one that was cancelled"
     for tenant in complete:
         assert gaps(desk, platform, tenant) == []
