@@ -28,7 +28,8 @@ dev: $(VENV)/ready  ## Webserver and daemon on the demo data
 test: $(VENV)/ready  ## The whole suite; the end-to-end tests first, as they mostly wait
 	$(BIN)/python -m pytest -q -n 4 --maxschedchunk 1 weather_backfill_tests/e2e weather_backfill_tests
 
-test-long: $(VENV)/ready  ## The tests that take minutes each: sixteen tenants by themselves, the next day on a faked clock
+test-long: $(VENV)/ready  ## Sixteen tenants by themselves, the next day on a faked clock (Debian, root; ten minutes)
+	ls /usr/lib/*/faketime/libfaketime.so.1 > /dev/null 2>&1 || apt-get install -y -qq libfaketime > /dev/null
 	$(BIN)/python -m pytest -q -m long weather_backfill_tests/e2e
 
 test-s3: $(VENV)/ready  ## The tests that use S3, against a throw-away Ceph object gateway (Debian, root)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from weather_backfill.cli_common import Day, Json, friendly, open_instance, out, print_rows, print_table, short_time
-from weather_backfill.errors import ConfigurationError, UnreadableObjectError
+from weather_backfill.errors import ConfigurationError, UnreadableObjectError, WeatherError
 
 if TYPE_CHECKING:
     from weather_backfill.backfill.operations import Desk
@@ -37,6 +38,19 @@ def desk() -> Desk:
 
     settings = load_settings()
     return Desk(open_instance(), build_definitions(settings), settings)
+
+
+@contextmanager
+def _audited(at: Desk, action: str, parameters: Mapping[str, Any], *, dry_run: bool = False) -> Iterator[None]:
+    """Write a request that is refused into the audit, with what was asked; what is accepted has its own event."""
+    from weather_backfill.backfill.records import audit
+
+    try:
+        yield
+    except WeatherError as error:
+        given = {name: str(value) for name, value in parameters.items() if value is not None}
+        audit(at.store, action, dry_run=dry_run, parameters=given, outcome=f"refused: {error}")
+        raise
 
 
 def _make_plan(
@@ -86,7 +100,9 @@ def plan(
     from weather_backfill.backfill.records import audit
 
     at = desk()
-    made = _make_plan(at, tenant, service, start, end, reprocess, order, chunk_days, max_days)
+    asked = {"tenant": tenant, "service": service, "start_date": start, "end_date": end, "reprocess": reprocess}
+    with _audited(at, "plan", asked, dry_run=True):
+        made = _make_plan(at, tenant, service, start, end, reprocess, order, chunk_days, max_days)
     audit(at.store, "plan", dry_run=True, parameters=made.summary(), outcome="planned")
     if to:
         to.write_text(json.dumps(made.to_json(), indent=2))
@@ -108,30 +124,33 @@ def start(
     Example: weather-backfill start --tenant acme --service tempest --start 2024-01-01 --end 2024-01-30 --yes
     """
     from weather_backfill.backfill import operations
-    from weather_backfill.backfill.records import audit
 
     at = desk()
-    made = (
-        _replan(at, plan_file, max_days)
-        if plan_file
-        else _make_plan(at, tenant, service, start, end, reprocess, order, chunk_days, max_days)
-    )
-    if not as_json:
-        _show_plan(made, False)
-    if not yes:
-        if not sys.stdin.isatty():
-            raise ConfigurationError("nothing was launched: without a terminal to ask on, say --yes.")
-        if not typer.confirm(f"Launch {len(made.days)} days?"):
-            raise ConfigurationError("nothing was launched.")
-    try:
+    asked = {"tenant": tenant, "service": service, "start_date": start, "end_date": end, "reprocess": reprocess,
+             "plan": plan_file, "force_restart": force_restart}  # fmt: skip
+    with _audited(at, "start", asked):
+        made = (
+            _replan(at, plan_file, max_days)
+            if plan_file
+            else _make_plan(at, tenant, service, start, end, reprocess, order, chunk_days, max_days)
+        )
+        if not as_json:
+            _show_plan(made, False)
+        if not yes:
+            _confirm(made)
         name = operations.start(at, made, force_restart=force_restart)
-    except ConfigurationError as error:
-        audit(at.store, "start", dry_run=False, parameters=made.summary(), outcome=f"refused: {error}")
-        raise
     if as_json:
         sys.stdout.write(json.dumps({"backfill_id": name, **made.summary()}) + "\n")
     else:
         out.print(f"Launched [bold]{name}[/bold]. Watch it: weather-backfill status {name} --watch")
+
+
+def _confirm(plan: Plan) -> None:
+    """Ask on the terminal; raises `ConfigurationError` unless the answer is yes."""
+    if not sys.stdin.isatty():
+        raise ConfigurationError("nothing was launched: without a terminal to ask on, say --yes.")
+    if not typer.confirm(f"Launch {len(plan.days)} days?"):
+        raise ConfigurationError("nothing was launched.")
 
 
 def _replan(at: Desk, file: Path, max_days: int | None) -> Plan:
@@ -303,7 +322,10 @@ def retry(backfill_id: Id, as_json: Json = False) -> None:
 def _verb(name: str, backfill_id: str, as_json: bool) -> None:
     from weather_backfill.backfill import operations
 
-    _print_status(getattr(operations, name)(desk(), backfill_id).to_json(), as_json)
+    at = desk()
+    with _audited(at, name, {"backfill_id": backfill_id}):
+        found = getattr(operations, name)(at, backfill_id)
+    _print_status(found.to_json(), as_json)
 
 
 @friendly

@@ -6,6 +6,7 @@ from datetime import date
 import dagster as dg
 from pydantic import Field
 
+from weather_backfill.backfill.launch import native_id
 from weather_backfill.backfill.operations import Desk, start, validate_range
 from weather_backfill.backfill.plan import Order, Plan, Reprocess, build_plan
 from weather_backfill.backfill.records import audit
@@ -45,7 +46,7 @@ def build_managed_backfill(settings: Settings, definitions: Callable[[], dg.Defi
             audit(desk.store, "plan", parameters=plan.summary(), dry_run=True, outcome="planned")
         metadata: dict[str, dg.MetadataValue] = {"plan": dg.MetadataValue.md(plan_markdown(plan))}
         if backfill_id:
-            metadata["backfill"] = dg.MetadataValue.url(f"/runs/b/{backfill_id}")
+            metadata["backfill"] = dg.MetadataValue.url(f"/runs/b/{native_id(backfill_id)}")
         context.log_event(dg.AssetObservation(dg.AssetKey([plan.service, "backfills"]), metadata=metadata))
         context.add_output_metadata(metadata)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import date, timedelta
 from typing import Any
 
 import dagster as dg
@@ -13,7 +13,7 @@ from dagster._core.execution.backfill import PartitionBackfill
 
 from weather_backfill.backfill.launch import register_tenant
 from weather_backfill.backfill.operations import Desk
-from weather_backfill.backfill.status import status_of
+from weather_backfill.backfill.status import BACKFILL_TAG, natives_of, status_of
 from weather_backfill.definitions import build_definitions
 from weather_backfill.lake.storage import ObjectStore
 from weather_backfill.partitions import days_between
@@ -100,14 +100,86 @@ def test_plan_start_status_retry_gaps_log(platform: Platform, desk: Desk) -> Non
 
 
 @pytest.mark.timeout(700)
-def test_pause_resume_and_cancel_of_a_backfill_that_dagit_launched(platform: Platform, desk: Desk) -> None:
-    days = days_between(START, START + timedelta(days=2))
+@pytest.mark.parametrize("chunk", [{"WEATHER_CHUNK_DAYS": "3"}, {"--chunk-days": "3"}], ids=["setting", "argument"])
+def test_the_runs_are_the_chunks_of_the_plan(platform: Platform, desk: Desk, chunk: dict[str, str]) -> None:
+    """Days and chunks of the plan against the runs that Dagster made of it, with a day in between that is done."""
+    platform.environment |= {name: value for name, value in chunk.items() if name.startswith("WEATHER_")}
+    asked = [part for name, value in chunk.items() if name.startswith("--") for part in (name, value)]
+    platform.run(
+        "dagster", "asset", "materialize", "-m", "weather_backfill.command_line", "--select",
+        "tempest/raw_observations,tempest/refined_15m", "--partition", f"{START + timedelta(days=1)}|acme",
+    )  # fmt: skip
+    plan = weather(platform, "plan", *RANGE, *asked, "--out", str(platform.folder / "plan.json"))
+    assert (plan["days_total"], plan["days_done"], plan["chunks_total"]) == (7, 1, 3)
+    assert plan["expected_from"] == "measured days"
+    with platform.daemon():
+        name = weather(platform, "start", "--plan", str(platform.folder / "plan.json"), "--yes")["backfill_id"]
+        until(lambda: word(desk, name) == "completed with failures", 240, 0.5)
+    status = weather(platform, "status", name)
+    ranges = [
+        {run.tags[f"dagster/asset_partition_range_{side}"][:10] for side in ("start", "end")}
+        for run in raw_runs(desk, name)
+    ]
+    expected = [{"2024-01-01"}, {"2024-01-03", "2024-01-05"}, {"2024-01-06", "2024-01-08"}]
+    assert sorted(ranges, key=min) == expected, "the runs are the plan's chunks"
+    assert len(ranges) == plan["chunks_total"] == status["chunks_total"]
+    assert (status["chunks_succeeded"], status["chunks_failed"]) == (2, 1)
+    assert status["days_completed"] + len(status["failed_days"]) == status["days_total"] == plan["days_total"]
+    assert status["expected_seconds"] == plan["expected_seconds"], "the estimate stands beside the measurement"
+    assert status["elapsed_seconds"] > 0
+
+
+def raw_runs(desk: Desk, name: str) -> list[dg.DagsterRun]:
+    """The runs of raw observations that Dagster made of a managed backfill."""
+    raw = dg.AssetKey(["tempest", "raw_observations"])
+    return [
+        run
+        for native in natives_of(desk.instance, name)
+        for run in desk.instance.get_runs(dg.RunsFilter(tags={BACKFILL_TAG: native.backfill_id}))
+        if raw in (run.asset_selection or ())
+    ]
+
+
+def launch_in_dagit(platform: Platform, days: list[date]) -> str:
+    """Launch raw and refined of acme's days by the mutation that Dagster's page sends; the backfill's id."""
     launch = """mutation L($p: LaunchBackfillParams!) { launchPartitionBackfill(backfillParams: $p) {
         ... on LaunchBackfillSuccess { backfillId } } }"""
     selection = [{"path": ["tempest", name]} for name in ("raw_observations", "refined_15m")]
     params = {"assetSelection": selection, "partitionNames": [f"{day}|acme" for day in days]}
     with platform.webserver() as url:
-        name = graphql(url, launch, {"p": params})["launchPartitionBackfill"]["backfillId"]
+        return str(graphql(url, launch, {"p": params})["launchPartitionBackfill"]["backfillId"])
+
+
+@pytest.mark.timeout(700)
+def test_retry_cancel_gaps_log_and_report_of_what_dagit_launched(platform: Platform, desk: Desk) -> None:
+    span = ("--service", "tempest", "--start", "2024-01-03", "--end", "2024-01-05")
+    name = launch_in_dagit(platform, days_between(BAD - timedelta(days=1), BAD + timedelta(days=1)))
+    with platform.daemon():
+        until(lambda: word(desk, name) == "completed with failures", 240, 0.5)
+        status = weather(platform, "status", name)
+        assert (list(status["failed_days"]), status["chunks_total"], status["chunks_failed"]) == ([str(BAD)], 1, 1)
+        gaps = platform.run("weather-backfill", "gaps", "--tenant", "acme", *span, "--json", check=False)
+        assert (gaps.returncode, json.loads(gaps.stdout)) == (1, [{"day": str(BAD), "reason": "failed"}])
+        plan = weather(platform, "plan", "--tenant", "acme", *span, "--reprocess", "failed")
+        assert (plan["days_total"], plan["days_done"]) == (1, 2)
+        (platform.folder / "archive" / "acme" / "year=2024/month=01/day=04/hour=12/cut-off.json.gz").unlink()
+        weather(platform, "retry", name)
+        until(lambda: word(desk, name) == "completed", 240, 0.5)
+    assert json.loads(platform.run("weather-backfill", "gaps", "--tenant", "acme", *span, "--json").stdout) == []
+    [row] = weather(platform, "report", *span, "--to", str(platform.folder / "report.html"))
+    assert (row["tenant"], row["refined"]) == ("acme", 3)
+    second = launch_in_dagit(platform, [START])
+    assert weather(platform, "cancel", second)["status"] == "canceling"
+    with platform.daemon():
+        until(lambda: word(desk, second) == "canceled", 120, 0.5)
+    events = [(event["action"], event.get("backfill_id")) for event in weather(platform, "log")]
+    assert events == [("cancel", second), ("retry", name), ("plan", None)]
+
+
+@pytest.mark.timeout(700)
+def test_pause_resume_and_cancel_of_a_backfill_that_dagit_launched(platform: Platform, desk: Desk) -> None:
+    days = days_between(START, START + timedelta(days=2))
+    name = launch_in_dagit(platform, days)
     # Nothing runs yet: the daemon is not up, so the order of events is ours.
     assert weather(platform, "status", name)["status"] == "running"
     assert weather(platform, "pause", name)["status"] == "pausing"
@@ -140,6 +212,8 @@ def test_each_rule_by_cli_and_by_the_form(
     platform: Platform, desk: Desk, arguments: tuple[str, str], fields: dict[str, str], message: str
 ) -> None:
     assert message in " ".join(refused(platform, "start", *RANGE, *arguments, "--yes").split())
+    [event] = weather(platform, "log")
+    assert (event["action"], message in event["outcome"]) == ("start", True), "who asked for what is kept"
     result = run_form(desk, {**FORM, **fields})
     assert not result.success
     assert message in form_error(result)
@@ -154,16 +228,22 @@ def test_badly_formed_dates(platform: Platform, desk: Desk) -> None:
     assert list(desk.instance.get_backfills()) == []
 
 
-def test_the_form_plans_first_and_launches_when_told(desk: Desk) -> None:
-    dry = run_form(desk, {**FORM, "dry_run": True})
+def test_the_form_plans_first_and_launches_when_told(platform: Platform, desk: Desk) -> None:
+    platform.add_tempest("long-winded-tenant", 8)  # its backfills' ids are too long for Dagster's tables
+    form = {**FORM, "tenant": "long-winded-tenant"}
+    dry = run_form(desk, {**form, "dry_run": True})
     assert dry.success
     assert list(desk.instance.get_backfills()) == []
     [observed] = [e for e in dry.all_events if e.event_type == dg.DagsterEventType.ASSET_OBSERVATION]
     assert "days total | 8" in str(observed.asset_observation_data.asset_observation.metadata["plan"].value)
-    assert run_form(desk, FORM).success
+    launched = run_form(desk, form)
+    assert launched.success
     natives = desk.instance.get_backfills()
     assert len(natives) == 2, "8 days in chunks of 7"
-    assert {b.tags["weather/tenant"] for b in natives} == {"acme"}
+    [observed] = [e for e in launched.all_events if e.event_type == dg.DagsterEventType.ASSET_OBSERVATION]
+    link = str(observed.asset_observation_data.asset_observation.metadata["backfill"].value)
+    assert link.removeprefix("/runs/b/") in {native.backfill_id for native in natives}, "Dagster has a page there"
+    assert {b.tags["weather/tenant"] for b in natives} == {"long-winded-tenant"}
 
 
 def run_form(desk: Desk, config: dict[str, Any]) -> dg.ExecuteInProcessResult:
