@@ -116,6 +116,7 @@ def start(
     max_days: MaxDays = None,
     plan_file: Annotated[Path | None, typer.Option("--plan", help="A plan that `plan --out` wrote")] = None,
     force_restart: Annotated[bool, typer.Option(help="Cancel an active backfill over the same days first")] = False,
+    accept_loss: Annotated[bool, typer.Option(help="Replace days that the upstream has fewer rows of")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask")] = False,
     as_json: Json = False,
 ) -> None:  # fmt: skip
@@ -124,10 +125,11 @@ def start(
     Example: weather-backfill start --tenant acme --service tempest --start 2024-01-01 --end 2024-01-30 --yes
     """
     from weather_backfill.backfill import operations
+    from weather_backfill.run_coordinator import ACCEPT_LOSS_TAG
 
     at = desk()
     asked = {"tenant": tenant, "service": service, "start_date": start, "end_date": end, "reprocess": reprocess,
-             "plan": plan_file, "force_restart": force_restart}  # fmt: skip
+             "plan": plan_file, "force_restart": force_restart, "accept_loss": accept_loss}  # fmt: skip
     with _audited(at, "start", asked):
         made = (
             _replan(at, plan_file, max_days)
@@ -138,7 +140,8 @@ def start(
             _show_plan(made, False)
         if not yes:
             _confirm(made)
-        name = operations.start(at, made, force_restart=force_restart)
+        labels = {ACCEPT_LOSS_TAG: "true"} if accept_loss else {}
+        name = operations.start(at, made, force_restart=force_restart, labels=labels)
     if as_json:
         sys.stdout.write(json.dumps({"backfill_id": name, **made.summary()}) + "\n")
     else:

@@ -60,6 +60,10 @@ class IncompleteDayError(PermanentError):
     """A day of which only some stations could be read: its good rows are written, the day fails."""
 
 
+class LostRowsError(PermanentError):
+    """A day whose upstream holds less than the lake does: the lake keeps what it has, and the day fails."""
+
+
 class ConfigurationError(PermanentError):
     """A setting, tenant file or argument is wrong; the message names it and the fix."""
 

@@ -23,6 +23,8 @@ from weather_backfill.partitions import PartitionKey
 
 TENANT_TAG = "weather/tenant"
 SERVICE_TAG = "weather/service"
+ACCEPT_LOSS_TAG = "weather/accept_loss"
+"""With the value `true`, a run may replace days by such as have fewer rows (`lake/versions.py`)."""
 _NEWEST_FIRST_BASE = date(2000, 1, 1)
 
 

@@ -12,6 +12,7 @@ from weather_backfill.backfill.plan import Order, Plan, Reprocess, build_plan
 from weather_backfill.backfill.records import audit
 from weather_backfill.errors import ConfigurationError, WeatherError
 from weather_backfill.resources import TenantsResource
+from weather_backfill.run_coordinator import ACCEPT_LOSS_TAG
 from weather_backfill.settings import Settings
 
 
@@ -26,6 +27,9 @@ class BackfillRequest(dg.Config):
     chunk_days: int = Field(default=7, ge=1, description="Days a run takes, at most the service's own chunk")
     reprocess: Reprocess = Field(default=Reprocess.MISSING, description="missing, failed, incomplete or all")
     max_days: int = Field(default=30, ge=1, description="Refuse longer ranges")
+    accept_loss: bool = Field(
+        default=False, description="Let days go that the upstream has fewer rows of than the lake"
+    )
 
 
 def build_managed_backfill(settings: Settings, definitions: Callable[[], dg.Definitions]) -> dg.JobDefinition:
@@ -36,7 +40,8 @@ def build_managed_backfill(settings: Settings, definitions: Callable[[], dg.Defi
         desk = Desk(context.instance, definitions(), settings)
         try:
             plan = _plan(desk, config, tenants)
-            backfill_id = None if config.dry_run else start(desk, plan)
+            labels = {ACCEPT_LOSS_TAG: "true"} if config.accept_loss else {}
+            backfill_id = None if config.dry_run else start(desk, plan, labels=labels)
         except WeatherError as error:
             audit(
                 desk.store, "form", parameters=config.model_dump(), dry_run=config.dry_run, outcome=f"refused: {error}"

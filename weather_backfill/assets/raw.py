@@ -17,6 +17,7 @@ from weather_backfill.lake.io_manager import journal_of
 from weather_backfill.partitions import PartitionKey, by_tenant
 from weather_backfill.refine.quality import flag
 from weather_backfill.resources import LakeResource, TenantsResource
+from weather_backfill.run_coordinator import ACCEPT_LOSS_TAG
 from weather_backfill.settings import Settings
 from weather_backfill.sources.base import DayFailure, RawDay
 from weather_backfill.sources.registry import open_source
@@ -45,12 +46,14 @@ def build_raw(
     def raw_observations(
         context: dg.AssetExecutionContext, lake: LakeResource, tenants: TenantsResource
     ) -> Iterator[dg.Output[DayStream] | dg.AssetCheckResult]:
+        accept_loss = context.run.tags.get(ACCEPT_LOSS_TAG) == "true"
         journal = journal_of(context.get_step_execution_context(), lake.store, key)
 
         def read(tenant: str, days: list[date]) -> Iterator[Day]:
             source = open_source(tenants.registry.get(tenant), service, lake.store, tenants.s3_defaults, settings)
             for day in source.days(days):
-                yield to_raw_table(PartitionKey(day.date, tenant), day, settings)
+                made = to_raw_table(PartitionKey(day.date, tenant), day, settings)
+                yield replace(made, accept_loss=accept_loss) if isinstance(made, DayTable) else made
 
         stream = DayStream(skip_finished(by_tenant(context.partition_keys), journal, read))
         yield dg.Output(stream)

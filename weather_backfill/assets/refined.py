@@ -62,7 +62,11 @@ def refine_day(store: ObjectStore, service: str, key: PartitionKey) -> DayTable:
     return DayTable(
         key=key,
         table=refined.table,
-        lineage={"source": f"{layout.RAW_OBSERVATIONS}/service={service}", "cadence": refined.footer["cadence"]},
+        lineage={
+            "source": f"{layout.RAW_OBSERVATIONS}/service={service}",
+            "cadence": refined.footer["cadence"],
+            **({"raw_rows": refined.footer["rows"]} if "rows" in refined.footer else {}),  # not in older raw files
+        },
         facts={"source_objects": 1, "raw_rows": refined.raw_rows, "seconds": time.monotonic() - started},
         checks=check_refined(refined.table, refined.good_values),
     )

@@ -8,6 +8,7 @@ from datetime import date
 import dagster as dg
 
 from weather_backfill.checks import summarize
+from weather_backfill.errors import SchemaError
 from weather_backfill.lake.days import Day, DayFailed, DayStream, Journal
 from weather_backfill.partitions import PartitionKey
 
@@ -34,14 +35,16 @@ def skip_finished(
 
 def _read_tenant(tenant: str, days: list[date], read: Callable[[str, list[date]], Iterator[Day]]) -> Iterator[Day]:
     seen: set[date] = set()
+    broken: Exception = SchemaError("the source gave no such day: this is a fault of its module, not of the upstream.")
     try:
         for day in read(tenant, days):
             seen.add(day.key.date)
             yield day
     except Exception as error:
-        for missing in days:
-            if missing not in seen:
-                yield DayFailed(PartitionKey(missing, tenant), error)
+        broken = error
+    for missing in days:
+        if missing not in seen:  # Dagster would take every day of a run that succeeds for written
+            yield DayFailed(PartitionKey(missing, tenant), broken)
 
 
 def check_specs(asset: dg.AssetKey, checks: Mapping[str, str]) -> list[dg.AssetCheckSpec]:

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import date
+from dataclasses import dataclass, field
+from datetime import date, datetime
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 
-from weather_backfill.errors import UnreadableObjectError
+from weather_backfill.errors import ConfigurationError, UnreadableObjectError
 from weather_backfill.lake import layout, parquet
 from weather_backfill.lake.storage import ObjectStore, StoredObject
 from weather_backfill.partitions import days_between
 
+_log = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True, slots=True)
 class HeldDay:
-    """A raw day in the lake: `completeness` 0 to 1; `incomplete` says what is wanting of a partial day."""
+    """A raw day in the lake: `completeness` 0 to 1; `incomplete` says what is wanting of a partial or damaged day."""
 
     date: date
     rows: int
@@ -26,18 +29,32 @@ class HeldDay:
     completeness: float
     bytes: int
     incomplete: str | None = None
+    rows_hash: str | None = field(default=None, compare=False)
+    modified: datetime | None = field(default=None, compare=False)
 
 
 def held_days(
     store: ObjectStore, service: str, tenant: str, only: Collection[date] | None = None
 ) -> dict[date, HeldDay]:
-    """The raw days of a tenant in the lake (or `only` some of them), from listings and footers."""
-    objects = [
-        stored
-        for stored in store.list(layout.tenant_prefix(layout.RAW_OBSERVATIONS, service, tenant))
-        if stored.key.endswith(layout.FILE) and (only is None or layout.date_of(stored.key) in only)
-    ]
-    return {day.date: day for day in store.each(lambda stored: _held(store, stored), objects)}
+    """The raw days of a tenant in the lake (or `only` some of them), from listings and footers.
+
+    A damaged object is a day that is incomplete: it holds up neither the other days nor its own repair.
+    """
+    objects = _objects(store, layout.RAW_OBSERVATIONS, service, tenant)
+    wanted = [stored for day, stored in objects.items() if only is None or day in only]
+    return {day.date: day for day in store.each(lambda stored: _held(store, stored), wanted)}
+
+
+def _objects(store: ObjectStore, dataset: str, service: str, tenant: str) -> dict[date, StoredObject]:
+    """The objects of a tenant's days; what has the name of none is passed over with a word."""
+    found = {}
+    for stored in store.list(layout.tenant_prefix(dataset, service, tenant)):
+        if stored.key.endswith(layout.FILE):
+            try:
+                found[layout.date_of(stored.key)] = stored
+            except ConfigurationError as error:
+                _log.warning("%s", error)
+    return found
 
 
 def file_metadata(store: ObjectStore, stored: StoredObject) -> pq.FileMetaData:
@@ -53,22 +70,45 @@ def file_metadata(store: ObjectStore, stored: StoredObject) -> pq.FileMetaData:
 
 
 def _held(store: ObjectStore, stored: StoredObject) -> HeldDay:
-    metadata = file_metadata(store, stored)
-    footer = parquet.footer_of(metadata)
+    day = layout.date_of(stored.key)
+    try:
+        metadata = file_metadata(store, stored)
+        footer = parquet.footer_of(metadata)
+        rejects, completeness = int(footer.get("rejects", 0)), float(footer.get("completeness", 0))
+    except (UnreadableObjectError, ValueError) as error:
+        return HeldDay(day, 0, 0, 0.0, stored.size, f"unreadable: {error}", None, stored.last_modified)
     return HeldDay(
-        layout.date_of(stored.key),
-        metadata.num_rows,
-        int(footer.get("rejects", 0)),
-        float(footer.get("completeness", 0)),
-        stored.size,
-        footer.get("incomplete"),
-    )
+        day, metadata.num_rows, rejects, completeness, stored.size, footer.get("incomplete"), footer.get("rows"),
+        stored.last_modified,
+    )  # fmt: skip
 
 
 def refined_dates(store: ObjectStore, service: str, tenant: str) -> set[date]:
     """The days of a tenant that have been refined."""
-    prefix = layout.tenant_prefix(layout.REFINED_15M, service, tenant)
-    return {layout.date_of(stored.key) for stored in store.list(prefix) if stored.key.endswith(layout.FILE)}
+    return set(_objects(store, layout.REFINED_15M, service, tenant))
+
+
+def stale_dates(store: ObjectStore, service: str, tenant: str, held: Mapping[date, HeldDay]) -> set[date]:
+    """The days whose refined was made from other rows than raw `held` has now.
+
+    Only what is older than its raw is looked into, and its footer decides: a lake that was copied has other times.
+    """
+    refined = _objects(store, layout.REFINED_15M, service, tenant)
+    older = [
+        refined[day]
+        for day, raw in held.items()
+        if day in refined and raw.rows_hash and raw.modified and refined[day].last_modified < raw.modified
+    ]
+    made_from = store.each(lambda stored: (layout.date_of(stored.key), _made_from(store, stored)), older)
+    return {day for day, rows in made_from if rows is not None and rows != held[day].rows_hash}
+
+
+def _made_from(store: ObjectStore, stored: StoredObject) -> str | None:
+    """The hash of the raw rows that a refined object was made from; None where it does not say."""
+    try:
+        return parquet.footer_of(file_metadata(store, stored)).get("raw_rows")
+    except UnreadableObjectError:
+        return ""  # damaged: to be made again
 
 
 def draw_calendar(

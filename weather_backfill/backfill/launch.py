@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import date
 
 import dagster as dg
+from dagster._core.definitions.assets.graph.asset_graph_subset import AssetGraphSubset
+from dagster._core.definitions.events import AssetKeyPartitionKey
 from dagster._core.execution.backfill import PartitionBackfill
 from dagster._time import get_current_timestamp
 from sqlalchemy.exc import IntegrityError
@@ -18,6 +20,7 @@ from weather_backfill.run_coordinator import SERVICE_TAG, TENANT_TAG
 
 # Dagster's PostgreSQL and MySQL tables hold so many characters of a backfill's id; SQLite does not mind.
 LONGEST_ID = 32
+LONGEST_TITLE = 100  # Dagster refuses a backfill with a longer one
 DATASETS = (layout.RAW_OBSERVATIONS, layout.REFINED_15M)
 
 
@@ -37,6 +40,12 @@ def native_id(name: str) -> str:
     return f"{name[: LONGEST_ID - 9]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
+def _fitting(*titles: str | None) -> str:
+    """The first title that Dagster takes; the last one is cut."""
+    wanted = [title for title in titles if title]
+    return next((title for title in wanted if len(title) <= LONGEST_TITLE), wanted[-1][:LONGEST_TITLE])
+
+
 def launch_backfill(
     instance: dg.DagsterInstance,
     definitions: dg.Definitions,
@@ -45,10 +54,13 @@ def launch_backfill(
     service: str,
     tenant: str,
     days: Sequence[date],
+    refined_only: Collection[date] = (),
     title: str | None = None,
     tags: Mapping[str, str] | None = None,
 ) -> str:
-    """Launch raw and refined of a tenant's days as one native backfill; returns its id, `native_id(backfill_id)`.
+    """Launch raw and refined of a tenant's days (of some `refined_only`) as one native backfill.
+
+    Returns its id, `native_id(backfill_id)`.
 
     One backfill a tenant, because Dagster groups a mixed selection into runs that can cross tenants. A backfill
     that exists under the id is left alone. Raises `ConfigurationError` for a tenant that is not registered
@@ -63,16 +75,20 @@ def launch_backfill(
         )
     if not days:
         raise ConfigurationError(f"there are no days to backfill for tenant {tenant!r}: give at least one.")
-    backfill = PartitionBackfill.from_asset_partitions(
+    chosen = {
+        AssetKeyPartitionKey(dg.AssetKey([service, dataset]), str(PartitionKey(day, tenant)))
+        for dataset in DATASETS
+        for day in days
+        if dataset != layout.RAW_OBSERVATIONS or day not in refined_only
+    }
+    graph = definitions.resolve_asset_graph()
+    backfill = PartitionBackfill.from_asset_graph_subset(
         backfill_id=backfill_id,
-        asset_graph=definitions.resolve_asset_graph(),
-        partition_names=[str(PartitionKey(day, tenant)) for day in days],
-        asset_selection=[dg.AssetKey([service, dataset]) for dataset in DATASETS],
+        asset_graph_subset=AssetGraphSubset.from_asset_partition_set(chosen, graph),
         backfill_timestamp=get_current_timestamp(),
         tags={SERVICE_TAG: service, TENANT_TAG: tenant, **(tags or {})},
         dynamic_partitions_store=instance,
-        all_partitions=False,
-        title=title or f"{service} of {tenant}: {min(days)} to {max(days)}",
+        title=_fitting(title, f"{service} of {tenant}: {min(days)} to {max(days)}"),
         description=None,
         run_config=None,
     )

@@ -241,6 +241,7 @@ def _launch(desk: Desk, manifest: Manifest, native_id: str, days: Sequence[date]
         service=plan.service,
         tenant=plan.tenant,
         days=days,
+        refined_only={day for day in days if plan.reasons.get(day) is Reason.UNREFINED},
         title=f"{manifest.backfill_id}: {plan.service} of {plan.tenant}, {min(days)} to {max(days)}",
         tags={MANAGED_TAG: manifest.backfill_id, **manifest.labels},
     )

@@ -14,7 +14,7 @@ from typing import Any
 
 import dagster as dg
 
-from weather_backfill.backfill.coverage import HeldDay, held_days, refined_dates
+from weather_backfill.backfill.coverage import HeldDay, held_days, refined_dates, stale_dates
 from weather_backfill.backfill.summary import failed_dates
 from weather_backfill.errors import ConfigurationError
 from weather_backfill.lake import documents, layout
@@ -33,10 +33,12 @@ _HISTORY = 10
 class Reason(StrEnum):
     """What is the matter with a day, judged from the lake's files, the upstream and Dagster's records."""
 
-    MISSING = "missing"  # not in the lake, or not refined
+    MISSING = "missing"  # not in the lake
     FAILED = "failed"  # its last try failed
     INCOMPLETE = "incomplete"  # in the lake with too few values, or without some stations
+    UNREFINED = "not refined"  # raw is in the lake, refined is not, or is older: refined alone is made
     DONE = "done"
+    KEPT = "gone upstream"  # done, and the upstream has it no longer: taken again it would be lost, so it never is
     NO_UPSTREAM = "no upstream data"
 
 
@@ -56,11 +58,12 @@ class Order(StrEnum):
     OLDEST = "oldest"
 
 
+_MISSING = {Reason.MISSING, Reason.FAILED, Reason.UNREFINED}
 CHOSEN = {
-    Reprocess.MISSING: {Reason.MISSING, Reason.FAILED},
+    Reprocess.MISSING: _MISSING,
     Reprocess.FAILED: {Reason.FAILED},
-    Reprocess.INCOMPLETE: {Reason.MISSING, Reason.FAILED, Reason.INCOMPLETE},
-    Reprocess.ALL: {Reason.MISSING, Reason.FAILED, Reason.INCOMPLETE, Reason.DONE},
+    Reprocess.INCOMPLETE: _MISSING | {Reason.INCOMPLETE},
+    Reprocess.ALL: _MISSING | {Reason.INCOMPLETE, Reason.DONE},
 }
 
 
@@ -89,9 +92,14 @@ class Plan:
         return chosen[::-1] if self.order is Order.NEWEST else chosen
 
     @property
+    def raw_days(self) -> list[date]:
+        """The chosen days that raw is read of, in the same order; of the others refined alone is made."""
+        return [day for day in self.days if self.reasons[day] is not Reason.UNREFINED]
+
+    @property
     def chunks(self) -> list[list[date]]:
         """The runs of raw: consecutive days, at most `chunk_days` of them."""
-        return chunks_of(self.days, self.chunk_days)
+        return chunks_of(self.raw_days, self.chunk_days)
 
     @property
     def fingerprint(self) -> str:
@@ -194,11 +202,11 @@ def build_plan(
     inventory = source.inventory(start, end)
     days = days_between(start, end)
     failed = set(failed_dates(instance, service, tenant.id, days))
-    held, refined = held_days(store, service, tenant.id), refined_dates(store, service, tenant.id)
+    held = held_days(store, service, tenant.id, only=set(days))
+    refined = refined_dates(store, service, tenant.id)
+    refined_now = refined - stale_dates(store, service, tenant.id, held)
     target = settings.completeness_target
-    reasons = {
-        day: _reason(day, held.get(day), day in refined, day in inventory, day in failed, target) for day in days
-    }
+    reasons = {day: _reason(held.get(day), day in refined_now, day in inventory, day in failed, target) for day in days}
     largest = settings.chunk_days_of(service)
     plan = Plan(
         service,
@@ -215,26 +223,29 @@ def build_plan(
         0,
         False,
     )
-    taken = [inventory.get(day, DayInventory(0, 0)) for day in plan.days]
+    taken = [inventory.get(day, DayInventory(0, 0)) for day in plan.raw_days]
     a_day = measured_seconds(instance, service, tenant.id, sorted(refined)[-_HISTORY:])
     requests = sum(held.requests for held in taken)
     waiting = 60 * requests / settings.requests_per_minute.get(service, 50) if service == "aceiot" else 0
-    working = len(taken) * (a_day or DEFAULT_DAY_SECONDS) + len(plan.chunks) * 2 * RUN_START_SECONDS
+    working = len(plan.days) * (a_day or DEFAULT_DAY_SECONDS) + len(plan.chunks) * 2 * RUN_START_SECONDS
     return Plan(
         service, tenant.id, start, end, reprocess, order, plan.chunk_days, reasons,
         sum(held.objects for held in taken), sum(held.bytes for held in taken), requests,
-        max(working, waiting) + (2 * TICK_SECONDS if taken else 0), a_day is not None,
+        max(working, waiting) + (2 * TICK_SECONDS if plan.days else 0), a_day is not None,
     )  # fmt: skip
 
 
-def _reason(day: date, held: HeldDay | None, refined: bool, upstream: bool, failed: bool, target: float) -> Reason:
-    if failed:
-        return Reason.FAILED
+def _reason(held: HeldDay | None, refined: bool, upstream: bool, failed: bool, target: float) -> Reason:
+    """What is the matter with a day. What the lake holds is never read again from an upstream without it."""
     if held is None:
-        return Reason.MISSING if upstream else Reason.NO_UPSTREAM
-    if held.incomplete or (held.completeness < target and upstream):
+        return Reason.FAILED if failed else Reason.MISSING if upstream else Reason.NO_UPSTREAM
+    if upstream and failed:
+        return Reason.FAILED
+    if upstream and (held.incomplete or held.completeness < target):
         return Reason.INCOMPLETE
-    return Reason.DONE if refined else Reason.MISSING
+    if not refined:
+        return Reason.UNREFINED
+    return Reason.DONE if upstream else Reason.KEPT
 
 
 def measured_seconds(instance: dg.DagsterInstance, service: str, tenant: str, days: Sequence[date]) -> float | None:

@@ -203,17 +203,16 @@ def _asked(manifest: Manifest | None, natives: list[PartitionBackfill], graph: A
 def _done(
     store: ObjectStore, service: str, tenant: str, days: set[date], since: datetime
 ) -> tuple[set[date], int, list[datetime]]:
-    """Days whose raw and refined objects were written since a time of the storage; their rows; when that was."""
+    """Days whose refined object, the last of a day, was written since a time of the storage; their rows of raw; when
+    that was.
+    """
     since = since.replace(microsecond=0)  # S3 knows whole seconds
-    raw, refined = (
-        {
-            layout.date_of(o.key): o.last_modified
-            for o in store.list(layout.tenant_prefix(dataset, service, tenant))
-            if o.key.endswith(layout.FILE) and o.last_modified >= since
-        }
-        for dataset in (layout.RAW_OBSERVATIONS, layout.REFINED_15M)
-    )
-    done = raw.keys() & refined.keys() & days
+    refined = {
+        layout.date_of(o.key): o.last_modified
+        for o in store.list(layout.tenant_prefix(layout.REFINED_15M, service, tenant))
+        if o.key.endswith(layout.FILE) and o.last_modified >= since
+    }
+    done = refined.keys() & days
     held = held_days(store, service, tenant, only=done)
     rows = sum(day.rows for day in held.values())
     return done, rows, [refined[day] for day in done]

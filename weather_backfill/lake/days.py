@@ -31,6 +31,7 @@ class DayTable:
     checks: Sequence[Outcome] = ()
     rejects: pa.Table | None = None
     incomplete: str | None = None
+    accept_loss: bool = False  # whether rows that the lake holds may go
 
 
 @dataclass(frozen=True, slots=True)

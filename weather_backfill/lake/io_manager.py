@@ -8,6 +8,7 @@ What it promises (Dagster 1.13):
   forbidden: Dagster shows exactly those partitions as failed, and "retry failed" runs exactly those;
 * when the run is cancelled, the day that is being written is finished, and the finished days are recorded before
   the interrupt goes on;
+* a day whose upstream has lost rows that the lake holds fails, and the lake keeps them;
 * when the process is killed, the journal (`days.py`) lets the retried run go on where it stopped.
 """
 
@@ -31,7 +32,7 @@ from dagster._core.definitions.data_version import DATA_VERSION_IS_USER_PROVIDED
 
 from weather_backfill import schemas
 from weather_backfill.checks import Outcome
-from weather_backfill.errors import ConfigurationError, IncompleteDayError, NotFoundError
+from weather_backfill.errors import ConfigurationError, IncompleteDayError, LostRowsError, NotFoundError
 from weather_backfill.interrupts import interrupts_later
 from weather_backfill.lake import kept, layout, ledger, parquet, versions
 from weather_backfill.lake.days import Day, DayFailed, DayRecord, DayStream, DayTable, Journal
@@ -112,6 +113,8 @@ class ParquetIOManager(dg.ConfigurableIOManager):
             if day.incomplete:
                 return DayFailed(day.key, IncompleteDayError(day.incomplete))
             journal.add(record)
+        except LostRowsError as error:  # a partial day must not replace a fuller one
+            return DayFailed(day.key, IncompleteDayError(f"{day.incomplete} | {error}") if day.incomplete else error)
         except Exception as error:
             return DayFailed(day.key, error)
         return record
@@ -171,14 +174,19 @@ def lazy_relation(store: ObjectStore, keys: list[str], dataset: str) -> duckdb.D
 
 
 def write_day(store: ObjectStore, service: str, dataset: str, day: DayTable) -> DayRecord:
-    """Write a day's objects, rejects first: once the observations are there, the day is whole."""
+    """Write a day's objects, rejects first: once the observations are there, the day is whole.
+
+    A raw day replaces what the lake holds only if it keeps (nearly) all stations and rows, a partial one only if it
+    keeps all: raises `LostRowsError` and writes nothing otherwise, unless the day accepts the loss.
+    """
     started = time.monotonic()
     lineage = {**day.lineage, **({"incomplete": day.incomplete} if day.incomplete else {})}
     data = parquet.encode(day.table, lineage)
     object_key = layout.day_key(dataset, service, day.key)
     traceable = dataset == layout.RAW_OBSERVATIONS
     previous = versions.previous_of(store, object_key) if traceable else None
-    replaced = versions.against_previous(previous, data, day.table)
+    kept_share = 0.0 if day.accept_loss else 1.0 if day.incomplete else versions.KEPT_SHARE
+    replaced = versions.against_previous(previous, data, day.table, kept_share)
     if previous is not None and previous != data:
         kept.keep(store, service, day.key, previous)
     reported, written = _write_rejects(store, service, day)

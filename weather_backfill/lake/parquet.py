@@ -39,7 +39,8 @@ TAGS = ("station_id", "metric")
 def encode(table: pa.Table, lineage: Mapping[str, str]) -> bytes:
     """A dataset's day as the bytes of a Parquet file, `lineage` and the schema's metadata in the footer.
 
-    The footer also says which time the rows span, and under `content` a hash of all that the file holds.
+    The footer also says which time the rows span, under `content` a hash of all that the file holds, and under `rows`
+    a hash of the rows alone.
     """
     has_tags = set(TAGS) <= set(table.schema.names)
     metrics = _distinct(table, "metric") if has_tags else []
@@ -70,7 +71,9 @@ def encode(table: pa.Table, lineage: Mapping[str, str]) -> bytes:
         content = hashlib.sha256(json.dumps(sorted(pairs.items())).encode())
         with sink.getbuffer() as pages:
             content.update(pages)
-        writer.add_key_value_metadata({**pairs, "weather.content": content.hexdigest()[:32]})
+            rows = hashlib.sha256(pages)
+        hashes = {"weather.content": content.hexdigest()[:32], "weather.rows": rows.hexdigest()[:32]}
+        writer.add_key_value_metadata({**pairs, **hashes})
     return sink.getvalue()
 
 

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from weather_backfill.errors import NotFoundError, UnreadableObjectError
+from weather_backfill.errors import LostRowsError, NotFoundError, UnreadableObjectError
 from weather_backfill.lake import parquet
 from weather_backfill.lake.storage import ObjectStore
 
@@ -23,6 +23,9 @@ Rows = npt.NDArray[np.int64]
 
 _KEY = ("station_id", "metric", "observed_at")
 _NO_LEVEL = -(1 << 15)
+KEPT_SHARE = 0.5
+"""Share of a station's rows that a new version of a day must have. Upstreams take single rows back when they restate;
+a station or most of a day that is gone was moved, expired, or not listed by a server that is being refilled."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,10 +95,38 @@ def previous_of(store: ObjectStore, object_key: str) -> bytes | None:
         return None
 
 
-def against_previous(previous: bytes | None, data: bytes, table: pa.Table) -> dict[str, Any]:
+def lost_rows(old: pa.Table, new: pa.Table, kept_share: float) -> dict[str, tuple[int, int]]:
+    """Stations of which `new` has less than `kept_share` of the rows of `old`: how many rows there were and are."""
+    before, after = _rows_by_station(old), _rows_by_station(new)
+    return {
+        station: (rows, after.get(station, 0))
+        for station, rows in sorted(before.items())
+        if after.get(station, 0) < kept_share * rows
+    }
+
+
+def _rows_by_station(table: pa.Table) -> dict[str, int]:
+    counts = pc.value_counts(table["station_id"].cast(pa.string())).to_pylist()
+    return {str(entry["values"]): int(entry["counts"]) for entry in counts}
+
+
+def _refuse_loss(old: pa.Table, new: pa.Table, kept_share: float) -> None:
+    lost = lost_rows(old, new, kept_share)
+    if lost:
+        named = ", ".join(f"{station} ({after:,} of {before:,})" for station, (before, after) in list(lost.items())[:5])
+        more = f" and {len(lost) - 5} more" if len(lost) > 5 else ""
+        raise LostRowsError(
+            f"the upstream has fewer rows than the lake holds of station(s) {named}{more}: the lake keeps what it has. "
+            "Take the day again when the upstream is whole, or, if the rows are to go, with --accept-loss "
+            "(in Dagster: the tag weather/accept_loss with the value true)."
+        )
+
+
+def against_previous(previous: bytes | None, data: bytes, table: pa.Table, kept_share: float = 0.0) -> dict[str, Any]:
     """What writing `data`, the file of `table`, changes in an object; empty where nothing is replaced.
 
-    Equal bytes are not looked into. A previous object that cannot be read any more is named and not counted.
+    Equal bytes are not looked into. A previous object that cannot be read any more is named and not counted. Raises
+    `LostRowsError` where a station of the previous object keeps less than `kept_share` of its rows.
     """
     if previous is None:
         return {}
@@ -103,7 +134,9 @@ def against_previous(previous: bytes | None, data: bytes, table: pa.Table) -> di
     changes = RowChanges()
     if previous != data:
         try:
-            changes = count_changes(parquet.decode(previous), table)
+            old = parquet.decode(previous)
+            _refuse_loss(old, table, kept_share)
+            changes = count_changes(old, table)
         except (UnreadableObjectError, pa.ArrowException, KeyError) as error:
             return facts | {"previous_unreadable": str(error)[:200]}
     counts = {"inserted": changes.inserted, "changed": changes.changed, "removed": changes.removed}

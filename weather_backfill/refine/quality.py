@@ -21,6 +21,9 @@ from weather_backfill.sources.base import Cadence
 MINUTE_US = 60_000_000
 HOUR_US = 60 * MINUTE_US
 MAX_RAIN_PER_MINUTE = 40.0
+FEWEST_SAMPLES_OF_AN_HOUR = 6
+"""Samples an hour must hold before it is judged by persistence. The rule is made for minute data; two hourly values
+are often equal at a resolution of 0.1, and say nothing of what was between them."""
 # lower must not exceed upper where both are reported at the same time
 _ORDERED_PAIRS = (("dew_point_temperature", "air_temperature"), ("wind_speed", "wind_speed_of_gust"))
 
@@ -112,7 +115,7 @@ def _step(station: np.ndarray, time: np.ndarray, value: np.ndarray, back: int) -
 
 
 def _persistent(station: np.ndarray, time: np.ndarray, value: np.ndarray, least: float) -> np.ndarray:
-    """Rows that end a full hour in which the value changed by less than `least`."""
+    """Rows that end a full hour of enough samples in which the value changed by less than `least`."""
     if not len(value):
         return np.zeros(0, dtype=bool)
     # One number orders station and time, so that one search finds every row's hour.
@@ -122,7 +125,8 @@ def _persistent(station: np.ndarray, time: np.ndarray, value: np.ndarray, least:
     begin = np.maximum(begin, 0)
     fresh = begin_same & (time - time[begin] <= 2 * HOUR_US)  # across a long gap nothing is known
     spread = _window(value, begin, np.maximum) - _window(value, begin, np.minimum)
-    return fresh & (spread < least)
+    enough = np.arange(len(value)) - begin >= FEWEST_SAMPLES_OF_AN_HOUR  # with the row at its beginning, one more
+    return fresh & enough & (spread < least)
 
 
 def _window(value: np.ndarray, begin: np.ndarray, best: Callable[..., np.ndarray]) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -10,14 +11,17 @@ import matplotlib.image
 import numpy as np
 import pytest
 
-from weather_backfill.backfill.coverage import HeldDay, draw_calendar, held_days, refined_dates
+from weather_backfill.assets.refined import refine_day
+from weather_backfill.backfill.coverage import HeldDay, draw_calendar, held_days, refined_dates, stale_dates
 from weather_backfill.backfill.summary import summarize_tenants
-from weather_backfill.errors import ConfigurationError, UnreadableObjectError
+from weather_backfill.errors import ConfigurationError
 from weather_backfill.lake import layout
 from weather_backfill.lake.days import DayTable
 from weather_backfill.lake.io_manager import write_day
+from weather_backfill.lake.parquet import cadence_lineage
 from weather_backfill.lake.storage import ObjectStore
 from weather_backfill.partitions import PartitionKey
+from weather_backfill.sources.base import Cadence
 from weather_backfill_tests.platform import START, Platform
 from weather_backfill_tests.refine.test_windows import raw_table
 
@@ -26,7 +30,7 @@ RED = np.array([0xC6, 0x28, 0x28]) / 255
 
 def write(store: ObjectStore, day: int, rows: int, tenant: str = "acme", incomplete: str | None = None) -> None:
     table = raw_table([(60 * n, "ST-1", "air_temperature", 1.0, 1) for n in range(rows)])
-    lineage = {"rejects": "2", "completeness": "0.5"}
+    lineage = {"rejects": "2", "completeness": "0.5", **cadence_lineage(Cadence(60))}
     key = PartitionKey(START + timedelta(days=day), tenant)
     write_day(store, "tempest", layout.RAW_OBSERVATIONS, DayTable(key, table, lineage, incomplete=incomplete))
 
@@ -45,11 +49,33 @@ def test_held_days_are_what_the_files_say(store: ObjectStore) -> None:
 
 
 @pytest.mark.parametrize("data", [b"", b"PAR1 not at all"])
-def test_a_damaged_file_is_named(store: ObjectStore, data: bytes) -> None:
+def test_a_damaged_file_is_an_incomplete_day_and_holds_up_no_other(store: ObjectStore, data: bytes) -> None:
+    write(store, 1, 3)
     key = layout.day_key(layout.RAW_OBSERVATIONS, "tempest", PartitionKey(START, "acme"))
     store.put(key, data)
-    with pytest.raises(UnreadableObjectError, match=r"date=2024-01-01/part\.parquet is not a Parquet file"):
-        held_days(store, "tempest", "acme")
+    store.put(key.replace("2024-01-01", "some-day"), b"of somebody else")
+    held = held_days(store, "tempest", "acme")
+    assert "date=2024-01-01/part.parquet is not a Parquet file" in str(held[START].incomplete)
+    assert (held[START].rows, held[START].completeness, held[START + timedelta(days=1)].rows) == (0, 0.0, 3)
+    assert len(held) == 2
+
+
+def test_refined_is_stale_where_raw_has_other_rows_now(store: ObjectStore) -> None:
+    write(store, 0, 5)
+    write(store, 1, 5)
+    keys = [PartitionKey(START + timedelta(days=day), "acme") for day in range(2)]
+    for key in keys:
+        write_day(store, "tempest", layout.REFINED_15M, refine_day(store, "tempest", key))
+    assert stale_dates(store, "tempest", "acme", held_days(store, "tempest", "acme")) == set()
+    write(store, 0, 5)  # the same rows once more
+    write(store, 1, 6)
+    later = timedelta(seconds=10)  # whatever the clock: both raw days are younger than their refined
+    held = {
+        day: replace(raw, modified=raw.modified + later)
+        for day, raw in held_days(store, "tempest", "acme").items()
+        if raw.modified
+    }
+    assert stale_dates(store, "tempest", "acme", held) == {keys[1].date}
 
 
 def red_share(path: Path) -> float:

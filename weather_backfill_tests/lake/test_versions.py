@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 
 import numpy as np
@@ -10,6 +11,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
+from weather_backfill.errors import LostRowsError
 from weather_backfill.lake import layout
 from weather_backfill.lake.days import DayTable
 from weather_backfill.lake.io_manager import write_day
@@ -96,11 +98,47 @@ def test_the_materialization_says_what_a_version_changed(store: ObjectStore) -> 
     counts = ("rows_inserted", "rows_changed", "rows_removed")
     assert [again[name] for name in counts] == [0, 0, 0]
     assert again["previous_sha256"] == again["sha256"] == first["sha256"]
-    changed = write([("a", "t", 0, 1.5, 1), OLD[1], ("c", "t", 0, 2.0, 1)])
+    changed = write([("a", "t", 0, 1.5, 1), OLD[2], ("c", "t", 0, 2.0, 1)])
     assert [changed[name] for name in counts] == [1, 1, 1]
     assert changed["previous_sha256"] == first["sha256"]
     refined = write_day(store, "dwd", layout.REFINED_15M, DayTable(KEY, table(OLD)))
     assert "previous_sha256" not in refined.metadata
+
+
+@pytest.mark.parametrize(
+    ("rows", "lost"),
+    [
+        ([], "a (0 of 1), b (0 of 2)"),
+        ([("a", "t", 0, 1.0, 1)], "b (0 of 2)"),
+        ([("a", "t", 0, 1.0, 1), ("b", "t", 0, 1.0, 1)], None),  # half of b's rows: as restatements go
+    ],
+)
+def test_a_day_that_lost_its_stations_replaces_nothing(store: ObjectStore, rows: list, lost: str | None) -> None:
+    whole = [("a", "t", 0, 1.0, 1), ("b", "t", 0, 1.0, 1), ("b", "t", 60, 2.0, 1)]
+    write_day(store, "dwd", layout.RAW_OBSERVATIONS, DayTable(KEY, table(whole)))
+    before = store.get(OBJECT)
+    day = DayTable(KEY, table(rows))
+    if lost is None:
+        assert write_day(store, "dwd", layout.RAW_OBSERVATIONS, day).metadata["rows_removed"] == 1
+        return
+    with pytest.raises(LostRowsError) as raised:
+        write_day(store, "dwd", layout.RAW_OBSERVATIONS, day)
+    assert lost in str(raised.value)
+    assert store.get(OBJECT) == before
+    assert not store.list(layout.VERSIONS)
+    accepted = write_day(store, "dwd", layout.RAW_OBSERVATIONS, replace(day, accept_loss=True))
+    assert accepted.metadata["rows"] == len(rows)
+
+
+def test_a_partial_day_replaces_only_what_it_holds_all_of(store: ObjectStore) -> None:
+    whole = [("b", "t", minute, 1.0, 1) for minute in range(0, 600, 60)]
+    write_day(store, "dwd", layout.RAW_OBSERVATIONS, DayTable(KEY, table(whole)))
+    with pytest.raises(LostRowsError):
+        write_day(
+            store, "dwd", layout.RAW_OBSERVATIONS, DayTable(KEY, table(whole[1:]), incomplete="an hour is damaged")
+        )
+    more = DayTable(KEY, table([*whole, ("b", "t", 600, 1.0, 1)]), incomplete="station c is damaged")
+    assert write_day(store, "dwd", layout.RAW_OBSERVATIONS, more).metadata["rows_inserted"] == 1
 
 
 def test_a_damaged_previous_object_is_named_and_replaced(store: ObjectStore) -> None:

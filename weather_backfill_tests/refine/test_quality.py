@@ -96,7 +96,7 @@ def slow_judge(station: np.ndarray, time: np.ndarray, value: np.ndarray, metric:
         earlier = [j for j in range(i + 1) if station[j] == station[i] and time[j] <= time[i] - 3_600_000_000]
         if earlier and time[i] - time[earlier[-1]] <= 7_200_000_000:
             hour = value[earlier[-1] : i + 1]
-            if hour.max() - hour.min() < rule.min_change_per_hour:
+            if len(hour) > 6 and hour.max() - hour.min() < rule.min_change_per_hour:
                 flagged = 3
         if jump and not returned:
             flagged = 4
@@ -104,6 +104,15 @@ def slow_judge(station: np.ndarray, time: np.ndarray, value: np.ndarray, metric:
             flagged = 4
         result.append(flagged)
     return result
+
+
+def test_equal_hourly_values_are_no_sign_of_a_stuck_sensor() -> None:
+    """At a resolution of 0.1 two hours in a row are often equal; seven values within an hour are not."""
+    hours = np.arange(24) * 3_600_000_000
+    assert set(judge(np.zeros(24, "i4"), hours, np.full(24, 4.2), METRICS["air_temperature"], 3600)) == {1}
+    ten_minutes = np.arange(24) * 600_000_000
+    found = judge(np.zeros(24, "i4"), ten_minutes, np.full(24, 4.2), METRICS["air_temperature"], 600)
+    assert found.tolist() == [1] * 6 + [3] * 18
 
 
 @settings(max_examples=150, deadline=None)

@@ -13,6 +13,8 @@ from weather_backfill.sources.dwd.products import Period, Product, ProductFile, 
 from weather_backfill.sources.dwd.remote import Fetched, Remote
 
 _ONE_DAY = timedelta(days=1)
+RECENT_DAYS = timedelta(days=500)
+"""How far `recent` reaches back, about; what is older lies in `historical` alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +140,21 @@ def read_station_list(remote: Remote, path: str) -> StationList:
     answer = remote.fetch(path)
     assert isinstance(answer, Fetched)  # a plain request is never "not modified"
     return parse_station_list(answer.body, remote.url(path))
+
+
+def unlisted(catalogue: Catalogue, day: date, today: date) -> str | None:
+    """What ought to be in the listings for a day and is not: then the day is not whole, whatever was read.
+
+    An asked station without any file, or a `recent` folder that is not there although no historical file claims the
+    day. A server that is being refilled looks like this, and a mistyped id.
+    """
+    missing = [f"station {station} has no file in any folder" for station in catalogue.without_files]
+    for folder in catalogue.missing_folders if today - day < RECENT_DAYS else ():
+        product, period = folder.rsplit("/", 1)
+        files = [[f for f in own if f.path.startswith(f"{product}/")] for own in catalogue.stations.values()]
+        if period == Period.RECENT.folder and not all(own and covered_by_history(own, day) for own in files):
+            missing.append(f"folder {folder} is not on the server")
+    return " | ".join(missing) or None
 
 
 def covered_by_history(files: list[StationFile], day: date) -> bool:

@@ -5,6 +5,8 @@ parsed once, merged with the station's other periods (the more final row wins) a
 A file that cannot be read fails its station's days: those days are yielded with the other stations' rows and
 `incomplete` saying whose rows are unknown; a day with no rows at all because of it is a `DayFailure`.
 
+So it is with what ought to be listed and is not (`catalogue.unlisted`): an outage is not "no data".
+
 DWD stamps mark the end of an interval (10-minute means and sums, hourly sums) and are kept as they are, in
 UTC; `facts["time_label"]` says so.
 """
@@ -27,13 +29,13 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from weather_backfill.errors import SourceUnavailableError, WeatherError
+from weather_backfill.errors import NotFoundError, SourceUnavailableError, WeatherError
 from weather_backfill.lake.storage import ObjectStore
 from weather_backfill.schemas import REJECTS
 from weather_backfill.sources.base import Cadence, DayFailure, DayInventory, RawDay
 from weather_backfill.sources.dwd.archive import open_archive, open_metadata, require_zip
 from weather_backfill.sources.dwd.cache import Download, FileCache
-from weather_backfill.sources.dwd.catalogue import Catalogue, StationFile, find_files
+from weather_backfill.sources.dwd.catalogue import Catalogue, StationFile, find_files, unlisted
 from weather_backfill.sources.dwd.connection import DwdConnection
 from weather_backfill.sources.dwd.days import MEMORY_BYTES, DayIndex, DayStore, DayTables
 from weather_backfill.sources.dwd.history import station_history
@@ -245,8 +247,9 @@ class DwdSource:
     def _day(self, position: int, tables: DayTables, known: _Range) -> RawDay | DayFailure:
         day, failed = known.index.dates[position], known.failed[position]
         table = tables.day(position)
-        if failed and table.num_rows == 0:
-            return DayFailure(day, known.errors[position])
+        gone = unlisted(known.catalogue, day, datetime.now(UTC).date())
+        if table.num_rows == 0 and (failed or gone):
+            return DayFailure(day, known.errors.get(position) or NotFoundError(f"{gone}: it may be being refilled."))
         sources, source_objects = known.sources(position)
         rejects = pa.concat_tables([REJECTS.empty_table(), *known.rejects[position]])
         return RawDay(
@@ -256,7 +259,7 @@ class DwdSource:
             rejects=rejects,
             facts=_facts(table, sources, known, failed),
             lineage={"source_objects": source_objects},
-            incomplete=_words(failed),
+            incomplete=" | ".join(filter(None, (_words(failed), gone))) or None,
         )
 
 

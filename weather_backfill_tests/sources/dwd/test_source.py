@@ -7,7 +7,7 @@ import io
 import json
 import os
 import zipfile
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import pandas as pd
@@ -300,8 +300,23 @@ def test_unknown_stations_and_missing_products_are_errors_not_empty_days(tmp_pat
     ]:
         days = read_days(connection, DAYS)
         assert [type(d.error) for d in days if isinstance(d, DayFailure)] == [kind] * 3
-    (day, *_) = good(read_days(local(tmp_path, stations=["00099", "00002"]), DAYS))
+    (day, *_) = read_days(local(tmp_path, stations=["00099", "00002"]), DAYS)
+    assert isinstance(day, RawDay)
+    assert day.table.num_rows == 48
     assert day.facts["stations_without_files"] == ["00099"]
+    assert day.incomplete == "station 00099 has no file in any folder", "mistyped, or a server that is being refilled"
+
+
+def test_a_recent_folder_that_is_gone_is_no_day_without_data(tmp_path) -> None:
+    put(tmp_path, f"{HISTORICAL}/stundenwerte_TU_00002_20200101_20200131_hist.zip", station_zip(2))
+    lately = datetime.now(UTC).date() - timedelta(days=10)
+    old, new = read_days(local(tmp_path), [date(2020, 1, 2), lately])
+    assert isinstance(old, RawDay)
+    assert (old.table.num_rows, old.incomplete) == (48, None), "history claims that day, whatever else is gone"
+    assert isinstance(new, DayFailure)
+    assert f"folder {RECENT} is not on the server" in str(new.error)
+    put(tmp_path, f"{RECENT}/stundenwerte_TU_00002_akt.zip", station_zip(2))
+    assert [d.incomplete for d in good(read_days(local(tmp_path), [lately]))] == [None], "really without data"
 
 
 def test_a_server_that_stops_answering_fails_the_days_and_is_left_alone(tmp_path) -> None:

@@ -1,0 +1,105 @@
+"""What a plan says of each day, and what is launched of it: above all nothing that would lose what the lake holds."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from datetime import date, timedelta
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from weather_backfill.assets.raw import to_raw_table
+from weather_backfill.assets.refined import refine_day
+from weather_backfill.backfill.operations import Desk, start
+from weather_backfill.backfill.plan import Plan, Reason, Reprocess, build_plan
+from weather_backfill.backfill.status import target_of
+from weather_backfill.definitions import build_definitions
+from weather_backfill.lake import layout
+from weather_backfill.lake.days import DayTable
+from weather_backfill.lake.io_manager import write_day
+from weather_backfill.partitions import PartitionKey, days_between
+from weather_backfill.sources.registry import open_source
+from weather_backfill.sources.tempest import day_folder
+from weather_backfill.tenants import TenantRegistry
+from weather_backfill_tests.platform import START, Platform
+
+DAYS = days_between(START, START + timedelta(days=4))
+
+
+@pytest.fixture
+def archive(local_platform: Platform) -> Path:
+    return local_platform.add_tempest("acme", len(DAYS))
+
+
+@pytest.fixture
+def desk(local_platform: Platform, archive: Path) -> Iterator[Desk]:
+    with local_platform.instance as instance:
+        yield Desk(instance, build_definitions(local_platform.settings), local_platform.settings)
+
+
+def load(desk: Desk, days: list[date], refine: bool = True) -> None:
+    tenant = TenantRegistry(desk.settings.tenant_files()).get("acme")
+    source = open_source(tenant, "tempest", desk.store, desk.settings.s3, desk.settings)
+    for day in source.days(days):
+        key = PartitionKey(day.date, "acme")
+        made = to_raw_table(key, day, desk.settings)
+        assert isinstance(made, DayTable)
+        write_day(desk.store, "tempest", layout.RAW_OBSERVATIONS, made)
+        if refine:
+            write_day(desk.store, "tempest", layout.REFINED_15M, refine_day(desk.store, "tempest", key))
+
+
+def plan(desk: Desk, reprocess: Reprocess = Reprocess.MISSING) -> Plan:
+    tenant = TenantRegistry(desk.settings.tenant_files()).get("acme")
+    return build_plan(desk.instance, desk.settings, tenant, "tempest", DAYS[0], DAYS[-1], reprocess=reprocess)
+
+
+def test_what_is_gone_upstream_is_never_taken_again(desk: Desk, archive: Path) -> None:
+    load(desk, DAYS[:2])
+    load(desk, [DAYS[2]], refine=False)
+    for day in DAYS[:4]:
+        shutil.rmtree(archive / day_folder(day))
+    found = plan(desk, Reprocess.ALL)
+    assert [found.reasons[day] for day in DAYS] == [
+        Reason.KEPT, Reason.KEPT, Reason.UNREFINED, Reason.NO_UPSTREAM, Reason.MISSING,
+    ]  # fmt: skip
+    assert sorted(found.days) == [DAYS[2], DAYS[4]]
+    assert found.raw_days == [DAYS[4]]
+    assert found.chunks == [[DAYS[4]]]
+    assert found.summary()["days_gone_upstream"] == 2
+
+
+def test_what_lacks_only_refined_is_refined_alone(desk: Desk) -> None:
+    load(desk, DAYS[:1])
+    load(desk, DAYS[1:3], refine=False)
+    found = plan(desk)
+    assert sorted(found.days) == DAYS[1:]
+    name = start(desk, found)
+    [native] = desk.instance.get_backfills()
+    target = native.get_asset_backfill_data(desk.graph).target_subset
+    asked = {
+        asset.path[-1]: sorted(key[:10] for key in target.get_partitions_subset(asset).get_partition_keys())
+        for asset in target.asset_keys
+    }
+    assert asked == {
+        "raw_observations": [str(day) for day in DAYS[3:]], "refined_15m": [str(day) for day in DAYS[1:]],
+    }  # fmt: skip
+    assert [key.date for key in target_of(native, desk.graph)] == DAYS[1:], name
+
+
+def test_only_refined_is_launched_where_raw_is_whole(desk: Desk) -> None:
+    load(desk, DAYS, refine=False)
+    start(desk, plan(desk))
+    [native] = desk.instance.get_backfills()
+    assert native.asset_selection == [dg.AssetKey(["tempest", "refined_15m"])]
+
+
+def test_a_damaged_day_is_planned_again_and_hinders_no_other(desk: Desk) -> None:
+    load(desk, DAYS[:3])
+    desk.store.put(layout.day_key(layout.RAW_OBSERVATIONS, "tempest", PartitionKey(DAYS[1], "acme")), b"garbage")
+    assert plan(desk).reasons[DAYS[1]] is Reason.INCOMPLETE
+    assert sorted(plan(desk, Reprocess.INCOMPLETE).days) == [DAYS[1], DAYS[3], DAYS[4]]
+    load(desk, [DAYS[1]])
+    assert plan(desk).reasons[DAYS[1]] is Reason.DONE
