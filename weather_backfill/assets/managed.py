@@ -90,8 +90,9 @@ def outcome(plan: Plan, backfill_id: str | None, launched: int = 0) -> str:
     days = f"{len(plan.days)} of {len(plan.reasons)} days in {len(plan.chunks)} chunks"
     if backfill_id is None:
         return f"Dry run, nothing was launched: {days} would be. Set dry_run to false to launch them."
-    waiting = "" if launched else " It waits until fewer backfills are active."
-    return f"Launched {backfill_id}: {days}.{waiting}"
+    if not launched:
+        return f"{backfill_id} waits until fewer backfills are active: {days}."
+    return f"Launched {backfill_id}: {days}."
 
 
 def links(native_ids: Sequence[str]) -> dict[str, dg.MetadataValue]:
