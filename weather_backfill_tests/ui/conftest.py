@@ -92,7 +92,9 @@ def picture() -> Picture:
 
 
 def save(name: str, png: bytes) -> None:
-    """Write a picture with few colours: a fifth of the bytes, and nobody sees it."""
+    """Write a picture with few colours, a third of the bytes."""
     if PICTURES:
-        small = Image.open(io.BytesIO(png)).convert("RGB").quantize(128, dither=Image.Dither.NONE)
+        # Maximum coverage keeps the one red dot among ten thousand white points; median cut makes it purple.
+        few = {"colors": 128, "method": Image.Quantize.MAXCOVERAGE, "dither": Image.Dither.NONE}
+        small = Image.open(io.BytesIO(png)).convert("RGB").quantize(**few)
         small.save(Path(PICTURES) / f"{name}.png", optimize=True)
