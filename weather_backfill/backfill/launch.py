@@ -18,6 +18,7 @@ from weather_backfill.run_coordinator import SERVICE_TAG, TENANT_TAG
 
 # Dagster's PostgreSQL and MySQL tables hold so many characters of a backfill's id; SQLite does not mind.
 LONGEST_ID = 32
+LONGEST_TITLE = 100  # Dagster refuses longer ones, and a tenant's id alone may have 63 characters
 DATASETS = (layout.RAW_OBSERVATIONS, layout.REFINED_15M)
 
 
@@ -72,7 +73,7 @@ def launch_backfill(
         tags={SERVICE_TAG: service, TENANT_TAG: tenant, **(tags or {})},
         dynamic_partitions_store=instance,
         all_partitions=False,
-        title=title or f"{service} of {tenant}: {min(days)} to {max(days)}",
+        title=(title or f"{service} of {tenant}: {min(days)} to {max(days)}")[:LONGEST_TITLE],
         description=None,
         run_config=None,
     )
