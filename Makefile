@@ -5,7 +5,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 export DAGSTER_HOME := $(CURDIR)/.dagster_home
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help demo dev test audit test-hostile test-long test-s3 test-cluster lint format bench bench-quick lock clean
+.PHONY: help demo dev test audit test-hostile test-long test-s3 test-cluster test-ui lint format bench bench-quick lock clean
 
 help:  ## What there is
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -38,6 +38,10 @@ test-s3: $(VENV)/ready  ## The tests that use S3, against a throw-away Ceph obje
 test-cluster: $(VENV)/ready  ## Three Ray workers on hosts of their own, PostgreSQL and radosgw; hosts die (Debian, root; 20 minutes)
 	command -v postgres /usr/lib/postgresql/*/bin/postgres > /dev/null || apt-get install -y -qq postgresql > /dev/null
 	RADOSGW_ADDRESS=10.77.0.1 .ci/namespaces 3 .ci/radosgw $(BIN)/python -m pytest -s -q weather_backfill_tests/cluster
+
+test-ui: $(VENV)/ready  ## Dagster's pages clicked through in Chromium (Debian, root; WEATHER_UI_SCREENSHOTS=docs keeps pictures)
+	command -v chromium > /dev/null || (apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium) > /dev/null
+	$(BIN)/python -m pytest -q -m ui weather_backfill_tests/ui
 
 test-hostile: $(VENV)/ready  ## 100,000 damaged inputs for every parser, two writers of a day (half an hour)
 	$(BIN)/python -m weather_backfill_tests.hostile

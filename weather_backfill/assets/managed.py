@@ -1,19 +1,24 @@
 """`managed_backfill`: the form in Dagster's launchpad. A dry run shows the plan, otherwise it launches natively."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import date
+from enum import StrEnum
+from typing import Any
 
 import dagster as dg
 from pydantic import Field
 
-from weather_backfill.backfill.launch import native_id
 from weather_backfill.backfill.operations import Desk, start, validate_range
 from weather_backfill.backfill.plan import Order, Plan, Reprocess, build_plan
 from weather_backfill.backfill.records import audit
+from weather_backfill.backfill.status import natives_of
 from weather_backfill.errors import ConfigurationError, WeatherError
 from weather_backfill.resources import TenantsResource
 from weather_backfill.run_coordinator import ACCEPT_LOSS_TAG
 from weather_backfill.settings import Settings
+
+# Dagster's forms take the names of an enum's members, not their values: here the names are the words of the CLI.
+_Words = StrEnum("Reprocess", [word.value for word in Reprocess])  # type: ignore[misc]
 
 
 class BackfillRequest(dg.Config):
@@ -25,7 +30,7 @@ class BackfillRequest(dg.Config):
     end_date: str = Field(description="Last UTC day, YYYY-MM-DD")
     dry_run: bool = Field(default=True, description="Show the plan and launch nothing")
     chunk_days: int = Field(default=7, ge=1, description="Days a run takes, at most the service's own chunk")
-    reprocess: Reprocess = Field(default=Reprocess.MISSING, description="missing, failed, incomplete or all")
+    reprocess: _Words = Field(default=_Words("missing"), description="missing, failed, incomplete or all")
     max_days: int = Field(default=30, ge=1, description="Refuse longer ranges")
     accept_loss: bool = Field(
         default=False, description="Let days go that the upstream has fewer rows of than the lake"
@@ -49,9 +54,13 @@ def build_managed_backfill(settings: Settings, definitions: Callable[[], dg.Defi
             raise dg.Failure(str(error), allow_retries=False) from error
         if config.dry_run:
             audit(desk.store, "plan", parameters=plan.summary(), dry_run=True, outcome="planned")
-        metadata: dict[str, dg.MetadataValue] = {"plan": dg.MetadataValue.md(plan_markdown(plan))}
-        if backfill_id:
-            metadata["backfill"] = dg.MetadataValue.url(f"/runs/b/{native_id(backfill_id)}")
+        natives = natives_of(context.instance, backfill_id) if backfill_id else []
+        said = outcome(plan, backfill_id, len(natives))
+        context.log.info(said)
+        metadata: dict[str, dg.MetadataValue] = {
+            "plan": dg.MetadataValue.md(f"**{said}**\n\n{plan_markdown(plan)}"),
+            **links([native.backfill_id for native in natives]),
+        }
         context.log_event(dg.AssetObservation(dg.AssetKey([plan.service, "backfills"]), metadata=metadata))
         context.add_output_metadata(metadata)
 
@@ -67,7 +76,7 @@ def _plan(desk: Desk, config: BackfillRequest, tenants: TenantsResource) -> Plan
     validate_range(begin, end, config.max_days)
     return build_plan(
         desk.instance, desk.settings, tenants.registry.get(config.tenant), config.service, begin, end,
-        reprocess=config.reprocess, order=Order.NEWEST, chunk_days=config.chunk_days,
+        reprocess=Reprocess(config.reprocess.value), order=Order.NEWEST, chunk_days=config.chunk_days,
     )  # fmt: skip
 
 
@@ -81,7 +90,27 @@ def parse_day(text: str, name: str) -> date:
         ) from error
 
 
+def outcome(plan: Plan, backfill_id: str | None, launched: int = 0) -> str:
+    """What came of a request, in a sentence or two; `launched` counts the native backfills there are of it."""
+    days = f"{len(plan.days)} of {len(plan.reasons)} days in {len(plan.chunks)} chunks"
+    if backfill_id is None:
+        return f"Dry run, nothing was launched: {days} would be. Set dry_run to false to launch them."
+    if not launched:
+        return f"{backfill_id} waits until fewer backfills are active: {days}."
+    return f"Launched {backfill_id}: {days}."
+
+
+def links(native_ids: Sequence[str]) -> dict[str, dg.MetadataValue]:
+    """Metadata with the page of every native backfill: a managed one can have a part, and so an id, per chunk."""
+    pages = [dg.MetadataValue.url(f"/runs/b/{native_id}") for native_id in native_ids]
+    return {"backfill" if n == 1 else f"backfill {n}": page for n, page in enumerate(pages, 1)}
+
+
 def plan_markdown(plan: Plan) -> str:
     """The plan's figures as a Markdown table."""
-    rows = "\n".join(f"| {name.replace('_', ' ')} | {value} |" for name, value in plan.summary().items())
+    rows = "\n".join(f"| {name.replace('_', ' ')} | {_cell(value)} |" for name, value in plan.summary().items())
     return f"| | |\n|---|---|\n{rows}"
+
+
+def _cell(value: Any) -> str:
+    return f"{value:,}" if isinstance(value, int) else str(value)

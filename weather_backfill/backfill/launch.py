@@ -20,7 +20,7 @@ from weather_backfill.run_coordinator import SERVICE_TAG, TENANT_TAG
 
 # Dagster's PostgreSQL and MySQL tables hold so many characters of a backfill's id; SQLite does not mind.
 LONGEST_ID = 32
-LONGEST_TITLE = 100  # Dagster refuses a backfill with a longer one
+LONGEST_TITLE = 100  # Dagster refuses longer ones, and a tenant's id alone may have 63 characters
 DATASETS = (layout.RAW_OBSERVATIONS, layout.REFINED_15M)
 
 

@@ -235,14 +235,17 @@ def test_the_form_plans_first_and_launches_when_told(platform: Platform, desk: D
     assert dry.success
     assert list(desk.instance.get_backfills()) == []
     [observed] = [e for e in dry.all_events if e.event_type == dg.DagsterEventType.ASSET_OBSERVATION]
-    assert "days total | 8" in str(observed.asset_observation_data.asset_observation.metadata["plan"].value)
-    launched = run_form(desk, form)
+    shown = str(observed.asset_observation_data.asset_observation.metadata["plan"].value)
+    assert "days total | 8" in shown
+    assert "nothing was launched: 8 of 8 days in 2 chunks" in shown
+    launched = run_form(desk, {**form, "reprocess": "missing"})
     assert launched.success
     natives = desk.instance.get_backfills()
     assert len(natives) == 2, "8 days in chunks of 7"
     [observed] = [e for e in launched.all_events if e.event_type == dg.DagsterEventType.ASSET_OBSERVATION]
-    link = str(observed.asset_observation_data.asset_observation.metadata["backfill"].value)
-    assert link.removeprefix("/runs/b/") in {native.backfill_id for native in natives}, "Dagster has a page there"
+    linked = observed.asset_observation_data.asset_observation.metadata
+    pages = {str(linked[name].value) for name in ("backfill", "backfill 2")}
+    assert pages == {f"/runs/b/{native.backfill_id}" for native in natives}, "Dagster has a page there"
     assert {b.tags["weather/tenant"] for b in natives} == {"long-winded-tenant"}
 
 

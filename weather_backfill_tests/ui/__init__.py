@@ -1,0 +1,1 @@
+"""The platform as a person uses it: a real browser before the real webserver and daemon."""
