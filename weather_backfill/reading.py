@@ -13,10 +13,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from weather_backfill import schemas
-from weather_backfill.errors import ConfigurationError, NotFoundError
+from weather_backfill.errors import ConfigurationError, NotFoundError, UnreadableObjectError
 from weather_backfill.lake import layout, parquet
 from weather_backfill.lake.storage import ObjectStore
 from weather_backfill.metrics import METRICS
@@ -49,7 +48,8 @@ def read_refined(
     day by day, sorted by station, metric and time; `station_id` and `metric` are categories. `settings` default to
     the environment's. Days that are not in the lake are left out with a warning.
 
-    Raises `ConfigurationError` for an argument that cannot be meant, `NotFoundError` if no day of the range is there.
+    Raises `ConfigurationError` for an argument that cannot be meant, `NotFoundError` if no day of the range is there,
+    `UnreadableObjectError` naming the object where a day is damaged: every page has a checksum, which is looked at.
     """
     return _read(layout.REFINED_15M, service, tenant, (start, end), (metrics, stations), as_, settings)
 
@@ -86,11 +86,13 @@ def _read(
     keys = _objects(store, dataset, service, tenant, start, end)
     condition = _condition(_TIME[dataset], start, end, metrics, stations)
     tables = []
-    for _, data in store.read_many(keys):
+    for key, data in store.read_many(keys):
         if not isinstance(data, bytes):
             raise data
-        source = pa.BufferReader(data)
-        tables.append(pq.read_table(source, filters=condition, read_dictionary=list(parquet.TAGS)))
+        try:
+            tables.append(parquet.rows(data, condition))
+        except UnreadableObjectError as error:
+            raise UnreadableObjectError(f"{store.uri(key)}: {error}") from error
     # By name, for some services' days have an upstream's own quality beside ours.
     table = pa.concat_tables([_plain(t) for t in tables], promote_options="default").unify_dictionaries()
     _check_metrics(metrics or [], table)

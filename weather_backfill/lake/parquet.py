@@ -194,6 +194,19 @@ def decode(data: bytes) -> pa.Table:
         return table
 
 
+def rows(data: bytes, condition: pc.Expression) -> pa.Table:
+    """The rows of a file that a condition holds for, tags as dictionaries; only their row groups are taken apart.
+
+    Raises `UnreadableObjectError` if what is taken apart is damaged.
+    """
+    with _reading():
+        table = pq.read_table(
+            pa.BufferReader(data), filters=condition, read_dictionary=list(TAGS), page_checksum_verification=True
+        )
+        table.validate(full=True)
+        return table
+
+
 def footer(file: pq.ParquetFile) -> dict[str, str]:
     """Our part of a file's key-value metadata, without the prefix."""
     return footer_of(file.metadata)

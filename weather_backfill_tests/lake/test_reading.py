@@ -6,18 +6,20 @@ import subprocess
 import sys
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import duckdb
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 import weather_backfill
 from weather_backfill import schemas
 from weather_backfill.assets.warehouse import build_warehouse as build_asset
 from weather_backfill.definitions import build_resources
-from weather_backfill.errors import ConfigurationError, NotFoundError
+from weather_backfill.errors import ConfigurationError, NotFoundError, UnreadableObjectError
 from weather_backfill.lake import layout, parquet
 from weather_backfill.lake.storage import ObjectStore
 from weather_backfill.lake.warehouse import VIEWS, connect_warehouse
@@ -181,3 +183,25 @@ def test_importing_the_package_imports_no_engine() -> None:
     assert done.stdout.strip() == "[]"
     with pytest.raises(AttributeError, match="read_everything"):
         weather_backfill.read_everything  # noqa: B018
+
+
+@pytest.mark.parametrize("read", [weather_backfill.read_raw, weather_backfill.read_refined])
+def test_a_flipped_bit_is_never_read_as_rows(tmp_path: Path, read: Any) -> None:
+    """Wherever a page is damaged, the object is named; no row comes out that is not what was written."""
+    settings = Settings(storage_url=str(tmp_path))
+    store = settings.lake()
+    small_lake(store)
+    dataset = layout.RAW_OBSERVATIONS if read is weather_backfill.read_raw else layout.REFINED_15M
+    key = layout.day_key(dataset, "dwd", PartitionKey(DAY, "acme"))
+    good = store.get(key)
+    arguments = {"tenant": "acme", "service": "dwd", "start": DAY, "end": DAY, "settings": settings, "as_": "arrow"}
+    expected = read(**arguments)
+    metadata = pq.read_metadata(pa.BufferReader(good))
+    chunks = [metadata.row_group(0).column(n) for n in range(metadata.num_columns)]
+    pages = max((c.dictionary_page_offset or c.data_page_offset) + c.total_compressed_size for c in chunks)
+    for position in range(4, pages, 41):
+        store.put(key, good[:position] + bytes([good[position] ^ 0x10]) + good[position + 1 :])
+        try:
+            assert read(**arguments).equals(expected), f"byte {position}"  # a byte that says nothing of the rows
+        except UnreadableObjectError as error:
+            assert store.uri(key) in str(error)
