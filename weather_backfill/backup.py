@@ -18,9 +18,10 @@ import sqlite3
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -54,9 +55,13 @@ class Places:
     tenants: ObjectStore
     home: Path | None
 
-    def originals(self) -> list[tuple[str, str]]:
-        """Names in a snapshot with their stamps, instance first."""
-        found = [(f"{INSTANCE}/{path.relative_to(self.home)}", _stamp(path)) for path in self._databases() if self.home]
+    def databases(self) -> list[tuple[str, str]]:
+        """Names in a snapshot of the instance's files, with their stamps."""
+        return [(f"{INSTANCE}/{path.relative_to(self.home)}", _stamp(path)) for path in self._databases() if self.home]
+
+    def objects(self) -> list[tuple[str, str]]:
+        """Names in a snapshot of tenant files and lake, with their stamps."""
+        found = []
         for name, store in ((TENANTS, self.tenants), (LAKE, self.lake)):
             for stored in store.list():
                 if not stored.key.startswith(f"{STAGING}/"):
@@ -71,28 +76,34 @@ class Places:
                     yield path
 
     def read(self, name: str) -> bytes:
-        """The bytes of an original; raises `NotFoundError` if it has gone since it was listed."""
+        """The bytes of a tenant file or of the lake; raises `NotFoundError` if it has gone since it was listed."""
         place, key = name.split("/", 1)
-        if place != INSTANCE:
-            return (self.lake if place == LAKE else self.tenants).get(key)
+        return (self.lake if place == LAKE else self.tenants).get(key)
+
+    @contextmanager
+    def copied(self, name: str) -> Iterator[Path]:
+        """A consistent copy of one of the instance's databases, for as long as the context lasts.
+
+        Raises `NotFoundError` if it has gone since it was listed.
+        """
+        with tempfile.TemporaryDirectory(prefix="weather-") as folder:
+            copy = Path(folder) / "copy.db"
+            _copy(self.path(name), copy)
+            yield copy
+
+    def path(self, name: str) -> Path:
+        """Where one of the instance's databases is."""
         assert self.home
-        return _copy_of(self.home / key)
+        return self.home / name.split("/", 1)[1]
 
     def held(self) -> set[str]:
         """The names that are there already."""
-        return {name for name, _ in self.originals()}
+        return {name for name, _ in [*self.databases(), *self.objects()]}
 
     def write(self, name: str, data: bytes) -> None:
-        """Put an original back, atomically."""
+        """Put a tenant file or an object of the lake back, atomically."""
         place, key = name.split("/", 1)
-        if place != INSTANCE:
-            (self.lake if place == LAKE else self.tenants).put(key, data)
-        elif self.home:
-            target = self.home / key
-            target.parent.mkdir(parents=True, exist_ok=True)
-            staged = target.with_name(f"{target.name}.{os.getpid()}.new")
-            staged.write_bytes(data)
-            staged.replace(target)
+        (self.lake if place == LAKE else self.tenants).put(key, data)
 
 
 def _stamp(path: Path) -> str:
@@ -101,16 +112,13 @@ def _stamp(path: Path) -> str:
     return " ".join(f"{(found := p.stat()).st_size}:{found.st_mtime_ns}" for p in files)
 
 
-def _copy_of(path: Path) -> bytes:
+def _copy(path: Path, to: Path) -> None:
     """A consistent copy of a SQLite file that others may be writing."""
     if not path.exists():
         raise NotFoundError(f"{path} has gone.")
-    with tempfile.TemporaryDirectory(prefix="weather-") as folder:
-        copy = Path(folder) / "copy.db"
-        reading = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=60)
-        with closing(reading) as source, closing(sqlite3.connect(copy)) as target:
-            source.backup(target)
-        return copy.read_bytes()
+    reading = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=60)
+    with closing(reading) as source, closing(sqlite3.connect(to)) as target:
+        source.backup(target)
 
 
 def snapshots(to: ObjectStore) -> list[str]:
@@ -128,30 +136,37 @@ def backup(places: Places, to: ObjectStore, progress: Callable[[int], Any]) -> d
     known = snapshots(to)
     before: Snapshot = load(to, known[-1]) if known else {}
     held = {stored.key: stored.size for stored in to.list("objects")}
-    originals = places.originals()
     copied: list[int] = []
 
-    def take(name: str, stamp: str) -> tuple[str, Entry] | None:
+    def still_held(name: str, stamp: str) -> Entry | None:
         old = before.get(name)
-        if old and old.stamp == stamp and held.get(_object(old.sha256)) == old.size:
-            return name, old
-        try:
-            data = retrying()(places.read, name)
-        except NotFoundError:
-            return None  # deleted between the listing and now: this snapshot is of a moment after
-        entry = Entry(len(data), hashlib.sha256(data).hexdigest(), stamp)
-        if held.get(_object(entry.sha256)) != entry.size:
-            retrying()(to.put, _object(entry.sha256), data)
-            copied.append(entry.size)
-        return name, entry
+        return old if old and old.stamp == stamp and held.get(_object(old.sha256)) == old.size else None
 
-    entries: dict[str, Entry] = {}
-    with progress(len(originals)) as advance:
-        # Instance databases come first, one by one; the rest from a few threads.
-        count = sum(name.startswith(f"{INSTANCE}/") for name, _ in originals)
-        entries |= _collected((take(*one) for one in originals[:count]), advance)
-        with ThreadPoolExecutor(READ_THREADS) as pool:
-            entries |= _collected(pool.map(lambda one: take(*one), originals[count:]), advance)
+    def add(entry: Entry, put: Callable[[str], Any]) -> Entry:
+        if held.get(_object(entry.sha256)) != entry.size:
+            retrying()(put, _object(entry.sha256))
+            copied.append(entry.size)
+        return entry
+
+    def take_database(name: str, stamp: str) -> Entry:
+        if old := still_held(name, stamp):
+            return old
+        with places.copied(name) as copy:  # a file of GBs, which is never in memory
+            return add(Entry(copy.stat().st_size, _sha_of(copy), stamp), lambda key: to.put_file(key, copy))
+
+    def take(name: str, stamp: str) -> Entry:
+        if old := still_held(name, stamp):
+            return old
+        data = retrying()(places.read, name)
+        return add(Entry(len(data), hashlib.sha256(data).hexdigest(), stamp), lambda key: to.put(key, data))
+
+    # All databases are copied before the lake is listed: what the instance knows of is in the lake by then.
+    databases = places.databases()
+    with progress(len(databases)) as advance:
+        entries = _collected(map(partial(_unless_gone, take_database), databases), advance)
+    originals = places.objects()
+    with progress(len(originals)) as advance, ThreadPoolExecutor(READ_THREADS) as pool:
+        entries |= _collected(pool.map(partial(_unless_gone, take), originals), advance)
     name = f"snapshots/{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}.json"
     document = {"code_version": __version__, "objects": {n: asdict(e) for n, e in sorted(entries.items())}}
     to.put(name, json.dumps(document).encode())
@@ -163,6 +178,14 @@ def backup(places: Places, to: ObjectStore, progress: Callable[[int], Any]) -> d
         "copied_bytes": sum(copied),
         "instance": "SQLite" if places.home else "not included: back the database up with pg_dump",
     }
+
+
+def _unless_gone(take: Callable[[str, str], Entry], one: tuple[str, str]) -> tuple[str, Entry] | None:
+    """An original's name and entry; None if it was deleted since it was listed: the snapshot is of a moment after."""
+    try:
+        return one[0], take(*one)
+    except NotFoundError:
+        return None
 
 
 def _collected(results: Any, advance: Advance) -> dict[str, Entry]:
@@ -201,11 +224,26 @@ def restore(
         )
     missing = [name for name in sorted(entries) if name not in there]
 
+    def check(name: str, sha256: str) -> None:
+        if sha256 != entries[name].sha256:
+            damaged = source.uri(_object(entries[name].sha256))
+            raise VerificationError(f"{damaged} is damaged: {name} cannot be restored.")
+
     def bring(name: str) -> None:
-        entry = entries[name]
-        data = retrying()(source.get, _object(entry.sha256))
-        if hashlib.sha256(data).hexdigest() != entry.sha256:
-            raise VerificationError(f"{source.uri(_object(entry.sha256))} is damaged: {name} cannot be restored.")
+        key = _object(entries[name].sha256)
+        if name.startswith(f"{INSTANCE}/"):
+            target = places.path(name)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            staged = target.with_name(f"{target.name}.{os.getpid()}.new")
+            try:
+                retrying()(source.get_file, key, staged)
+                check(name, _sha_of(staged))
+                staged.replace(target)
+            finally:
+                staged.unlink(missing_ok=True)
+            return
+        data = retrying()(source.get, key)
+        check(name, hashlib.sha256(data).hexdigest())
         retrying()(places.write, name, data)
 
     with progress(len(missing)) as advance, ThreadPoolExecutor(READ_THREADS) as pool:
@@ -226,10 +264,14 @@ def _is_ours(name: str) -> bool:
 
 
 def _sha(places: Places, name: str) -> str:
-    place, key = name.split("/", 1)
-    if place == INSTANCE and places.home:
-        return hashlib.sha256((places.home / key).read_bytes()).hexdigest()
+    if name.startswith(f"{INSTANCE}/"):
+        return _sha_of(places.path(name))
     return hashlib.sha256(places.read(name)).hexdigest()
+
+
+def _sha_of(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _object(sha256: str) -> str:

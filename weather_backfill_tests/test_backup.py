@@ -1,15 +1,19 @@
-"""A snapshot may have been tampered with: restoring it writes nothing outside of its places."""
+"""Snapshots: what they hold of a platform that is being written, and what of one that was tampered with."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from contextlib import nullcontext
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
 
 import pytest
 
-from weather_backfill.backup import Places, restore
+from weather_backfill.backup import Places, backup, load, restore, snapshots
 from weather_backfill.errors import ConfigurationError
 from weather_backfill.lake.storage import ObjectStore
 
@@ -27,3 +31,84 @@ def test_names_that_leave_their_place_are_refused(tmp_path: Path, name: str) -> 
     with pytest.raises(ConfigurationError, match="no place of ours"):
         restore(places, source, lambda _: nullcontext(lambda _: None))
     assert not list(tmp_path.rglob("evil"))
+
+
+def quiet(total: int) -> nullcontext:
+    return nullcontext(lambda steps: None)
+
+
+def database(path: Path) -> sqlite3.Connection:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    connection = sqlite3.connect(path)
+    connection.execute("CREATE TABLE written (key TEXT, data BLOB)")
+    connection.commit()
+    return connection
+
+
+class Busy(Places):
+    """A platform that writes a day and records it just before a database is copied."""
+
+    @contextmanager
+    def copied(self, name: str) -> Iterator[Path]:
+        self.lake.put("raw/b", b"2")
+        with closing(sqlite3.connect(self.path(name))) as connection:
+            connection.execute("INSERT INTO written VALUES ('raw/b', NULL)")
+            connection.commit()
+        with super().copied(name) as copy:
+            yield copy
+
+
+def test_what_a_snapshots_instance_knows_its_lake_holds(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    database(home / "runs.db").close()
+    lake, tenants, to = (ObjectStore(str(tmp_path / name)) for name in ("lake", "tenants", "backup"))
+    lake.put("raw/a", b"1")
+    backup(Busy(lake, tenants, home), to, quiet)
+    new = Places(*(ObjectStore(str(tmp_path / "new" / name)) for name in ("lake", "tenants")), tmp_path / "new/home")
+    restore(new, to, quiet)
+    with closing(sqlite3.connect(tmp_path / "new/home/runs.db")) as connection:
+        known = [key for (key,) in connection.execute("SELECT key FROM written")]
+    assert known == ["raw/b"]
+    assert [stored.key for stored in new.lake.list()] == ["raw/a", "raw/b"]
+
+
+def test_a_second_backup_copies_no_database_again(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    database(home / "runs.db").close()
+    places = Places(*(ObjectStore(str(tmp_path / name)) for name in ("lake", "tenants")), home)
+    to = ObjectStore(str(tmp_path / "backup"))
+    assert backup(places, to, quiet)["copied_objects"] == 1
+    assert backup(places, to, quiet)["copied_objects"] == 0
+    assert list(load(to, snapshots(to)[-1])) == ["instance/runs.db"]
+
+
+MEASURED = """
+import resource, sys
+from contextlib import nullcontext
+from pathlib import Path
+from weather_backfill.backup import Places, backup, restore
+from weather_backfill.lake.storage import ObjectStore
+
+def places(folder):
+    return Places(ObjectStore(str(folder / "lake")), ObjectStore(str(folder / "tenants")), folder / "home")
+
+root = Path(sys.argv[1])
+to = ObjectStore(str(root / "backup"))
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+backup(places(root), to, lambda total: nullcontext(lambda steps: None))
+restore(places(root / "new"), to, lambda total: nullcontext(lambda steps: None))
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024)
+"""
+
+
+def test_memory_never_holds_a_database(tmp_path: Path) -> None:
+    size = 256 << 20
+    with closing(database(tmp_path / "home" / "index.db")) as connection:
+        for _ in range(size >> 24):
+            connection.execute("INSERT INTO written VALUES ('x', zeroblob(?))", (1 << 24,))
+        connection.commit()
+    command = [sys.executable, "-c", MEASURED, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert int(done.stdout) < size / 2
+    assert (tmp_path / "new/home/index.db").stat().st_size >= size

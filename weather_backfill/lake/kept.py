@@ -8,17 +8,20 @@ but this module, so that readers, views and listings never see it.
 from __future__ import annotations
 
 import hashlib
+import re
+from collections import defaultdict
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
-from weather_backfill.errors import ConfigurationError, NotFoundError, VerificationError
+from weather_backfill.errors import ConfigurationError, VerificationError
 from weather_backfill.lake import layout, parquet
-from weather_backfill.lake.storage import ObjectStore
+from weather_backfill.lake.storage import ObjectStore, StoredObject
 from weather_backfill.lake.versions import previous_of
 from weather_backfill.partitions import PartitionKey
 
 _SHA = 16
+_NAME = re.compile(r"\d{8}T\d{6}(\.\d{6})?Z-[0-9a-f]{16}")
 _RAW, _REJECTS = layout.RAW_OBSERVATIONS, layout.REJECTED_OBSERVATIONS
 
 
@@ -57,18 +60,34 @@ def keep(store: ObjectStore, service: str, key: PartitionKey, data: bytes) -> st
 
 def versions_of(store: ObjectStore, service: str, key: PartitionKey) -> list[Version]:
     """The versions of a day, the current one first, then the one replaced last."""
-    found = [
-        Version(name, stored.key, stored.size, _created(name), stored.last_modified)
-        for stored in store.list(layout.versions_prefix(_RAW, service, key))
-        for name in [stored.key.rsplit("/", 1)[-1].removesuffix(".parquet")]
-    ]
-    found.sort(key=lambda v: (v.replaced_at or v.created_at, v.name), reverse=True)
     current = layout.day_key(_RAW, service, key)
     data = previous_of(store, current)
-    if data is not None:
-        created = store.head(current).last_modified
+    created = store.head(current).last_modified if data is not None else None
+    listed = store.list(layout.versions_prefix(_RAW, service, key))
+    found = [
+        Version(_name_of(stored), stored.key, stored.size, _created(_name_of(stored)), replaced)
+        for stored, replaced in _replaced(listed, created)
+    ]
+    if data is not None and created:
         found.insert(0, Version(_name(created, data), current, len(data), created))
     return found
+
+
+def _replaced(kept: list[StoredObject], now: datetime | None = None) -> list[tuple[StoredObject, datetime]]:
+    """A day's kept objects, the one replaced last first, with when each was replaced.
+
+    Every version was the current one until the next was written, so the names alone give order and times; `now` is when
+    the current one was written. The store's own times are those of a restore, after one: they only bound the last.
+    """
+    ours = [stored for stored in kept if _NAME.fullmatch(_name_of(stored))]
+    ordered = sorted(ours, key=lambda o: (_created(_name_of(o)), o.last_modified, o.key))
+    nexts = [*(_created(_name_of(o)) for o in ordered[1:]), now]
+    pairs = zip(ordered, nexts, strict=True) if ordered else ()
+    return [(o, min(o.last_modified, after) if after else o.last_modified) for o, after in pairs][::-1]
+
+
+def _name_of(stored: StoredObject) -> str:
+    return stored.key.rsplit("/", 1)[-1].removesuffix(".parquet")
 
 
 def current_sha(store: ObjectStore, service: str, key: PartitionKey) -> str | None:
@@ -132,10 +151,20 @@ def put_back(store: ObjectStore, service: str, key: PartitionKey, version: Versi
 
 def expired(store: ObjectStore, before: datetime) -> list[str]:
     """The objects of versions that were replaced before a time."""
-    try:
-        return [stored.key for stored in store.list(layout.VERSIONS) if stored.last_modified < before]
-    except NotFoundError:
-        return []
+    days: dict[str, dict[str, list[StoredObject]]] = defaultdict(lambda: defaultdict(list))
+    for stored in store.list(layout.VERSIONS):
+        _, dataset, day = stored.key.rsplit("/", 1)[0].split("/", 2)
+        days[day][dataset].append(stored)
+    found: list[str] = []
+    for datasets in days.values():
+        gone = {_name_of(stored) for stored, replaced in _replaced(datasets[_RAW]) if replaced < before}
+        # The rejects of a version go with it; those whose version is not there, by their own time.
+        here = {_name_of(stored) for stored in datasets[_RAW]}
+        for stored in (stored for objects in datasets.values() for stored in objects):
+            name = _name_of(stored)
+            if name in gone or (name not in here and stored.last_modified < before):
+                found.append(stored.key)
+    return found
 
 
 def _object(dataset: str, service: str, key: PartitionKey, name: str) -> str:
@@ -143,11 +172,12 @@ def _object(dataset: str, service: str, key: PartitionKey, name: str) -> str:
 
 
 def _name(created: datetime, data: bytes) -> str:
-    return f"{created:%Y%m%dT%H%M%SZ}-{_digest(data)}"
+    return f"{created:%Y%m%dT%H%M%S.%fZ}-{_digest(data)}"
 
 
 def _created(name: str) -> datetime:
-    return datetime.strptime(name.rsplit("-", 1)[0] + "+0000", "%Y%m%dT%H%M%SZ%z")
+    stamp = name.rsplit("-", 1)[0]
+    return datetime.strptime(stamp, "%Y%m%dT%H%M%S.%fZ" if "." in stamp else "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
 
 
 def _digest(data: bytes) -> str:

@@ -8,47 +8,42 @@ inside a dataset. Errors of the store come out as our taxonomy (`errors.py`).
 from __future__ import annotations
 
 import os
-import re
+import shutil
 import tempfile
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar
 from urllib.parse import unquote, urlsplit
 
 import duckdb
 import obstore
-from obstore.exceptions import AlreadyExistsError as StoreAlreadyExistsError
-from obstore.exceptions import (
-    BaseError,
-    NotSupportedError,
-    PermissionDeniedError,
-    UnauthenticatedError,
-)
-from obstore.exceptions import NotFoundError as StoreNotFoundError
+from obstore.exceptions import BaseError
 from obstore.store import LocalStore, S3Store
 
 from weather_backfill.errors import (
-    AccessDeniedError,
     AlreadyThereError,
     ConfigurationError,
     NotFoundError,
-    StorageUnavailableError,
     VerificationError,
     WeatherError,
 )
+from weather_backfill.lake.s3 import S3Options, check_s3_url, s3_arguments
+from weather_backfill.lake.store_errors import first_line, translated
+
+__all__ = ["READ_THREADS", "STAGING", "ObjectStore", "S3Options", "StoredObject", "check_s3_url"]
 
 STAGING = "_staging"
-_NO_PROXY = "http://127.0.0.1:9"  # the port of "discard", where nothing listens
 READ_THREADS = 8  # measured best for small objects on two cores; more only adds contention
 _LIST_CHUNK = 5000
 _READ_BATCH = 256
+_DELETE_BATCH = 1000
 
 T = TypeVar("T")
 Item = TypeVar("Item")
@@ -64,20 +59,6 @@ class StoredObject:
     last_modified: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class S3Options:
-    """How to reach S3; what is None comes from the usual AWS variables, profile or instance role."""
-
-    endpoint_url: str | None = None
-    region: str | None = None
-    profile: str | None = None
-    access_key_id: str | None = field(default=None, repr=False)
-    secret_access_key: str | None = field(default=None, repr=False)
-    session_token: str | None = field(default=None, repr=False)
-    confined: bool = False
-    """Whether a plain-HTTP server must not lead elsewhere, as for a server that a tenant names."""
-
-
 # The class below has a method named `list`.
 Listing = list[StoredObject]
 Names = list[str]
@@ -85,19 +66,29 @@ Results = list
 
 
 class ObjectStore:
-    """Objects below one URL: `file:///folder`, a plain path, or `s3://bucket/prefix`."""
+    """Objects below one URL: `file:///folder`, a plain path, or `s3://bucket/prefix`.
 
-    def __init__(self, url: str, s3: S3Options | None = None) -> None:
+    Only a write makes a folder. One that is not there holds nothing; where it has to be there (`must_exist`), as an
+    archive has, listing it raises `NotFoundError`: it may be a folder that is not mounted. `inside`: a link that
+    leads out of the folder is not followed but refused with `AccessDeniedError`.
+    """
+
+    def __init__(
+        self, url: str, s3: S3Options | None = None, *, must_exist: bool = False, inside: bool = False
+    ) -> None:
         self.url = url.rstrip("/")
         self.folder: Path | None = None
+        self._must_exist, self._inside = must_exist, inside
+        self._made: Any = None
         parts = urlsplit(url)
         if parts.scheme == "s3":
             check_s3_url(url)
-            self._s3 = _s3_arguments(parts.netloc, s3 or S3Options())
-            self._store: Any = self._opened(lambda: S3Store(parts.netloc, prefix=_prefix(parts.path), **self._s3))
+            self._s3 = s3_arguments(parts.netloc, s3 or S3Options())
+            self._made = self._opened(lambda: S3Store(parts.netloc, prefix=_prefix(parts.path), **self._s3))
         elif parts.scheme in ("", "file"):
             self.folder = Path(unquote(parts.path) if parts.scheme else url).expanduser().absolute()
-            self._store = self._opened(lambda: LocalStore(str(self.folder), mkdir=True))
+            if self.folder.exists():
+                self._made = self._opened(lambda: LocalStore(str(self.folder)))
         else:
             raise ConfigurationError(
                 f"storage URL {url!r} has the scheme {parts.scheme!r}: expected a folder, file:///folder "
@@ -108,7 +99,19 @@ class ObjectStore:
         try:
             return make()
         except (OSError, BaseError, ValueError) as error:
-            raise ConfigurationError(f"cannot open {self.url!r}: {_first_line(error)}.") from error
+            raise ConfigurationError(f"cannot open {self.url!r}: {first_line(error)}.") from error
+
+    @property
+    def _store(self) -> Any:
+        """The library's store; raises `FileNotFoundError` while there is no folder."""
+        if self._made is None:
+            self._made = LocalStore(str(self.folder)) if self._is_there() else None
+        if self._made is None:
+            raise FileNotFoundError(f"{self.folder} is not there")
+        return self._made
+
+    def _is_there(self) -> bool:
+        return self.folder is None or self.folder.is_dir()
 
     def __repr__(self) -> str:
         return f"ObjectStore({self.url!r})"
@@ -125,11 +128,25 @@ class ObjectStore:
     def put(self, key: str, data: bytes) -> StoredObject:
         """Write an object atomically, replacing what was there, and verify that it arrived whole."""
         if self.folder:
-            self._call("write", key, lambda: self._put_local(key, data, Path.replace))
+            self._call("write", key, lambda: self._put_local(key, lambda file: file.write(data), Path.replace))
         else:
             self._call("write", key, lambda: obstore.put(self._store, key, data))
+        return self._arrived(key, len(data))
+
+    def put_file(self, key: str, path: Path) -> StoredObject:
+        """`put` of a file of any size, which memory never holds."""
+        if self.folder:
+            with path.open("rb") as given:
+                self._call(
+                    "write", key,
+                    lambda: self._put_local(key, lambda file: shutil.copyfileobj(given, file), Path.replace),
+                )  # fmt: skip
+        else:
+            self._call("write", key, lambda: obstore.put(self._store, key, path))
+        return self._arrived(key, path.stat().st_size)
+
+    def _arrived(self, key: str, expected: int) -> StoredObject:
         stored = self.head(key)
-        expected = len(data)
         if stored.size != expected:
             raise VerificationError(
                 f"{self.uri(key)} holds {stored.size} bytes after an upload of {expected}: another writer or "
@@ -141,20 +158,20 @@ class ObjectStore:
         """Write an object atomically unless there is one; whether it was written. Of many writers one wins."""
         try:
             if self.folder:
-                self._call("write", key, lambda: self._put_local(key, data, lambda new, to: os.link(new, to)))
+                self._call("write", key, lambda: self._put_local(key, lambda file: file.write(data), os.link))
             else:
                 self._call("write", key, lambda: obstore.put(self._store, key, data, mode="create"))
         except AlreadyThereError:
             return False
         return True
 
-    def _put_local(self, key: str, data: bytes, place: Callable[[Path, Path], Any]) -> None:
+    def _put_local(self, key: str, fill: Callable[[BinaryIO], Any], place: Callable[[Path, Path], Any]) -> None:
         assert self.folder
         staged, target = self.folder / STAGING / uuid.uuid4().hex, self.folder / key
         staged.parent.mkdir(parents=True, exist_ok=True)
         try:
             with staged.open("wb") as file:
-                file.write(data)
+                fill(file)
                 file.flush()
                 os.fsync(file.fileno())
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -165,9 +182,26 @@ class ObjectStore:
     def get(self, key: str) -> bytes:
         """The whole object; raises `NotFoundError` if it is not there."""
         if self.folder:
-            path = self.folder / key
-            return self._call("read", key, lambda: path.read_bytes())
+            return self._call("read", key, lambda: self._path(key).read_bytes())
         return self._call("read", key, lambda: bytes(obstore.get(self._store, key).bytes()))
+
+    def get_file(self, key: str, path: Path) -> None:
+        """`get` into a file, of an object of any size, which memory never holds."""
+
+        def fetch() -> None:
+            with path.open("wb") as file:
+                for part in obstore.get(self._store, key).stream():
+                    file.write(part)
+
+        self._call("read", key, fetch)
+
+    def _path(self, key: str) -> Path:
+        """The path of a local object."""
+        assert self.folder
+        path = self.folder / key
+        if self._inside and not path.resolve().is_relative_to(self.folder.resolve()):
+            raise PermissionError(f"{path} leads out of its folder")
+        return path
 
     def tail(self, stored: StoredObject, size: int) -> bytes:
         """The last `size` bytes of an object (all of a smaller one): where a Parquet file keeps its footer."""
@@ -175,8 +209,7 @@ class ObjectStore:
         if start == stored.size:
             return b""  # no range of an empty object is valid
         if self.folder:
-            path = self.folder / stored.key
-            return self._call("read", stored.key, lambda: _range(path, start, stored.size))
+            return self._call("read", stored.key, lambda: _range(self._path(stored.key), start, stored.size))
         return self._call(
             "read", stored.key, lambda: bytes(obstore.get_range(self._store, stored.key, start=start, end=stored.size))
         )
@@ -194,10 +227,15 @@ class ObjectStore:
         return True
 
     def delete(self, keys: str | Sequence[str]) -> None:
-        """Delete objects; one that is not there is no error."""
-        for key in [keys] if isinstance(keys, str) else keys:
+        """Delete objects; one that is not there is no error. On S3, a thousand with one request."""
+        wanted = [keys] if isinstance(keys, str) else keys
+        # A local folder's bulk delete stops at the first that is not there; S3's does not.
+        size = 1 if self.folder else _DELETE_BATCH
+        for batch in (list(wanted[start : start + size]) for start in range(0, len(wanted), size)):
+            for key in batch:
+                self._check(key, "delete")
             try:
-                self._call("delete", key, partial(obstore.delete, self._store, key))
+                self._call("delete", batch[0], partial(obstore.delete, self._store, batch))
             except NotFoundError:
                 continue  # somebody else deleted it: that is what was wanted
 
@@ -205,13 +243,18 @@ class ObjectStore:
         """All objects below a folder-like prefix, sorted by key; empty if there are none."""
 
         def collect() -> Listing:
+            if self._holds_nothing():
+                return []
             chunks = obstore.list(self._store, prefix.rstrip("/") or None, chunk_size=_LIST_CHUNK)
             return [_stored(meta) for chunk in chunks for meta in chunk]
 
         return sorted(self._call("list", prefix, collect), key=lambda o: o.key)
 
     def names(self) -> Names:
-        """The names of the objects directly below the root, sorted; files with impossible names among them."""
+        """The names of the objects directly below the root, sorted; files with impossible names among them.
+
+        Raises `NotFoundError` if there is no such folder or bucket.
+        """
         folder = self.folder
         if folder:
             return sorted(self._call("list", "", lambda: [e.name for e in os.scandir(folder) if e.is_file()]))
@@ -220,8 +263,20 @@ class ObjectStore:
 
     def folders(self, prefix: str = "") -> Names:
         """The names of the folders directly below a prefix, sorted."""
-        found = self._call("list", prefix, lambda: obstore.list_with_delimiter(self._store, prefix.rstrip("/") or None))
+
+        def collect() -> Any:
+            if self._holds_nothing():
+                return {"common_prefixes": []}
+            return obstore.list_with_delimiter(self._store, prefix.rstrip("/") or None)
+
+        found = self._call("list", prefix, collect)
         return sorted(p.rstrip("/").rsplit("/", 1)[-1] for p in found["common_prefixes"])
+
+    def _holds_nothing(self) -> bool:
+        """Whether there is no folder; raises `FileNotFoundError` where there has to be one."""
+        if not self._is_there() and self._must_exist:
+            raise FileNotFoundError(f"{self.folder} is not there")
+        return not self._is_there()
 
     def read_many(self, keys: Iterable[str]) -> Iterator[tuple[str, bytes | WeatherError]]:
         """Read many small objects concurrently, in order; an object that fails yields its error.
@@ -261,11 +316,11 @@ class ObjectStore:
         """A local path with the object's bytes: the file itself, or a temporary download from S3."""
         if self.folder:
             self.head(key)
-            yield self.folder / key
+            yield self._call("read", key, lambda: self._path(key))
             return
         with tempfile.TemporaryDirectory(prefix="weather-") as folder:
             path = Path(folder) / key.rsplit("/", 1)[-1]
-            path.write_bytes(self.get(key))
+            self.get_file(key, path)
             yield path
 
     def register(self, connection: duckdb.DuckDBPyConnection) -> None:
@@ -278,36 +333,15 @@ class ObjectStore:
             connection.register_filesystem(of_s3("s3", **self._s3))
 
     def _call(self, verb: str, key: str, action: Callable[[], T]) -> T:
-        if key.startswith("/") or "\0" in key or ".." in key.split("/"):
-            raise ConfigurationError(f"could not {verb} {key[:200]!r}: it points out of {self.url}.")
+        self._check(key, verb)
         try:
             return action()
         except (OSError, BaseError) as error:
-            raise _translated(error, f"could not {verb} {self.uri(key)}") from error
+            raise translated(error, f"could not {verb} {self.uri(key)}") from error
 
-
-# Some operations of obstore raise its GenericError for these, with the system's or the server's words in it.
-_NOT_THERE = ("<Code>NoSuchBucket</Code>",)
-_DENIED = ("(os error 13)", "status code: 401 ", "status code: 403 ")
-
-
-def _translated(error: OSError | BaseError, what: str) -> WeatherError:
-    """An error of the store in our taxonomy."""
-    text = str(error)
-    if isinstance(error, (FileNotFoundError, StoreNotFoundError)) or any(words in text for words in _NOT_THERE):
-        return NotFoundError(f"{what}: it is not there.")
-    if isinstance(error, (FileExistsError, StoreAlreadyExistsError)):
-        return AlreadyThereError(f"{what}: there is one already.")
-    denied = isinstance(error, (PermissionError, PermissionDeniedError, UnauthenticatedError))
-    if denied or any(words in text for words in _DENIED):
-        return AccessDeniedError(
-            f"{what}: access denied. Check the credentials and that they reach this folder or bucket."
-        )
-    if isinstance(error, NotSupportedError):
-        return ConfigurationError(f"{what}: {error}")
-    return StorageUnavailableError(
-        f"{what}: {_first_line(error)}. Worth another try; if it stays, check the endpoint, the network and free space."
-    )
+    def _check(self, key: str, verb: str) -> None:
+        if key.startswith("/") or "\0" in key or ".." in key.split("/"):
+            raise ConfigurationError(f"could not {verb} {key[:200]!r}: it points out of {self.url}.")
 
 
 def _range(path: Path, start: int, stop: int) -> bytes:
@@ -332,63 +366,5 @@ def _stored(meta: Any) -> StoredObject:
     return StoredObject(meta["path"], meta["size"], meta["e_tag"], meta["last_modified"])
 
 
-_BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,254}")
-
-
-def check_s3_url(url: str) -> None:
-    """Raise `ConfigurationError` for what is no `s3://bucket/prefix` in plain characters that stays in its bucket."""
-    parts = urlsplit(url)
-    names = parts.path.strip("/").split("/")
-    strange = parts.query or parts.fragment or "\\" in url or not url.isprintable() or {".", ".."} & set(names)
-    if strange or not _BUCKET.fullmatch(parts.netloc) or ("" in names and len(names) > 1):
-        raise ConfigurationError(
-            f"{url[:200]!r} is not allowed: an S3 URL needs a bucket: expected s3://bucket/prefix."
-        )
-
-
 def _prefix(path: str) -> str | None:
     return path.strip("/") or None
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().splitlines()[0][:300] if str(error).strip() else type(error).__name__
-
-
-def _s3_arguments(bucket: str, options: S3Options) -> dict[str, Any]:
-    import boto3
-    from botocore.exceptions import BotoCoreError
-    from obstore.auth.boto3 import Boto3CredentialProvider
-
-    try:
-        session = boto3.Session(
-            aws_access_key_id=options.access_key_id,
-            aws_secret_access_key=options.secret_access_key,
-            aws_session_token=options.session_token,
-            profile_name=options.profile,
-            region_name=options.region,
-        )
-        credentials = session.get_credentials()
-    except BotoCoreError as error:  # a profile that is not there, half a key pair
-        raise ConfigurationError(f"no AWS credentials for s3://{bucket}: {error}") from error
-    if credentials is None:
-        raise ConfigurationError(
-            f"no AWS credentials for s3://{bucket}: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile, "
-            "or run where an instance role applies."
-        )
-    env = os.environ
-    endpoint = options.endpoint_url or env.get("AWS_ENDPOINT_URL_S3") or env.get("AWS_ENDPOINT_URL")
-    config: dict[str, Any] = {"region": session.region_name or "us-east-1", "checksum_algorithm": "SHA256"}
-    if endpoint:
-        config |= {"endpoint": endpoint, "virtual_hosted_style_request": False}
-    plain = bool(endpoint and endpoint.startswith("http://"))
-    client: dict[str, Any] = {"allow_http": plain, "timeout": "60s"}
-    if plain and options.confined:
-        # The store's client follows redirects. Over HTTPS alone they cannot reach a metadata endpoint; over plain
-        # HTTP everything but this server goes through a proxy that is not there.
-        client |= {"proxy_url": _NO_PROXY, "proxy_excludes": urlsplit(str(endpoint)).hostname}
-    return {
-        "config": config,
-        "client_options": client,
-        "retry_config": {"max_retries": 4},
-        "credential_provider": Boto3CredentialProvider(session),
-    }

@@ -122,3 +122,30 @@ def test_a_damaged_version_changes_nothing_and_unknown_ones_are_refused(store: O
     now = datetime.now(UTC)
     assert kept.expired(store, now - timedelta(days=1)) == []
     assert kept.expired(store, now + timedelta(days=1)) == [found[1].object_key]
+
+
+def test_a_restore_in_any_order_keeps_the_order_of_versions_and_when_they_were_replaced(tmp_path) -> None:
+    store = ObjectStore(str(tmp_path / "lake"))
+    for value in (1.0, 2.0, 3.0, 4.0):
+        write(store, value, rejects=1)
+    before = kept.versions_of(store, "dwd", KEY)
+    restored = ObjectStore(str(tmp_path / "restored"))
+    between = datetime.now(UTC)
+    for stored in store.list()[::-1]:  # as threads may bring them; the store's times are those of now
+        restored.put(stored.key, store.get(stored.key))
+    after = kept.versions_of(restored, "dwd", KEY)
+    assert [v.name for v in after[1:]] == [v.name for v in before[1:]]
+    assert kept.choose(after, None, "day").name == kept.choose(before, None, "day").name
+    gone = kept.expired(restored, between)
+    replaced = [v.name for v in after[2:]]  # the last one's replacement was written anew
+    assert sorted({key.rsplit("/", 1)[1] for key in gone}) == sorted(f"{name}.parquet" for name in replaced)
+    assert len(gone) == 2 * len(replaced), "rejects go with their version"
+
+
+def test_names_of_versions_without_fractions_and_foreign_ones(tmp_path) -> None:
+    store = ObjectStore(str(tmp_path))
+    write(store, 1.0)
+    folder = layout.versions_prefix(layout.RAW_OBSERVATIONS, "dwd", KEY)
+    store.put(f"{folder}/20240102T030405Z-0123456789abcdef.parquet", b"old")
+    store.put(f"{folder}/notes.parquet", b"not ours")
+    assert [v.name for v in kept.versions_of(store, "dwd", KEY)][1:] == ["20240102T030405Z-0123456789abcdef"]
