@@ -61,6 +61,7 @@ class Trust:
         """Raise `ConfigurationError` naming what the tenant's connection must not reach and the setting for it."""
         for url in reach.urls:
             check_url(url, private=self.private_addresses)
+            self._check_https(tenant, url, "server", "")
         for folder in reach.folders:
             self._check_folder(tenant, folder)
         names = [variable_of(reference) for reference in reach.secrets]
@@ -94,13 +95,17 @@ class Trust:
                 f'not grant it. Add it there, as JSON: {{"{tenant}": ["{name}"]}}.'
             )
 
-    def _check_endpoint(self, tenant: str, url: str) -> None:
-        check_url(url, private=self.private_addresses)
+    def _check_https(self, tenant: str, url: str, what: str, instead: str) -> None:
+        """Over plain HTTP a key goes out in clear, and anybody between may answer."""
         if not self.plain_http and not url.startswith("https://"):
             raise ConfigurationError(
-                f"tenant {tenant!r} may not use the endpoint {url}: its file comes from a bucket, and such a file may "
-                "name https:// endpoints only. Use one, or set the platform's own with WEATHER_S3_ENDPOINT_URL."
+                f"tenant {tenant!r} may not use the {what} {url}: its file comes from a bucket, and such a file may "
+                f"name https:// {what}s only. Use one{instead}."
             )
+
+    def _check_endpoint(self, tenant: str, url: str) -> None:
+        check_url(url, private=self.private_addresses)
+        self._check_https(tenant, url, "endpoint", ", or set the platform's own with WEATHER_S3_ENDPOINT_URL")
         host = urlsplit(url).hostname or ""
         for address in addresses_of(host):
             check_address(address, host, private=self.private_addresses)
