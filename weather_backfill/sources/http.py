@@ -167,6 +167,9 @@ class PoliteClient:
             transport=transport,
             headers={"User-Agent": "weather-backfill", "Accept": "application/json"},
             follow_redirects=False,  # a redirect would carry the key to another host
+            # A proxy of the environment would resolve names where `_guard` does not see it.
+            trust_env=False,
+            verify=httpx.create_ssl_context(),  # with SSL_CERT_FILE and SSL_CERT_DIR, for a company's own authority
         )
 
     def __repr__(self) -> str:
