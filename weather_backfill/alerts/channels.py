@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ipaddress
 import logging
 import smtplib
 import ssl
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from email import policy
@@ -20,6 +22,7 @@ from weather_backfill.retries import retrying
 from weather_backfill.settings import Settings
 
 logger = logging.getLogger(__name__)
+_HTTP_LOGS = ("httpx", "httpcore.connection", "httpcore.http11", "httpcore.http2", "httpcore.proxy")
 _TIMEOUT_SECONDS = 8.0  # three tries and their waits stay below the minute that a sensor has
 
 
@@ -54,7 +57,7 @@ class WebhookChannel:
         url = resolve_secret(self._reference).get_secret_value()
         # Slack's three control characters, so that no text can mention everybody or hide a link.
         escaped = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-        with _unlogged(url):
+        with _unlogged():
             retrying()(self._post, url, {"text": escaped})
 
     def _post(self, url: str, document: dict[str, str]) -> None:
@@ -75,18 +78,21 @@ class WebhookChannel:
 
 
 @contextmanager
-def _unlogged(url: str) -> Iterator[None]:
-    """httpx logs every request with its URL: these lines are dropped."""
+def _unlogged() -> Iterator[None]:
+    """httpx logs every request with its URL, in a form of its own: what this thread's requests log is dropped."""
+    thread = threading.get_ident()
 
     def keep(record: logging.LogRecord) -> bool:
-        return url not in record.getMessage()
+        return record.thread != thread
 
-    log = logging.getLogger("httpx")
-    log.addFilter(keep)
+    logs = [logging.getLogger(name) for name in _HTTP_LOGS]
+    for log in logs:
+        log.addFilter(keep)
     try:
         yield
     finally:
-        log.removeFilter(keep)
+        for log in logs:
+            log.removeFilter(keep)
 
 
 class EmailChannel:
@@ -125,7 +131,10 @@ class EmailChannel:
 
 
 def channels_of(settings: Settings) -> list[Channel]:
-    """The channels that are set; raises `ConfigurationError` for e-mail that is set by half."""
+    """The channels that are set.
+
+    Raises `ConfigurationError` for e-mail that is set by half, or whose password would go out in clear.
+    """
     channels: list[Channel] = [LogChannel()]
     if settings.alert_webhook:
         channels.append(WebhookChannel(settings.alert_webhook))
@@ -133,6 +142,18 @@ def channels_of(settings: Settings) -> list[Channel]:
         raise ConfigurationError(
             "e-mail needs both WEATHER_ALERT_EMAIL_HOST and WEATHER_ALERT_EMAIL_TO: set the other one too."
         )
+    if settings.alert_email_user and not settings.alert_email_tls and not _is_this_machine(settings.alert_email_host):
+        raise ConfigurationError(
+            "WEATHER_ALERT_EMAIL_USER without TLS would send its password in clear: set WEATHER_ALERT_EMAIL_TLS=true."
+        )
     if settings.alert_email_host:
         channels.append(EmailChannel(settings))
     return channels
+
+
+def _is_this_machine(host: str | None) -> bool:
+    """Whether a host is written as this machine; no name is resolved, for that may change."""
+    try:
+        return host in (None, "localhost") or ipaddress.ip_address(str(host)).is_loopback
+    except ValueError:
+        return False

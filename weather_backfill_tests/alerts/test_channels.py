@@ -1,0 +1,47 @@
+"""What channels keep to themselves: the webhook's URL, the SMTP password."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import pytest
+
+from weather_backfill.alerts.channels import WebhookChannel, channels_of
+from weather_backfill.errors import ConfigurationError
+from weather_backfill.settings import Settings
+from weather_backfill_tests.alerts.sinks import webhook_sink
+
+MAIL = {"alert_email_to": "ops@example.org", "alert_email_user": "u", "alert_email_password": "${SMTP_PASSWORD}"}
+
+
+@pytest.mark.parametrize("form", ["http://127.0.0.1:{}/T0/SECRET", "HTTP://127.0.0.1:{}/T0/SECRET",
+                                  "http://127.0.0.1:{}/a/../T0/SECRET|x", "http://LOCALHOST:{}/T0/SECRET"])  # fmt: skip
+def test_however_a_webhooks_url_is_written_no_log_holds_it(
+    form: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    for name in ("httpx", "httpcore"):
+        caplog.set_level(logging.DEBUG, logger=name)
+    with webhook_sink() as sink:
+        monkeypatch.setenv("HOOK", form.format(sink.port))
+        WebhookChannel("${HOOK}").tell("subject", "text")
+        assert sink.texts == ["text"]
+    assert "SECRET" not in caplog.text
+    logging.getLogger("httpx").info("others are heard")
+    assert "others are heard" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("host", "tls", "refused"),
+    [("smtp.example.org", False, True), ("10.0.0.1", False, True), ("smtp.example.org", True, False),
+     ("127.0.0.1", False, False), ("::1", False, False), ("localhost", False, False)],
+)  # fmt: skip
+def test_no_password_goes_out_in_clear(host: str, tls: bool, refused: bool) -> None:
+    given: dict[str, Any] = {**MAIL, "alert_email_host": host, "alert_email_tls": tls}
+    if not refused:
+        assert [channel.name for channel in channels_of(Settings(**given))] == ["log", "email"]
+        return
+    with pytest.raises(ConfigurationError, match="WEATHER_ALERT_EMAIL_TLS=true"):
+        channels_of(Settings(**given))
+    assert len(channels_of(Settings(**{**given, "alert_email_user": None}))) == 2, "without a user nothing is secret"
