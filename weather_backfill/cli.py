@@ -108,7 +108,7 @@ def tenants_add(
         services["dwd"] |= {"base_url": dwd_base_url} if dwd_base_url else {}
     with open_instance() as instance:
         registry = TenantRegistry(settings.tenant_files())
-        where = registry.connect(tenant, services, lambda made: check_places(made, settings.lake()))
+        where = registry.connect(tenant, services, lambda made: check_places(made, settings))
         out.print(f"{where} written")
         for service in services:
             new = register_tenant(instance, service, tenant)
@@ -133,11 +133,9 @@ def tenants_register(tenant: Annotated[str, typer.Argument(help="The id of a ten
     from weather_backfill.tenants import TenantRegistry
 
     settings = load_settings()
-    model = check_places(TenantRegistry(settings.tenant_files()).get(tenant), settings.lake())
+    model = check_places(TenantRegistry(settings.tenant_files()).get(tenant), settings)
     instance = open_instance()
     services = list(model.services.model_dump(exclude_none=True))
-    for service in services:
-        settings.trust().check(tenant, model.connection(service).reach())
     for service in services:
         new = register_tenant(instance, service, tenant)
         out.print(f"{service}: {'registered' if new else 'was registered already'}")
@@ -193,11 +191,11 @@ def tenants_list(as_json: Json = False) -> None:
     from weather_backfill.tenants import TenantRegistry
 
     settings = load_settings()
-    registry, lake = TenantRegistry(settings.tenant_files()), settings.lake()
+    registry = TenantRegistry(settings.tenant_files())
     rows = []
     for name in registry.ids():
         try:
-            services = check_places(registry.get(name), lake).services.model_dump(exclude_none=True)
+            services = check_places(registry.get(name), settings).services.model_dump(exclude_none=True)
             rows.append({"tenant": name, "services": ", ".join(services), "problem": None})
         except WeatherError as error:
             rows.append({"tenant": name, "services": None, "problem": str(error)})

@@ -69,8 +69,18 @@ class TenantRegistry:
         self._files = files
 
     def ids(self) -> list[str]:
-        """The ids of all tenant files, readable or not."""
-        return [n.removesuffix(".yaml") for n in self._files.names() if n.endswith(".yaml") and n != DEFAULTS]
+        """The ids of all tenant files, readable or not.
+
+        Raises `NotFoundError` if their folder or bucket is not there: it may not be mounted, and no tenant is gone.
+        """
+        try:
+            names = self._files.names()
+        except NotFoundError as error:
+            raise NotFoundError(
+                f"the tenant files' place {self._files.url} is not there: mount it, or add the first tenant with "
+                "`weather-backfill tenants add`."
+            ) from error
+        return [n.removesuffix(".yaml") for n in names if n.endswith(".yaml") and n != DEFAULTS]
 
     def get(self, tenant: str) -> Tenant:
         """One tenant; raises `ConfigurationError` that names file, field, value and fix."""

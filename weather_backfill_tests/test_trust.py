@@ -9,6 +9,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from weather_backfill.errors import ConfigurationError, WeatherError
+from weather_backfill.errors import AccessDeniedError, ConfigurationError, WeatherError
 from weather_backfill.lake.storage import ObjectStore, S3Options, check_s3_url
 from weather_backfill.settings import Settings
+from weather_backfill.simulate.tempest import Archive, write_archive
+from weather_backfill.sources.base import DayFailure
+from weather_backfill.sources.dwd.remote import open_remote
 from weather_backfill.sources.http import Policy, PoliteClient
 from weather_backfill.sources.limits import Rate
 from weather_backfill.sources.registry import open_source
@@ -268,3 +272,61 @@ def test_an_endpoints_name_is_resolved_and_checked(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
     with pytest.raises(ConfigurationError, match=r"innocent\.example \(169\.254\.169\.254\) is a metadata endpoint"):
         Trust().check("acme", Reach(endpoint="https://innocent.example"))
+
+
+@pytest.mark.parametrize("service", ["aceiot", "dwd"])
+def test_a_file_from_a_bucket_names_no_server_over_plain_http(bucket_settings: Settings, service: str) -> None:
+    """A key would go out in clear."""
+    own = {"aceiot": {"api_key": "${ACME_KEY}", "sites": ["x"]}, "dwd": {"stations": "all"}}[service]
+    granting = bucket_settings.model_copy(update={"tenant_secrets": {"acme": ["ACME_KEY"]}})
+    reach = tenant(service, base_url="http://api.example.com/api", **own).connection(service).reach()
+    with pytest.raises(ConfigurationError, match=r"'acme' may not use the server http://api\.example\.com/api"):
+        granting.trust().check("acme", reach)
+    safe = tenant(service, base_url="https://api.example.com/api", **own).connection(service).reach()
+    granting.trust().check("acme", safe)
+    granting.model_copy(update={"tenants_url": "tenants", "tenant_secrets": None}).trust().check("acme", reach)
+
+
+def test_links_do_not_lead_out_of_a_folder_that_a_tenant_may_name(tmp_path: Path, bucket_settings: Settings) -> None:
+    day = date(2024, 1, 1)
+    write_archive(Archive("other", day, day, 1, 3, 60), ObjectStore(str(tmp_path / "other")))
+    mine = tmp_path / "allowed" / "acme"
+    mine.mkdir(parents=True)
+    (mine / "year=2024").symlink_to(tmp_path / "other" / "year=2024")
+    allowed = bucket_settings.model_copy(update={"tenant_folders": [str(tmp_path / "allowed")]})
+    [read] = opened(allowed, "tempest", archive_url=str(mine)).days([day])
+    assert isinstance(read, DayFailure), "not the rows of the other archive"
+    assert isinstance(read.error, AccessDeniedError)
+    local = bucket_settings.model_copy(update={"tenants_url": str(tmp_path / "tenants")})
+    [read] = opened(local, "tempest", archive_url=str(mine)).days([day])
+    assert read.table.num_rows, "whoever runs the platform may link its own folders"
+
+
+def test_links_do_not_lead_out_of_a_mirror_of_dwd(tmp_path: Path) -> None:
+    (tmp_path / "mirror").mkdir()
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "a.zip").write_bytes(b"x")
+    (tmp_path / "mirror" / "hourly").symlink_to(tmp_path / "other")
+    url = (tmp_path / "mirror").as_uri()
+    assert open_remote(url).fetch("hourly/a.zip").body == b"x"
+    remote = open_remote(url, inside=True)
+    for read in (remote.fetch, remote.local_file, lambda _: remote.folder("hourly")):
+        with pytest.raises(AccessDeniedError, match="leads out"):
+            read("hourly/a.zip")
+
+
+def test_a_proxy_of_the_environment_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would resolve the name itself, where nobody looks at the address."""
+    with server(200, {}, b"of the proxy") as (proxy, asked), server(200, {}, b"of the server") as (port, _):
+        for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"):
+            monkeypatch.setenv(name, f"http://127.0.0.1:{proxy}")
+        for name in ("NO_PROXY", "no_proxy"):
+            monkeypatch.delenv(name, raising=False)
+        assert client(f"http://127.0.0.1:{port}").get("/x").body == b"of the server"
+        assert asked == []
+
+
+def test_an_authority_of_the_environment_is_trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "none.pem"))
+    with pytest.raises(FileNotFoundError):
+        client("https://api.example.com")

@@ -39,7 +39,7 @@ from weather_backfill.backfill.records import (
 )
 from weather_backfill.backfill.status import active_backfills, write_summary
 from weather_backfill.connections import Connection
-from weather_backfill.errors import WeatherError
+from weather_backfill.errors import NotFoundError, WeatherError
 from weather_backfill.lake import layout
 from weather_backfill.partitions import tenants_partition_name
 from weather_backfill.run_coordinator import TENANT_TAG
@@ -47,6 +47,7 @@ from weather_backfill.sources.registry import SERVICES
 from weather_backfill.tenants import Tenant, TenantRegistry
 
 _LOOKBACK = "weather/lookback"
+_EVERYBODY = "*"  # no tenant's id
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +79,11 @@ Wants = Mapping[tuple[str, str], Wanted]
 def connections(desk: Desk, notes: list[str], broken: set[str] | None = None) -> Iterator[Wanted]:
     """All enabled connections of all readable tenant files; a broken file is noted and blocks nobody."""
     registry, trust = TenantRegistry(desk.settings.tenant_files()), desk.settings.trust()
+    if gone := _not_mounted(desk, registry):
+        notes.append(gone)
+        if broken is not None:
+            broken.add(_EVERYBODY)
+        return
     for name in registry.ids():
         try:
             tenant = registry.get(name)
@@ -98,6 +104,25 @@ def connections(desk: Desk, notes: list[str], broken: set[str] | None = None) ->
                     broken.add(name)
             else:
                 yield Wanted(tenant, service, connection)
+
+
+def _not_mounted(desk: Desk, registry: TenantRegistry) -> str | None:
+    """What is wrong where all tenant files are gone at once; None if nothing is. That is no wish of the tenants'."""
+    try:
+        names = registry.ids()
+    except NotFoundError as error:
+        return str(error)
+    known = {
+        tenant
+        for service in SERVICES
+        for tenant in desk.instance.get_dynamic_partitions(tenants_partition_name(service))
+    }
+    if names or len(known) < 2:
+        return None
+    return (
+        f"{desk.settings.tenants_url} holds no tenant file, and Dagster knows {len(known)} tenants: is it mounted? "
+        "Nothing is stopped or launched; `weather-backfill tenants remove` stops a tenant."
+    )
 
 
 def onboard(desk: Desk, today: date, now: datetime | None = None) -> list[str]:
@@ -124,6 +149,8 @@ def _note(name: str, error: Exception) -> str:
 
 def _stop_unwanted(desk: Desk, wanted: Wants, broken: set[str]) -> list[str]:
     """Stop the backfills of connections that are gone or switched off. A broken file is neither: it is put right."""
+    if _EVERYBODY in broken:
+        return []
     known = {
         (tenant, service)
         for service in SERVICES

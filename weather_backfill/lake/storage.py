@@ -13,7 +13,7 @@ import tempfile
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -234,10 +234,11 @@ class ObjectStore:
         for batch in (list(wanted[start : start + size]) for start in range(0, len(wanted), size)):
             for key in batch:
                 self._check(key, "delete")
-            try:
-                self._call("delete", batch[0], partial(obstore.delete, self._store, batch))
-            except NotFoundError:
-                continue  # somebody else deleted it: that is what was wanted
+            with suppress(NotFoundError):  # somebody else deleted it: that is what was wanted
+                self._call("delete", batch[0], partial(self._delete, batch))
+
+    def _delete(self, keys: Names) -> None:
+        obstore.delete(self._store, keys)
 
     def list(self, prefix: str = "") -> Listing:
         """All objects below a folder-like prefix, sorted by key; empty if there are none."""

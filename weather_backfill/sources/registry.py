@@ -31,9 +31,14 @@ class Surroundings:
     s3: S3Options
     settings: Settings
 
+    @property
+    def inside(self) -> bool:
+        """Whether a local archive ends at its folder, whatever links in it say: where tenants may not name any."""
+        return self.settings.trust().folders is not None
+
 
 def _tempest(connection: TempestConnection, around: Surroundings) -> Source:
-    return TempestSource(connection.archive(around.s3), tuple(connection.stations))
+    return TempestSource(connection.archive(around.s3, inside=around.inside), tuple(connection.stations))
 
 
 def _dwd(connection: DwdConnection, around: Surroundings) -> Source:
@@ -50,7 +55,7 @@ def _dwd(connection: DwdConnection, around: Surroundings) -> Source:
             private=settings.private_addresses,
         )
 
-    return DwdSource(connection, around.lake, remote=open_remote(connection.base_url, client))
+    return DwdSource(connection, around.lake, remote=open_remote(connection.base_url, client, inside=around.inside))
 
 
 def _aceiot(connection: AceiotConnection, around: Surroundings) -> Source:
@@ -76,11 +81,18 @@ def check_outside(tenant: Tenant, service: str, lake: ObjectStore) -> None:
             )
 
 
-def check_places(tenant: Tenant, lake: ObjectStore) -> Tenant:
-    """The tenant, if `check_outside` lets all its connections pass."""
+def check_connection(tenant: Tenant, service: str, lake: ObjectStore, settings: Settings) -> None:
+    """Raise `ConfigurationError` for a connection that reaches for what its tenant may not, or into the lake."""
+    check_outside(tenant, service, lake)
+    settings.trust().check(tenant.id, tenant.connection(service).reach())
+
+
+def check_places(tenant: Tenant, settings: Settings) -> Tenant:
+    """The tenant, if `check_connection` lets all its connections pass."""
+    lake = settings.lake()
     for service in SERVICES:
         if getattr(tenant.services, service) is not None:
-            check_outside(tenant, service, lake)
+            check_connection(tenant, service, lake, settings)
     return tenant
 
 
@@ -96,6 +108,5 @@ def open_source(tenant: Tenant, service: str, lake: ObjectStore, s3: S3Options, 
         raise ConfigurationError(
             f"tenant {tenant.id!r} has switched {service!r} off (enabled: false in {tenant.id}.yaml)."
         )
-    check_outside(tenant, service, lake)
-    settings.trust().check(tenant.id, connection.reach())
+    check_connection(tenant, service, lake, settings)
     return OPENERS[service](connection, Surroundings(tenant.id, lake, s3, settings))

@@ -54,8 +54,11 @@ class TempestConnection(Connection):
             endpoint=self.endpoint_url,
         )
 
-    def archive(self, defaults: S3Options) -> ObjectStore:
-        """The archive's object store; what the connection does not say comes from the platform's settings."""
+    def archive(self, defaults: S3Options, *, inside: bool = False) -> ObjectStore:
+        """The archive's object store; what the connection does not say comes from the platform's settings.
+
+        `inside` refuses links that lead out of a local archive. Listing one that is not there raises `NotFoundError`.
+        """
         own_keys = self.access_key_id and self.secret_access_key
         options = S3Options(
             endpoint_url=self.endpoint_url or defaults.endpoint_url,
@@ -65,4 +68,4 @@ class TempestConnection(Connection):
             secret_access_key=reveal(self.secret_access_key),
             confined=True,
         )
-        return ObjectStore(self.archive_url, options)
+        return ObjectStore(self.archive_url, options, must_exist=True, inside=inside)

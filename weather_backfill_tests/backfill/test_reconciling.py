@@ -240,3 +240,28 @@ def test_a_lookback_beyond_the_first_partition_ends_there(
         write_tenant(desk.settings, "acme", archive, lookback_days=36_500)
         onboard(desk, TODAY)
         assert target_days(desk, "onboard-acme-tempest") == DAYS[1:]
+
+
+def test_tenant_files_that_are_all_gone_stop_nothing_and_are_told_of(desk: Desk, tmp_path: Path) -> None:
+    """A folder that is not mounted is not there, or it is there and empty."""
+    onboard(desk, TODAY)
+    folder = desk.settings.tenant_files().folder
+    assert folder
+    folder.rename(tmp_path / "elsewhere")
+    for mount_point in (False, True):
+        if mount_point:
+            folder.mkdir()
+        for reconcile in (onboard, load_daily, fill_gaps):
+            notes = reconcile(desk, TODAY)
+            assert any(("is it mounted" if mount_point else "is not there: mount it") in note for note in notes), notes
+        assert {b.status for b in desk.instance.get_backfills()} == {BulkActionStatus.REQUESTED}
+        assert folder.exists() == mount_point
+    folder.rmdir()
+    (tmp_path / "elsewhere").rename(folder)
+    assert not any("mount" in note for note in onboard(desk, TODAY))
+
+
+def test_an_archive_that_is_not_there_is_no_archive_without_data(desk: Desk, tmp_path: Path) -> None:
+    write_tenant(desk.settings, "acme", tmp_path / "not-mounted")
+    assert any("not-mounted" in note and "it is not there" in note for note in onboard(desk, TODAY))
+    assert not (tmp_path / "not-mounted").exists()

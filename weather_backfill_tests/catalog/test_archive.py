@@ -112,3 +112,12 @@ def test_without_a_database_there_is_no_plan(settings: Settings, bucket: str) ->
         archive_plan(none, tenant, None, None, None)
     with pytest.raises(ConfigurationError, match="table name"):
         archive_plan(settings, tenant, "x; DROP TABLE y", None, None)
+
+
+def test_no_table_is_made_of_an_archive_inside_the_lake(settings: Settings, bucket: str) -> None:
+    """Its files are all tenants'; loading refuses it too."""
+    inside = settings.model_copy(update={"storage_url": f"s3://{bucket}/lake"})
+    url = f"s3://{bucket}/lake/raw_observations"
+    tenant = Tenant(id="acme", services=Services(tempest=TempestConnection(archive_url=url)))
+    with pytest.raises(ConfigurationError, match="lies in the lake"):
+        archive_plan(inside, tenant, None, None, None)

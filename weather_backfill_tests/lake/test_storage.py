@@ -170,6 +170,7 @@ def test_a_write_that_fails_leaves_no_staged_file(local: ObjectStore) -> None:
 def test_a_full_disk_is_worth_another_try(local: ObjectStore) -> None:
     """/dev/full answers every write as a full disk does."""
     assert local.folder
+    local.folder.mkdir()
     (local.folder / storage.STAGING).symlink_to("/dev")
 
     class Full:
@@ -307,3 +308,72 @@ def test_names_are_those_directly_below_the_root(store: ObjectStore) -> None:
     for key in ("b.yaml", "a.yaml", "folder/c.yaml"):
         store.put(key, b"x")
     assert store.names() == ["a.yaml", "b.yaml"]
+
+
+def test_reading_makes_no_folder_and_a_first_write_does(tmp_path: Path) -> None:
+    folder = tmp_path / "not" / "there"
+    local = ObjectStore(str(folder))
+    assert (local.list(), local.list("a"), local.folders(), local.exists("a")) == ([], [], [], False)
+    local.delete(["a", "b"])
+    for read in (local.get, local.head):
+        with pytest.raises(NotFoundError):
+            read("a")
+    with pytest.raises(NotFoundError):
+        local.names()
+    assert not folder.parent.exists()
+    local.put("a/b", b"x")
+    assert [stored.key for stored in local.list()] == ["a/b"]
+    assert local.names() == []
+
+
+def test_what_has_to_be_there_is_told_of(tmp_path: Path) -> None:
+    archive = ObjectStore(str(tmp_path / "archive"), must_exist=True)
+    for read in (archive.list, archive.folders):
+        with pytest.raises(NotFoundError, match="it is not there"):
+            read("")
+    assert not (tmp_path / "archive").exists()
+    (tmp_path / "archive").mkdir()
+    assert archive.list() == []
+
+
+def test_files_of_any_size_go_in_and_out(store: ObjectStore, tmp_path: Path) -> None:
+    given, got = tmp_path / "given", tmp_path / "got"
+    given.write_bytes(os.urandom(13 << 20))
+    assert store.put_file("a/large", given).size == 13 << 20
+    store.get_file("a/large", got)
+    assert got.read_bytes() == given.read_bytes() == store.get("a/large")
+
+
+def test_many_are_deleted_at_once_whether_they_are_there_or_not(store: ObjectStore) -> None:
+    """On S3 in less requests than objects: one for a thousand."""
+    keys = [f"a/{n}" for n in range(40)]
+    for key in [*keys[::2], "b"]:
+        store.put(key, b"x")
+    with pytest.MonkeyPatch.context() as patch:
+        calls: list[str] = []
+        real = store._call
+        patch.setattr(store, "_call", lambda verb, key, action: (calls.append(key), real(verb, key, action))[1])
+        store.delete(keys)
+    assert len(calls) == (40 if store.folder else 1)
+    assert [stored.key for stored in store.list()] == ["b"]
+    with pytest.raises(ConfigurationError, match="points out of"):
+        store.delete(["b", "../b"])
+    assert store.exists("b") or store.folder
+
+
+def test_a_link_that_leads_out_of_a_confined_folder_is_not_followed(tmp_path: Path) -> None:
+    """A tenant may write below its folder, and so put a link to another tenant's archive there."""
+    for name in ("mine/own", "other"):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "a").write_bytes(b"x")
+    (tmp_path / "mine/theirs").symlink_to(tmp_path / "other")
+    (tmp_path / "mine/link").symlink_to(tmp_path / "mine/own")
+    confined = ObjectStore(str(tmp_path / "mine"), inside=True)
+    assert confined.get("own/a") == confined.get("link/a") == b"x"
+    [stored] = [o for o in confined.list("theirs") if o.key == "theirs/a"]
+    for read in (confined.get, lambda key: confined.tail(stored, 1)):
+        with pytest.raises(AccessDeniedError):
+            read("theirs/a")
+    with pytest.raises(AccessDeniedError), confined.local_copy("theirs/a"):
+        pass
+    assert ObjectStore(str(tmp_path / "mine")).get("theirs/a") == b"x"

@@ -67,8 +67,10 @@ class Remote(Protocol):
         ...
 
 
-def open_remote(base_url: str, client: Callable[[], PoliteClient] | None = None) -> Remote:
+def open_remote(base_url: str, client: Callable[[], PoliteClient] | None = None, *, inside: bool = False) -> Remote:
     """The remote of an `https://` or `http://` URL (over `client`) or a `file://` one.
+
+    With `inside`, links that lead out of the folder are not followed.
 
     Raises `ConfigurationError` for others.
     """
@@ -76,7 +78,7 @@ def open_remote(base_url: str, client: Callable[[], PoliteClient] | None = None)
     if parts.scheme in ("http", "https") and parts.netloc:
         return HttpRemote(base_url, client() if client else None)
     if parts.scheme == "file":
-        return FolderRemote(Path(unquote(parts.path)))
+        return FolderRemote(Path(unquote(parts.path)), inside)
     raise ConfigurationError(
         f"base_url {base_url!r}: expected https://, http:// or file:///folder, "
         "for example https://opendata.dwd.de/climate_environment/CDC/observations_germany/climate."
@@ -86,8 +88,15 @@ def open_remote(base_url: str, client: Callable[[], PoliteClient] | None = None)
 class FolderRemote:
     """A folder laid out like the server."""
 
-    def __init__(self, root: Path) -> None:
-        self._root = root
+    def __init__(self, root: Path, inside: bool = False) -> None:
+        """With `inside`, a link that leads out of the root is refused with `AccessDeniedError`."""
+        self._root, self._inside = root, inside
+
+    def _path(self, path: str) -> Path:
+        found = self._root / path
+        if self._inside and not found.resolve().is_relative_to(self._root.resolve()):
+            raise AccessDeniedError(f"{self.url(path)} leads out of its folder.")
+        return found
 
     def url(self, path: str) -> str:
         """The `file://` URL of a path."""
@@ -95,10 +104,11 @@ class FolderRemote:
 
     def folder(self, path: str) -> list[Entry]:
         """The files of a folder by `os.scandir`."""
+        place = self._path(path)
         try:
-            with os.scandir(self._root / path) as found:
+            with os.scandir(place) as found:
                 entries = [_scanned(e) for e in found if e.is_file() and not e.name.startswith("_")]
-                empty = not entries and not any(e.is_dir() for e in os.scandir(self._root / path))
+                empty = not entries and not any(e.is_dir() for e in os.scandir(place))
         except (FileNotFoundError, NotADirectoryError) as error:
             raise NotFoundError(f"{self.url(path)}: there is no such folder.") from error
         except OSError as error:
@@ -109,7 +119,7 @@ class FolderRemote:
 
     def fetch(self, path: str, etag: str | None = None, last_modified: str | None = None) -> Fetched | NotModified:
         """The file's bytes; its ETag is made of its time and size."""
-        file = self._root / path
+        file = self._path(path)
         try:
             status = file.stat()
             tag = f'"{status.st_mtime_ns:x}-{status.st_size:x}"'
@@ -123,7 +133,7 @@ class FolderRemote:
 
     def local_file(self, path: str) -> Path | None:
         """The path itself."""
-        return self._root / path
+        return self._path(path)
 
 
 class HttpRemote:
