@@ -76,10 +76,13 @@ format: $(VENV)/ready
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-lock: $(VENV)/ready  ## Pin what pyproject.toml allows, with hashes and without host names
+lock: $(VENV)/ready  ## Pin what pyproject.toml allows, with hashes and without host names; what is deployed in a lock of its own
 	$(BIN)/python -m pip install --quiet uv
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 		--no-annotate --no-strip-extras --all-extras --group dev pyproject.toml -o requirements.lock
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+		--no-annotate --no-strip-extras --all-extras --group build --constraints requirements.lock \
+		pyproject.toml -o requirements-deploy.lock
 
 clean:
 	rm -rf $(VENV) .bench-venv .audit-venv .demo .dagster_home build

@@ -197,3 +197,22 @@ def test_a_run_is_a_task_of_its_own(stack: dict[str, Any], monkeypatch: pytest.M
             ecs.stop_task(cluster=stack["Cluster"], task=arn)
             health = instance.run_launcher.check_run_worker_health(launched)
             assert health.status in (WorkerStatus.FAILED, WorkerStatus.SUCCESS), "run monitoring sees that it is gone"
+
+
+@pytest.mark.parametrize("role", ["RunRole", "ControlRole"])
+def test_a_role_writes_lake_and_logs_and_only_reads_tenant_files(role: str) -> None:
+    """As deploy/iam/platform.json has it: who parses the tenants' data does not write their files."""
+    template = yaml.load((FOLDER / "template.yaml").read_text(), Template)
+    [policy, *_] = template["Resources"][role]["Properties"]["Policies"]
+    may: dict[str, set[str]] = {}
+    for statement in policy["PolicyDocument"]["Statement"]:
+        actions, resources = (
+            [given] if isinstance(given, str | tuple) else given
+            for given in (statement["Action"], statement["Resource"])
+        )
+        for action in actions:
+            may.setdefault(action, set()).update(str(r[1] if isinstance(r, tuple) else r) for r in resources)
+    objects = "arn:${AWS::Partition}:s3:::${Bucket}"
+    written = {f"{objects}/lake/*", f"{objects}/dagster-logs/*"}
+    assert may["s3:PutObject"] == may["s3:DeleteObject"] == written
+    assert may["s3:GetObject"] == written | {f"{objects}/tenants/*"}
