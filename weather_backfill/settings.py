@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from weather_backfill.connections import WITHHELD, SecretReference
@@ -49,7 +49,7 @@ class Settings(BaseSettings):
     completeness_target: float = Field(
         0.75, ge=0, le=1, description="Share of grid slots that must hold a value before a day counts complete"
     )
-    requests_per_minute: dict[str, int] = Field(
+    requests_per_minute: dict[str, Annotated[int, Field(ge=1)]] = Field(
         default_factory=dict, description='Rate limit by service, all tenants together, JSON: {"aceiot": 50}'
     )
     limits_url: str | None = Field(
@@ -119,6 +119,15 @@ class Settings(BaseSettings):
     )
     housekeeping_hour: int = Field(5, ge=0, le=23, description="UTC hour in which old things are cleaned up")
     freshness_days: int = Field(2, ge=1, description="Age in days at which the newest day counts as stale")
+
+    @field_validator("service_chunk_days", "first_day", "requests_per_minute")
+    @classmethod
+    def _known_services(cls, given: dict[str, Any]) -> dict[str, Any]:
+        """Refuse a service that there is none of: it is a slip of the pen, and would be passed over."""
+        for name in given:
+            if name not in FIRST_DAYS:
+                raise ValueError(f"service {name!r} is not known, expected {', '.join(FIRST_DAYS)}")
+        return given
 
     def chunk_days_of(self, service: str) -> int:
         """Days one run takes for this service."""

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from weather_backfill.errors import ConfigurationError
-from weather_backfill.settings import Settings, absolute, load_settings
+from weather_backfill.settings import FIRST_DAYS, Settings, absolute, load_settings
+from weather_backfill.sources.registry import SERVICES
 
 
 @pytest.fixture(autouse=True)
@@ -84,3 +85,24 @@ def test_the_readme_names_every_setting_and_every_file_it_links_to() -> None:
     for page in (root / "README.md", *(root / "docs").glob("*.md")):
         links = re.findall(r"\]\(([^)#]+)\)", page.read_text())
         assert [link for link in links if "://" not in link and not (page.parent / link).exists()] == []
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("FIRST_DAY", '{"dvd": "1950-01-01"}', "service 'dvd' is not known, expected tempest, dwd, aceiot"),
+        ("SERVICE_CHUNK_DAYS", '{"Dwd": 5}', "service 'Dwd' is not known"),
+        ("REQUESTS_PER_MINUTE", '{"ace": 5}', "service 'ace' is not known"),
+        ("REQUESTS_PER_MINUTE", '{"aceiot": 0}', "greater than or equal to 1"),
+    ],
+)
+def test_a_slip_of_the_pen_in_a_services_setting_is_told(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, told: str
+) -> None:
+    monkeypatch.setenv(f"WEATHER_{name}", value)
+    with pytest.raises(ConfigurationError, match=f"WEATHER_{name}.*{told}"):
+        load_settings()
+
+
+def test_every_service_has_a_first_day() -> None:
+    assert set(FIRST_DAYS) == set(SERVICES)
