@@ -1,7 +1,8 @@
 """What is cleaned up when it is old. What nobody needs goes; what is a record is archived, and read from there.
 
 Deleted: replaced versions of days, journals that no run goes on with (what they know of writers goes into the
-ledger first), and the ledger of who was told of incidents that are over. Archived (`lake/archive.py`): backfills
+ledger first), and the ledger of who was told of incidents that are over; what a killed write has left
+staged, after a day; downloads from DWD that nobody has used for a month. Archived (`lake/archive.py`): backfills
 that have ended, audit events, and the ledger of writers. The counters in `_metrics/` are one object, and stay.
 
 Onboardings stay as they are, for their manifests decide whether a connection was onboarded; so do backfills that a
@@ -27,13 +28,22 @@ from weather_backfill.backfill.records import audit, open_manifests
 from weather_backfill.errors import ConfigurationError, UnreadableObjectError
 from weather_backfill.lake import archive, kept, layout, ledger
 from weather_backfill.lake.days import DayRecord
-from weather_backfill.lake.storage import ObjectStore, StoredObject
+from weather_backfill.lake.storage import STAGING, ObjectStore, StoredObject
 from weather_backfill.settings import Settings
+from weather_backfill.sources.dwd import cache
 
 RECENT = timedelta(days=3)
 """So long a backfill that has ended stays, whatever the settings say."""
 _ENDED = (DagsterRunStatus.SUCCESS, DagsterRunStatus.FAILURE, DagsterRunStatus.CANCELED)
-VERSIONS, JOURNALS, TOLD = "versions", "journals", "told alerts"
+STAGED_FOR = timedelta(days=1)
+"""No write takes so long: what is still staged by then, a killed process has left."""
+VERSIONS, JOURNALS, TOLD, STAGED, CACHED = (
+    "versions",
+    "journals",
+    "told alerts",
+    "unfinished writes",
+    "cached downloads",
+)
 ARCHIVED = {"backfills": layout.BACKFILLS, "audit events": layout.AUDIT, "written objects": layout.LEDGER}
 
 
@@ -66,6 +76,8 @@ def find(
         VERSIONS: kept.expired(store, versions),
         JOURNALS: _journals(instance, store, records),
         TOLD: _told(store, records),
+        STAGED: [o.key for o in store.list(STAGING) if o.last_modified < now - STAGED_FOR],
+        CACHED: cache.unused(store, now),
     }
     archived = {
         "backfills": _ended_backfills(store, min(records, now - RECENT)),

@@ -224,3 +224,17 @@ def test_the_schedule_runs_the_same(instance: dg.DagsterInstance, tmp_path) -> N
     assert job.execute_in_process(instance=instance).success
     assert [e["action"] for e in audit_events(store)] == ["housekeeping", "old"]
     assert len(store.list(layout.AUDIT)) == 1, "the old one is in the archive"
+
+
+def test_what_a_killed_write_has_left_goes_and_a_write_that_is_going_stays(
+    instance: dg.DagsterInstance, tmp_path
+) -> None:
+    store = ObjectStore(str(tmp_path / "lake"))
+    for name, age in (("old", timedelta(days=2)), ("going", timedelta(minutes=5))):
+        store.put(f"_staging/{name}", b"half a day")
+        moment = (datetime.now(UTC) - age).timestamp()
+        os.utime(tmp_path / "lake/_staging" / name, (moment, moment))
+    found = find(instance, store, Settings(), days=0)
+    assert found.counts()["unfinished writes"] == ("delete", 1)
+    clean(store, found)
+    assert [o.key for o in store.list("_staging")] == ["_staging/going"]

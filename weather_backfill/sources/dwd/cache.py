@@ -11,15 +11,20 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, date, datetime, timedelta
 
 from weather_backfill.errors import NotFoundError, SourceUnavailableError
-from weather_backfill.lake.storage import ObjectStore
+from weather_backfill.lake.storage import ObjectStore, StoredObject
 from weather_backfill.sources.dwd.remote import Fetched, NotModified, Remote
 
 PREFIX = "_cache/dwd"
 _VERSION = "version.json"
+_USED_DAYS = 7
+UNUSED_DAYS = 30
+"""Days after which housekeeping deletes a file that nobody has used."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +42,8 @@ class _Version:
     digest: str
     etag: str | None
     last_modified: str | None
+    used: str | None = None
+    """The UTC day of the last use, to within `_USED_DAYS`: what nobody uses is cleaned up."""
 
 
 class FileCache:
@@ -57,6 +64,7 @@ class FileCache:
             return self._renew(path, self._whole(path), check)
         answer = self._remote.fetch(path, version.etag, version.last_modified)
         if isinstance(answer, NotModified):
+            self._note_use(folder, version)
             return Download(cached, version.digest, 0)
         return self._renew(path, answer, check)
 
@@ -68,7 +76,10 @@ class FileCache:
         if version is None:
             return self.fetch(path, check).digest
         answer = self._remote.fetch(path, version.etag, version.last_modified)
-        return version.digest if isinstance(answer, NotModified) else self._renew(path, answer, check).digest
+        if isinstance(answer, NotModified):
+            self._note_use(self._folder(path), version)
+            return version.digest
+        return self._renew(path, answer, check).digest
 
     def _plain(self, path: str) -> Download:
         answer = self._whole(path)
@@ -87,17 +98,38 @@ class FileCache:
         check(answer.body)
         assert self._store is not None
         folder, digest = self._folder(path), _digest(answer.body)
-        version = _Version(self._remote.url(path), digest, answer.etag, answer.last_modified)
+        version = _Version(self._remote.url(path), digest, answer.etag, answer.last_modified, _today().isoformat())
         if version.etag or version.last_modified:  # without either nothing could ever be asked about it
             self._store.put(f"{folder}/{digest}.zip", answer.body)
-            text = {s: getattr(version, s) for s in _Version.__slots__}
-            self._store.put(f"{folder}/{_VERSION}", json.dumps(text, sort_keys=True).encode())
+            self._save(folder, version)
             keep = {f"{folder}/{digest}.zip", f"{folder}/{_VERSION}"}
             self._store.delete([o.key for o in self._store.list(folder) if o.key not in keep])
         return Download(answer.body, digest, len(answer.body))
 
+    def _save(self, folder: str, version: _Version) -> None:
+        assert self._store is not None
+        self._store.put(f"{folder}/{_VERSION}", json.dumps(asdict(version), sort_keys=True).encode())
+
+    def _note_use(self, folder: str, version: _Version) -> None:
+        if (version.used or "") < (_today() - timedelta(days=_USED_DAYS)).isoformat():
+            self._save(folder, replace(version, used=_today().isoformat()))
+
     def _folder(self, path: str) -> str:
         return f"{PREFIX}/{hashlib.sha256(self._remote.url(path).encode()).hexdigest()[:32]}"
+
+
+def unused(store: ObjectStore, now: datetime) -> list[str]:
+    """The objects of cached files that nobody has used for `UNUSED_DAYS`, or that the upstream no longer has."""
+    files: dict[str, list[StoredObject]] = defaultdict(list)
+    for stored in store.list(PREFIX):
+        files[stored.key.rsplit("/", 1)[0]].append(stored)
+    before = now - timedelta(days=UNUSED_DAYS)
+    old = [objects for objects in files.values() if max(o.last_modified for o in objects) < before]
+    return [stored.key for objects in old for stored in objects]
+
+
+def _today() -> date:
+    return datetime.now(UTC).date()
 
 
 def _digest(body: bytes) -> str:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import os
+from datetime import UTC, datetime, timedelta
+
 import pytest
 
 from weather_backfill.errors import (
@@ -15,7 +19,7 @@ from weather_backfill.errors import (
 )
 from weather_backfill.lake.storage import ObjectStore
 from weather_backfill.sources.dwd.archive import require_zip
-from weather_backfill.sources.dwd.cache import PREFIX, FileCache
+from weather_backfill.sources.dwd.cache import PREFIX, FileCache, unused
 from weather_backfill.sources.dwd.remote import Fetched, FolderRemote, HttpRemote, NotModified, open_remote
 from weather_backfill_tests.sources.dwd.files import NEW_YEAR, hourly_zip, put
 from weather_backfill_tests.sources.dwd.server import serve
@@ -124,3 +128,24 @@ def test_without_etag_or_time_nothing_is_cached(root, tmp_path) -> None:
         cache.fetch(FILE)
         cache.fetch(FILE)
         assert mirror.sent[FILE] == 2
+
+
+def test_a_download_that_nobody_uses_goes_and_one_in_use_stays(root, tmp_path) -> None:
+    """Used is what is asked for, also where the answer is always that nothing has changed."""
+    store = ObjectStore(str(tmp_path / "lake"))
+    now = datetime.now(UTC)
+    with serve(root) as mirror:
+        cache = FileCache(store, HttpRemote(mirror.url, wait=0))
+        for ask in (cache.fetch, cache.digest):
+            cache.fetch(FILE)
+            [version] = [o.key for o in store.list(PREFIX) if o.key.endswith(".json")]
+            document = json.loads(store.get(version))
+            store.put(version, json.dumps({**document, "used": "2020-01-01"}).encode())
+            for stored in store.list(PREFIX):
+                os.utime(tmp_path / "lake" / stored.key, ((now - timedelta(days=31)).timestamp(),) * 2)
+            assert len(unused(store, now)) == 2
+            ask(FILE)
+            assert unused(store, now) == []
+        assert unused(store, now + timedelta(days=29)) == []
+        assert len(unused(store, now + timedelta(days=31))) == 2
+        assert mirror.sent[FILE] == 1
