@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-import yaml
 
 from weather_backfill.cli_backfill import desk
 from weather_backfill.cli_common import Day, Json, friendly, out, print_rows, progress_bar
@@ -78,7 +77,7 @@ def backup(
     settings = load_settings()
     target = ObjectStore(to, settings.s3)
     for store in (settings.lake(), settings.tenant_files()):
-        if f"{target.uri('')}/".startswith(f"{store.uri('')}/"):
+        if store.contains(to):
             raise ConfigurationError(f"{to} lies in {store.url}, which is backed up: name a place outside of it.")
     done = backing.backup(_places(), target, lambda total: progress_bar("objects", total))
     text = f"{done['objects']:,} objects in snapshot {done['snapshot']}, {done['copied_objects']:,} copied; instance: "
@@ -138,10 +137,20 @@ def _places() -> Any:
     home = os.environ.get("DAGSTER_HOME")
     if not home or not Path(home).is_dir():
         raise ConfigurationError("DAGSTER_HOME names no folder: set it to the instance's.")
-    config = Path(home) / "dagster.yaml"
-    given = (yaml.safe_load(config.read_text()) if config.is_file() else None) or {}
-    embedded = "postgres" not in given.get("storage", {}) and "mysql" not in given.get("storage", {})
-    return Places(settings.lake(), settings.tenant_files(), Path(home) if embedded else None)
+    return Places(settings.lake(), settings.tenant_files(), Path(home) if _is_embedded(home) else None)
+
+
+def _is_embedded(home: str) -> bool:
+    """Whether an instance keeps its events in SQLite files below its home, by the storage that Dagster would open."""
+    from dagster._core.instance.ref import InstanceRef
+
+    try:
+        storage = InstanceRef.from_dir(home).event_storage_data
+    except Exception as error:  # Dagster fails as it falls on what it does not expect
+        raise ConfigurationError(
+            f"{home}/dagster.yaml is no configuration of an instance: {' '.join(str(error).split())[:200]}."
+        ) from error
+    return storage.module_name.startswith("dagster._core.")
 
 
 def _confirm(question: str, yes: bool) -> None:

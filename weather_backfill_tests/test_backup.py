@@ -12,8 +12,12 @@ from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
 
 import pytest
+import yaml
+from typer.testing import CliRunner
 
+from weather_backfill import cli_versions
 from weather_backfill.backup import Places, backup, load, restore, snapshots
+from weather_backfill.cli import app
 from weather_backfill.errors import ConfigurationError
 from weather_backfill.lake.storage import ObjectStore
 
@@ -86,6 +90,7 @@ MEASURED = """
 import re, sys
 from contextlib import nullcontext
 from pathlib import Path
+from weather_backfill import cli_versions
 from weather_backfill.backup import Places, backup, restore
 from weather_backfill.lake.storage import ObjectStore
 
@@ -115,3 +120,44 @@ def test_memory_never_holds_a_database(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr[-2000:]
     assert int(done.stdout) < size / 2
     assert (tmp_path / "new/home/index.db").stat().st_size >= size
+
+
+POSTGRES = {
+    "run_storage": ("dagster_postgres.run_storage", "PostgresRunStorage"),
+    "event_log_storage": ("dagster_postgres.event_log", "PostgresEventLogStorage"),
+    "schedule_storage": ("dagster_postgres.schedule_storage", "PostgresScheduleStorage"),
+}
+
+
+@pytest.mark.parametrize("form", ["nothing", "sqlite", "storage", "each of three"])
+def test_an_instance_is_backed_up_where_its_files_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str
+) -> None:
+    url = {"postgres_url": "postgresql://u:p@127.0.0.1:1/x"}
+    three = {kind: {"module": m, "class": c, "config": url} for kind, (m, c) in POSTGRES.items()}
+    given = {"sqlite": {"storage": {"sqlite": {"base_dir": str(tmp_path)}}}, "storage": {"storage": {"postgres": url}}}
+    given |= {"each of three": three}
+    home = tmp_path / "home"
+    home.mkdir()
+    if form in given:
+        (home / "dagster.yaml").write_text(yaml.safe_dump(given[form]))
+    for name, value in {"DAGSTER_HOME": home, "WEATHER_STORAGE_URL": tmp_path / "lake"}.items():
+        monkeypatch.setenv(name, str(value))
+    before = sorted(home.iterdir())
+    assert cli_versions._places().home == (home if form in ("nothing", "sqlite") else None)
+    assert sorted(home.iterdir()) == before, "no instance is made by looking"
+    (home / "dagster.yaml").write_text("storage: null")
+    with pytest.raises(ConfigurationError, match=r"dagster\.yaml is no configuration"):
+        cli_versions._places()
+
+
+def test_a_backup_goes_to_no_place_that_is_backed_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the place is called by: here a link."""
+    (tmp_path / "lake").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "lake")
+    (tmp_path / "home").mkdir()
+    for name, value in {"DAGSTER_HOME": "home", "WEATHER_STORAGE_URL": "lake"}.items():
+        monkeypatch.setenv(name, str(tmp_path / value))
+    done = CliRunner().invoke(app, ["backup", "--to", str(tmp_path / "link" / "backup")])
+    assert done.exit_code == 2, done.output
+    assert not (tmp_path / "lake" / "backup").exists()
