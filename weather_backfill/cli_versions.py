@@ -150,7 +150,7 @@ def _is_embedded(home: str) -> bool:
         raise ConfigurationError(
             f"{home}/dagster.yaml is no configuration of an instance: {' '.join(str(error).split())[:200]}."
         ) from error
-    return storage.module_name.startswith("dagster._core.")
+    return storage is None or storage.module_name.startswith("dagster._core.")
 
 
 def _confirm(question: str, yes: bool) -> None:

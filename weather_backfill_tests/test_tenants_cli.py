@@ -46,9 +46,13 @@ def test_check_of_what_cannot_be_reached(local_platform: Platform) -> None:
     folder = platform.folder / "tenants"
     folder.mkdir()
     (folder / "acme.yaml").write_text("id: acme\nservices: {tempest: {archive_url: nowhere}}\n")
-    done = platform.run("weather-backfill", "tenants", "check", "acme", check=False)
-    assert done.returncode == 1
-    assert "no data in the last 30 days" in " ".join(done.stdout.split())
+    for exists, problem in ((False, "it is not there"), (True, "no data in the last 30 days")):
+        if exists:
+            (platform.folder / "nowhere").mkdir()
+        done = platform.run("weather-backfill", "tenants", "check", "acme", check=False)
+        assert done.returncode == 1
+        assert problem in " ".join(done.stdout.split())
+        assert (platform.folder / "nowhere").exists() == exists, "a look makes no folder"
     for tenant, message in (("nobody", "'nobody' is not known"), ("../x", "is not allowed")):
         done = platform.run("weather-backfill", "tenants", "check", tenant, check=False)
         assert done.returncode == 2

@@ -68,7 +68,8 @@ def compact(
     prefix = layout.archive_prefix(kind, month)
     parts = [stored.key for stored in store.list(prefix)]
     kept = read(store, kind, month) if parts else {}
-    taken = {stored.key: line for stored in objects if (line := _line(store, stored)) is not None}
+    found = store.each(lambda stored: _line(store, stored), objects)  # many small objects: not one after another
+    taken = {line.key: line for line in found if line is not None}
     if not taken and len(parts) < 2:
         return
     lines = latest([*kept.values(), *taken.values()])

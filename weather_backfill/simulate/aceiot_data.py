@@ -65,11 +65,6 @@ def layout_site() -> SiteSpec:
     return SiteSpec("layout", 1464, unconfigured=0, null_every=0, bad_every=0, repeat_every=0, layout=True)
 
 
-def clean_site(name: str, points: int = 20, cadence: int = 60) -> SiteSpec:
-    """A site whose every row is a sample of a configured point."""
-    return SiteSpec(name, points, cadence, unconfigured=0, null_every=0, bad_every=0, repeat_every=0)
-
-
 @dataclass(frozen=True, slots=True)
 class Scans:
     """The scans of a site's day: microseconds since the epoch, distinct points, and rows with repeats."""

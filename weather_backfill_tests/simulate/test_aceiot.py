@@ -19,7 +19,6 @@ from weather_backfill.simulate.aceiot_data import (
     LAYOUT_DAY,
     SiteData,
     SiteSpec,
-    clean_site,
     layout_site,
     truth,
 )
@@ -174,7 +173,7 @@ def test_the_log_never_holds_the_key(client: TestClient) -> None:
 
 
 def test_a_day_of_thousands_of_points_is_served_fast() -> None:
-    data = SiteData(clean_site("big", 4583))
+    data = SiteData(SiteSpec("big", 4583, unconfigured=0, null_every=0, bad_every=0, repeat_every=0))
     [quarter, *_] = windows_of("big", DAY, 4)
     started = time.process_time()
     body = page_body(data, quarter.start, quarter.end, (micros(quarter.start), 0), 500_000, True)

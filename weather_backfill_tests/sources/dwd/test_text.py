@@ -15,8 +15,9 @@ from weather_backfill.errors import SchemaError, UnreadableObjectError
 from weather_backfill.sources.dwd.clock import SubHourlyHistoryClock
 from weather_backfill.sources.dwd.days import DAY_SCHEMA
 from weather_backfill.sources.dwd.products import product
-from weather_backfill.sources.dwd.text import long_table, parse_product
+from weather_backfill.sources.dwd.text import parse_product
 from weather_backfill_tests.sources.dwd.files import DWD, HOURLY_HEADER, NEW_YEAR, hourly, member, needs_data
+from weather_backfill_tests.sources.dwd.tables import long_table
 
 TU = product("hourly", "air_temperature")
 TU10 = product("10_minutes", "air_temperature")
