@@ -20,7 +20,7 @@ from weather_backfill.cli_common import (
     print_rows,
     progress_bar,
 )
-from weather_backfill.errors import ConfigurationError, WeatherError
+from weather_backfill.errors import ConfigurationError, NotFoundError, WeatherError
 from weather_backfill.simulate.aceiot import aceiot_command
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode="rich", pretty_exceptions_enable=False, help=__doc__)
@@ -193,7 +193,12 @@ def tenants_list(as_json: Json = False) -> None:
     settings = load_settings()
     registry = TenantRegistry(settings.tenant_files())
     rows = []
-    for name in registry.ids():
+    try:
+        names = registry.ids()
+    except NotFoundError as error:  # a new place, or one that is not mounted: said beside an empty list
+        err.print(str(error))
+        names = []
+    for name in names:
         try:
             services = check_places(registry.get(name), settings).services.model_dump(exclude_none=True)
             rows.append({"tenant": name, "services": ", ".join(services), "problem": None})
