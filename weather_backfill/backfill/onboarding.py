@@ -131,13 +131,18 @@ def _stop_unwanted(desk: Desk, wanted: Wants, broken: set[str]) -> list[str]:
     }
     unfinished = open_manifests(desk.store)
     known |= {(m.plan.tenant, m.plan.service) for m in unfinished}
-    stopped: list[str] = []
+    notes: list[str] = []
     for tenant, service in sorted(known - set(wanted)):
-        if tenant not in broken:
+        if tenant in broken:
+            continue
+        try:
             onboardings = {m.backfill_id: m for m in _earlier(desk, f"{tenant}-{service}")}
             among = {m.backfill_id: m for m in unfinished} | onboardings
-            stopped += stop_tenant(desk, tenant, {service}, among.values())
-    return [f"{name}: stopped, its connection is gone or switched off" for name in stopped]
+            stopped = stop_tenant(desk, tenant, {service}, among.values())
+            notes += [f"{name}: stopped, its connection is gone or switched off" for name in stopped]
+        except Exception as error:  # one damaged manifest must not hold up everybody
+            notes.append(_note(f"{tenant}-{service}", error))
+    return notes
 
 
 def _settle(desk: Desk) -> list[str]:
@@ -290,9 +295,9 @@ def _once_a_day(desk: Desk, today: date, kind: str, plan_of: Callable[[Wanted], 
     notes: list[str] = []
     for wanted in connections(desk, notes):
         name = f"{kind}-{wanted.name}-{today - timedelta(days=1)}"
-        if load_manifest(desk.store, name) or load_manifest(desk.store, _id(wanted.name)) is None:
-            continue
         try:
+            if load_manifest(desk.store, name) or load_manifest(desk.store, _id(wanted.name)) is None:
+                continue
             plan = _free_days(desk, wanted, plan_of(wanted))
             if not plan.days:
                 continue

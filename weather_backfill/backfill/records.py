@@ -14,7 +14,7 @@ from typing import Any
 
 from weather_backfill.backfill.launch import native_id
 from weather_backfill.backfill.plan import Plan
-from weather_backfill.errors import NotFoundError, WeatherError
+from weather_backfill.errors import NotFoundError, UnreadableObjectError, WeatherError
 from weather_backfill.lake import archive, documents, layout
 from weather_backfill.lake.storage import ObjectStore, StoredObject
 
@@ -105,14 +105,18 @@ def create_manifest(store: ObjectStore, manifest: Manifest) -> bool:
 def load_manifest(store: ObjectStore, backfill_id: str) -> Manifest | None:
     """The manifest of an id as an object: not of what was archived, so that it costs one request.
 
-    None for backfills that were launched elsewhere, under whatever id.
+    None for backfills that were launched elsewhere, under whatever id. Raises `UnreadableObjectError` with the
+    object's address for a damaged one.
     """
     if not layout.BACKFILL_ID.fullmatch(backfill_id):
         return None
+    key = layout.manifest_key(backfill_id)
     try:
-        return Manifest.from_json(store.get(layout.manifest_key(backfill_id)))
+        return Manifest.from_json(store.get(key))
     except NotFoundError:
         return None
+    except UnreadableObjectError as error:
+        raise UnreadableObjectError(f"{store.uri(key)}: {error}") from error
 
 
 def find_manifest(store: ObjectStore, backfill_id: str) -> Manifest | None:
