@@ -13,6 +13,7 @@ too; ticks go by `retention` in dagster.yaml.
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ from weather_backfill.lake.days import DayRecord
 from weather_backfill.lake.storage import ObjectStore, StoredObject
 from weather_backfill.settings import Settings
 
+_log = logging.getLogger(__name__)
 RECENT = timedelta(days=3)
 """So long a backfill that has ended stays, whatever the settings say."""
 _ENDED = (DagsterRunStatus.SUCCESS, DagsterRunStatus.FAILURE, DagsterRunStatus.CANCELED)
@@ -83,7 +85,10 @@ def clean(store: ObjectStore, found: Found) -> None:
     for kind, months in found.archived.items():
         for month, objects in months.items():
             still = _still_ended(store) if kind == "backfills" else lambda key: True
-            archive.compact(store, ARCHIVED[kind], month, objects, still)
+            try:
+                archive.compact(store, ARCHIVED[kind], month, objects, still)
+            except UnreadableObjectError as error:  # its objects stay, and nothing else waits for them
+                _log.error("%s of %s are not archived: %s", kind, month, error)
     counts: dict[str, Any] = {kind: count for kind, (_, count) in found.counts().items()}
     audit(store, "housekeeping", parameters={"before": found.before.isoformat(), **counts}, outcome="done")
 

@@ -37,11 +37,19 @@ _footers: dict[tuple[str, str, str | None], float] = {}
 
 
 def incomplete_backfills(desk: Desk, now: datetime) -> Iterator[Condition]:
-    """Finished backfills whose days are less complete than they should be, by tenant and service."""
+    """Finished backfills whose days are less complete than they should be, by tenant and service.
+
+    A connection that cannot be judged stops no other: its error is raised when all were looked at.
+    """
     least = desk.settings.alert_completeness
     budget = [_MOST_FOOTERS]
+    failed: Exception | None = None
     for (service, tenant), backfills in _by_connection(desk, now).items():
-        held = completeness_of(desk.store, service, tenant, sorted(set().union(*backfills.values())), budget)
+        try:
+            held = completeness_of(desk.store, service, tenant, sorted(set().union(*backfills.values())), budget)
+        except Exception as error:  # a foreign object in one tenant's folder, say
+            failed = failed or error
+            continue
         claimed: set[date] = set()
         for name, days in backfills.items():
             bad = {day for day in days if held[day] < least} - claimed
@@ -52,6 +60,8 @@ def incomplete_backfills(desk: Desk, now: datetime) -> Iterator[Condition]:
                     f"completeness under {least:.0%} after backfill {name}",
                     partial(_explain, desk, name, service, tenant, {day: held[day] for day in bad}), tenant, service,
                 )  # fmt: skip
+    if failed:
+        raise failed
 
 
 def _by_connection(desk: Desk, now: datetime) -> dict[Connection, dict[str, list[date]]]:
