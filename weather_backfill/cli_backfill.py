@@ -13,7 +13,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from weather_backfill.cli_common import Day, Json, friendly, open_instance, out, print_rows, print_table, short_time
+from weather_backfill.cli_common import (
+    Day,
+    Json,
+    err,
+    friendly,
+    open_instance,
+    out,
+    print_rows,
+    print_table,
+    short_time,
+)
 from weather_backfill.errors import ConfigurationError, UnreadableObjectError, WeatherError
 
 if TYPE_CHECKING:
@@ -115,7 +125,9 @@ def start(
     reprocess: ReprocessOption = "missing", order: OrderOption = "newest", chunk_days: ChunkDays = None,
     max_days: MaxDays = None,
     plan_file: Annotated[Path | None, typer.Option("--plan", help="A plan that `plan --out` wrote")] = None,
-    force_restart: Annotated[bool, typer.Option(help="Cancel an active backfill over the same days first")] = False,
+    force_restart: Annotated[
+        bool, typer.Option(help="Cancel an active backfill over the same days first, with all its other days")
+    ] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask")] = False,
     as_json: Json = False,
 ) -> None:  # fmt: skip
@@ -134,13 +146,16 @@ def start(
             if plan_file
             else _make_plan(at, tenant, service, start, end, reprocess, order, chunk_days, max_days)
         )
+        cancels = operations.given_up(at, made) if force_restart else {}
         if not as_json:
             _show_plan(made, False)
+        for other, days in cancels.items():
+            err.print(_cancelled(other, days), highlight=False, soft_wrap=True)
         if not yes:
             _confirm(made)
         name = operations.start(at, made, force_restart=force_restart)
     if as_json:
-        sys.stdout.write(json.dumps({"backfill_id": name, **made.summary()}) + "\n")
+        sys.stdout.write(json.dumps({"backfill_id": name, **made.summary(), "cancels": cancels}) + "\n")
     else:
         out.print(f"Launched [bold]{name}[/bold]. Watch it: weather-backfill status {name} --watch")
 
@@ -153,6 +168,15 @@ def _confirm(plan: Plan) -> None:
         raise ConfigurationError("nothing was launched.")
 
 
+def _cancelled(name: str, days: int) -> str:
+    if not days:
+        return f"cancels {name}"
+    return (
+        f"cancels {name}: {days} other days of it are left, which nothing takes by itself. When this one has ended: "
+        f"weather-backfill resume {name}"
+    )
+
+
 def _replan(at: Desk, file: Path, max_days: int | None) -> Plan:
     """The plan of a file, if the lake is still as it was then; otherwise the new plan is shown and refused."""
     from weather_backfill.backfill.plan import Plan
@@ -161,9 +185,9 @@ def _replan(at: Desk, file: Path, max_days: int | None) -> Plan:
         old = Plan.from_json_text(file.read_text(errors="replace"))
     except (OSError, UnreadableObjectError) as error:
         raise ConfigurationError(f"cannot read the plan {file}: {error}") from error
-    noon = datetime.min.time()
+    midnight = datetime.min.time()
     new = _make_plan(
-        at, old.tenant, old.service, datetime.combine(old.start, noon), datetime.combine(old.end, noon),
+        at, old.tenant, old.service, datetime.combine(old.start, midnight), datetime.combine(old.end, midnight),
         str(old.reprocess), str(old.order), old.chunk_days, max_days,
     )  # fmt: skip
     if new.fingerprint != old.fingerprint:
