@@ -17,7 +17,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Generator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
@@ -55,7 +55,17 @@ class Policy:
     most_pauses: int = 20  # answers 429 to one request before it fails
     max_body: int = 256 << 20
     connections: int = 8
+    lifetime: float | None = None  # after so long the client begins nothing more, and waits for nothing
     breaker: BreakerRules = field(default_factory=BreakerRules)
+
+
+def hurried(policy: Policy) -> Policy:
+    """The same for somebody who has others to see to: one try, no waits worth the name, and soon the end of it."""
+    breaker = replace(policy.breaker, patience=0.0)
+    return replace(
+        policy, connect_timeout=3.0, read_timeout=5.0, total_timeout=20.0, lifetime=20.0, retry_waits=(),
+        most_pauses=1, breaker=breaker,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +163,7 @@ class PoliteClient:
         self._policy, self._auth, self._blames_key, self._clock = (
             policy or Policy(), auth, blames_key, clock
         )  # fmt: skip
+        self._ends = self._clock() + self._policy.lifetime if self._policy.lifetime else float("inf")
         self._closed = threading.Event()
         self._key_accepted = False
         self.usage = Usage()
@@ -218,6 +229,7 @@ class PoliteClient:
         )
 
     def _send(self, path: str, asked: Asked) -> Answer:
+        self._check_time(0.0)
         self.breaker.check()
         started = self._clock()
         slot = self.limiter.acquire()
@@ -266,8 +278,9 @@ class PoliteClient:
                         f"{self._name(path)}: the answer is larger than {self._policy.max_body >> 20} MB. "
                         "Ask for a smaller page."
                     )
-                if self._clock() - started > self._policy.total_timeout:
-                    raise httpx.ReadTimeout(f"not complete after {self._policy.total_timeout:g} s ({size} bytes came)")
+                now = self._clock()
+                if now > min(started + self._policy.total_timeout, self._ends):
+                    raise httpx.ReadTimeout(f"not complete after {now - started:.3g} s ({size} bytes came)")
             return Answer(response.status_code, dict(response.headers), body.getvalue())
 
     def _guard(self, event: str, info: Mapping[str, Any]) -> None:
@@ -369,7 +382,14 @@ class PoliteClient:
     def _jittered(self, wait: float) -> float:
         return wait * (1 + random.uniform(0, self._policy.jitter))  # noqa: S311 - no secret
 
+    def _check_time(self, seconds: float) -> None:
+        if self._clock() + seconds > self._ends:
+            raise SourceUnavailableError(
+                f"{self.service}: it takes longer than the {self._policy.lifetime:g} s that there are for a look."
+            )
+
     def _wait(self, seconds: float) -> None:
+        self._check_time(seconds)
         if self._closed.wait(seconds):
             raise SourceUnavailableError(f"{self.service}: cancelled while waiting.")
 
