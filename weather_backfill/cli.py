@@ -260,10 +260,10 @@ def restatements(
     for station, problem in sorted(found.found.problems.items()):
         err.print(f"[yellow]not compared:[/yellow] station {station}: {problem}", highlight=False, soft_wrap=True)
     if launch:
-        from weather_backfill.definitions import build_definitions
+        from weather_backfill.cli_backfill import desk
 
-        backfill = launch_restatements(open_instance(), build_definitions(), found)
-        said = f"Launched {backfill}. Watch it: weather-backfill status {backfill} --watch"
+        backfill = launch_restatements(desk(), found)
+        said = f"Asked for {backfill}. Watch it: weather-backfill status {backfill} --watch"
         err.print(said if backfill else "nothing to launch", highlight=False, soft_wrap=True)
 
 
