@@ -98,9 +98,11 @@ def test_housekeeping_goes_on_past_damaged_incidents_and_archives(desk: Desk) ->
     store.put(damaged, b"{")
     told = f"{layout.TOLD}/gone/opened.log.1.json"
     store.put(told, b"{}")
+    store.put(layout.look_key("gaps", "gone-tempest"), b"{}")
     found = find(desk.instance, store, desk.settings, now=datetime.now(UTC) + timedelta(days=100))
     clean(store, found)
     assert not store.exists(told), "what comes before and after is cleaned up"
+    assert store.list(layout.LOOKS) == [], "looks at connections that are gone are nobody's"
     assert store.exists(damaged), "what is damaged is not replaced by what can be read of it"
     events = [o.key for o in store.list(layout.AUDIT)]
     assert layout.audit_key(OLD + timedelta(seconds=1), f"{1:08}") in events, "nor does anything go that it would take"
