@@ -49,12 +49,12 @@ def run_tags(tags: Mapping[str, str], assets: Iterable[Sequence[str]]) -> dict[s
     services = sorted({path[0] for path in paths if len(path) > 1})
     if len(services) == 1:
         found[SERVICE_TAG] = services[0]
-    keys = [tags.get(ASSET_PARTITION_RANGE_START_TAG), tags.get(ASSET_PARTITION_RANGE_END_TAG)]
-    keys = [key for key in keys if key] or [key for key in [tags.get(PARTITION_NAME_TAG)] if key]
+    ends = [tags[name] for name in (ASSET_PARTITION_RANGE_START_TAG, ASSET_PARTITION_RANGE_END_TAG) if tags.get(name)]
+    keys = ends or [tags[name] for name in (PARTITION_NAME_TAG,) if tags.get(name)]
     if paths and all(path[-1] == STATION_HISTORY for path in paths):  # its partitions are tenants, without days
         return found | ({TENANT_TAG: keys[0]} if keys and len(set(keys)) == 1 else {})
     try:
-        days = [PartitionKey.parse(key) for key in keys if key]
+        days = [PartitionKey.parse(key) for key in keys]
     except ConfigurationError:
         return found  # another asset's partitions
     tenants = {day.tenant for day in days}

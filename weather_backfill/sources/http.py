@@ -167,10 +167,10 @@ class PoliteClient:
         self._closed = threading.Event()
         self._key_accepted = False
         self.usage = Usage()
-        self._sleep = sleep or self._wait
+        self._nap: Callable[[float], object] = sleep or self._closed.wait
         host = urlsplit(self.base_url).netloc
-        self.limiter = Limiter(state, scope, rate, self._sleep)
-        self.breaker = Breaker(state, breaker_scope(service, host), self._policy.breaker, self._sleep)
+        self.limiter = Limiter(state, scope, rate, self._wait)
+        self.breaker = Breaker(state, breaker_scope(service, host), self._policy.breaker, self._wait)
         p = self._policy
         self._http = httpx.Client(
             timeout=httpx.Timeout(p.read_timeout, connect=p.connect_timeout, pool=p.total_timeout),
@@ -204,7 +204,7 @@ class PoliteClient:
             stop=tenacity.stop_after_attempt(len(waits) + 1),
             # tenacity also asks how long to wait after the last try, where it stops
             wait=lambda retry: self._jittered((*waits, 0.0)[retry.attempt_number - 1]),
-            sleep=self._sleep,
+            sleep=self._wait,
             before_sleep=lambda _: self.usage.add(retries=1),
             reraise=True,
         )
@@ -278,9 +278,9 @@ class PoliteClient:
                         f"{self._name(path)}: the answer is larger than {self._policy.max_body >> 20} MB. "
                         "Ask for a smaller page."
                     )
-                now = self._clock()
-                if now > min(started + self._policy.total_timeout, self._ends):
-                    raise httpx.ReadTimeout(f"not complete after {now - started:.3g} s ({size} bytes came)")
+                limit = min(self._policy.total_timeout, self._ends - started)
+                if self._clock() - started > limit:
+                    raise httpx.ReadTimeout(f"not complete after {limit:.3g} s ({size} bytes came)")
             return Answer(response.status_code, dict(response.headers), body.getvalue())
 
     def _guard(self, event: str, info: Mapping[str, Any]) -> None:
@@ -390,7 +390,7 @@ class PoliteClient:
 
     def _wait(self, seconds: float) -> None:
         self._check_time(seconds)
-        if self._closed.wait(seconds):
+        if self._nap(seconds):  # of the event that it is closed
             raise SourceUnavailableError(f"{self.service}: cancelled while waiting.")
 
 
