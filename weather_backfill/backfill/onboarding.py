@@ -194,12 +194,13 @@ def _with_cancelled(desk: Desk, manifest: Manifest) -> Manifest:
 
     Before the summary, which takes it out of sight: whoever dies in between has forgotten nothing.
     """
-    days = cancelled_days(desk, manifest) | manifest.put_off
-    if not days:
+    days = frozenset(cancelled_days(desk, manifest))
+    if not days and not manifest.put_off:
         return manifest
     status = status_of(desk.instance, desk.graph, desk.store, manifest.backfill_id)
-    whole = bool(status.ended_at) and status.status == "canceled"
-    said = replace(manifest, state=CANCELED if whole else ACTIVE, put_off=frozenset() if whole else frozenset(days))
+    # Where other parts have failed on their own, their days are no person's decision.
+    whole = status.ended_at and status.status == "canceled" and set(status.days) - status.done <= days
+    said = replace(manifest, state=CANCELED if whole else ACTIVE, put_off=frozenset() if whole else days)
     if said != manifest:
         save_manifest(desk.store, said)
     return said

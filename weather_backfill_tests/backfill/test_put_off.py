@@ -50,6 +50,16 @@ def test_a_part_that_was_clicked_away_is_taken_by_nobody(desk: Desk) -> None:
     assert held_back(desk, "tempest", "acme") == set()
 
 
+def test_the_last_part_that_was_clicked_away_takes_no_other_with_it(desk: Desk) -> None:
+    onboard(desk, TODAY)
+    click_cancel(desk, f"{MINE}.3")
+    finish(desk)
+    assert f"{MINE}: canceled" in onboard(desk, TODAY)
+    assert held_back(desk, "tempest", "acme") == {DAYS[0]}, "the days of the other parts have failed by themselves"
+    assert onboard(desk, TODAY) == [], "it is told once"
+    assert resume(desk, MINE).status == "running"
+
+
 @pytest.mark.parametrize("moment", ["before", "after"])
 def test_a_settling_that_dies_forgets_no_cancellation(
     tmp_path: Path, archive: Path, definitions: dg.Definitions, moment: str
