@@ -13,6 +13,7 @@ from weather_backfill.cli_common import (
     Day,
     Json,
     check_range,
+    desk,
     err,
     friendly,
     open_instance,
@@ -172,7 +173,7 @@ def tenants_remove(tenant: Annotated[str, typer.Argument(help="The id of a tenan
     from weather_backfill.backfill.records import audit
     from weather_backfill.tenants import TenantRegistry
 
-    at = cli_backfill.desk()
+    at = desk()
     where = TenantRegistry(at.settings.tenant_files()).remove(tenant)
     audit(at.store, "remove tenant", parameters={"tenant": tenant}, outcome="removed")
     stop_tenant(at, tenant)
@@ -263,10 +264,8 @@ def restatements(
     for station, problem in sorted(found.found.problems.items()):
         err.print(f"[yellow]not compared:[/yellow] station {station}: {problem}", highlight=False, soft_wrap=True)
     if launch:
-        from weather_backfill.definitions import build_definitions
-
-        backfill = launch_restatements(open_instance(), build_definitions(), found)
-        said = f"Launched {backfill}. Watch it: weather-backfill status {backfill} --watch"
+        backfill = launch_restatements(desk(), found)
+        said = f"Asked for {backfill}. Watch it: weather-backfill status {backfill} --watch"
         err.print(said if backfill else "nothing to launch", highlight=False, soft_wrap=True)
 
 

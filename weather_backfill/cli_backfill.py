@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -13,7 +12,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from weather_backfill.cli_common import Day, Json, friendly, open_instance, out, print_rows, print_table, short_time
+from weather_backfill.cli_common import (
+    Day,
+    Json,
+    desk,
+    err,
+    friendly,
+    out,
+    print_rows,
+)
+from weather_backfill.cli_status import print_status, status
 from weather_backfill.errors import ConfigurationError, UnreadableObjectError, WeatherError
 
 if TYPE_CHECKING:
@@ -28,16 +36,6 @@ OrderOption = Annotated[str, typer.Option("--order", help="newest or oldest firs
 ChunkDays = Annotated[int | None, typer.Option(min=1, help="Days a run takes, at most the service's own chunk")]
 MaxDays = Annotated[int | None, typer.Option(min=1, help="Refuse longer ranges (default 30, WEATHER_MAX_DAYS)")]
 Id = Annotated[str, typer.Argument(help="Backfill id, as `status` lists it")]
-
-
-def desk() -> Desk:
-    """Instance, definitions and settings of this environment."""
-    from weather_backfill.backfill.operations import Desk
-    from weather_backfill.definitions import build_definitions
-    from weather_backfill.settings import load_settings
-
-    settings = load_settings()
-    return Desk(open_instance(), build_definitions(settings), settings)
 
 
 @contextmanager
@@ -115,7 +113,9 @@ def start(
     reprocess: ReprocessOption = "missing", order: OrderOption = "newest", chunk_days: ChunkDays = None,
     max_days: MaxDays = None,
     plan_file: Annotated[Path | None, typer.Option("--plan", help="A plan that `plan --out` wrote")] = None,
-    force_restart: Annotated[bool, typer.Option(help="Cancel an active backfill over the same days first")] = False,
+    force_restart: Annotated[
+        bool, typer.Option(help="Cancel an active backfill over the same days first, with all its other days")
+    ] = False,
     accept_loss: Annotated[bool, typer.Option(help="Replace days that the upstream has fewer rows of")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask")] = False,
     as_json: Json = False,
@@ -136,14 +136,17 @@ def start(
             if plan_file
             else _make_plan(at, tenant, service, start, end, reprocess, order, chunk_days, max_days)
         )
+        cancels = operations.given_up(at, made) if force_restart else {}
         if not as_json:
             _show_plan(made, False)
+        for other, days in cancels.items():
+            err.print(_cancelled(other, days), highlight=False, soft_wrap=True)
         if not yes:
             _confirm(made)
         labels = {ACCEPT_LOSS_TAG: "true"} if accept_loss else {}
         name = operations.start(at, made, force_restart=force_restart, labels=labels)
     if as_json:
-        sys.stdout.write(json.dumps({"backfill_id": name, **made.summary()}) + "\n")
+        sys.stdout.write(json.dumps({"backfill_id": name, **made.summary(), "cancels": cancels}) + "\n")
     else:
         out.print(f"Launched [bold]{name}[/bold]. Watch it: weather-backfill status {name} --watch")
 
@@ -156,6 +159,15 @@ def _confirm(plan: Plan) -> None:
         raise ConfigurationError("nothing was launched.")
 
 
+def _cancelled(name: str, days: int) -> str:
+    if not days:
+        return f"cancels {name}"
+    return (
+        f"cancels {name}: {days} other days of it are left, which nothing takes by itself. When this one has ended: "
+        f"weather-backfill resume {name}"
+    )
+
+
 def _replan(at: Desk, file: Path, max_days: int | None) -> Plan:
     """The plan of a file, if the lake is still as it was then; otherwise the new plan is shown and refused."""
     from weather_backfill.backfill.plan import Plan
@@ -164,9 +176,9 @@ def _replan(at: Desk, file: Path, max_days: int | None) -> Plan:
         old = Plan.from_json_text(file.read_text(errors="replace"))
     except (OSError, UnreadableObjectError) as error:
         raise ConfigurationError(f"cannot read the plan {file}: {error}") from error
-    noon = datetime.min.time()
+    midnight = datetime.min.time()
     new = _make_plan(
-        at, old.tenant, old.service, datetime.combine(old.start, noon), datetime.combine(old.end, noon),
+        at, old.tenant, old.service, datetime.combine(old.start, midnight), datetime.combine(old.end, midnight),
         str(old.reprocess), str(old.order), old.chunk_days, max_days,
     )  # fmt: skip
     if new.fingerprint != old.fingerprint:
@@ -175,115 +187,6 @@ def _replan(at: Desk, file: Path, max_days: int | None) -> Plan:
             f"the plan {file} no longer fits the lake: above is what it would be now. Write it anew with --out."
         )
     return new
-
-
-@friendly
-def status(
-    backfill_id: Annotated[str | None, typer.Argument(help="Backfill id; without it, all backfills")] = None,
-    watch: Annotated[
-        bool, typer.Option("--watch", help="Look again until it has ended; exits with 1 unless it is completed")
-    ] = False,
-    as_json: Json = False,
-) -> None:
-    """Show how far backfills are, whoever launched them.
-
-    Examples: weather-backfill status; weather-backfill status onboard-acme-tempest --watch
-    """
-    at = desk()
-    if backfill_id is None:
-        print_rows(every_backfill(at), "Backfills", as_json)
-        return
-    if not watch:
-        _print_status(_status(at, backfill_id), as_json)
-        return
-    if _watch(at, backfill_id, as_json)["status"] != "completed":
-        raise typer.Exit(1)
-
-
-def _watch(at: Desk, backfill_id: str, as_json: bool) -> dict[str, Any]:
-    """The backfill's status once nothing more is to come; a terminal sees it change, a pipe gets the last."""
-    from rich.live import Live
-
-    if as_json or not out.is_terminal:
-        found = _ended(at, backfill_id, lambda found: None)
-        _print_status(found, as_json)
-        return found
-    with Live(console=out, auto_refresh=False) as live:
-        return _ended(at, backfill_id, lambda found: live.update(_status_table(found), refresh=True))
-
-
-def _ended(at: Desk, backfill_id: str, show: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
-    while True:
-        found = _status(at, backfill_id)
-        show(found)
-        if found["estimated_completion"] is None and found["status"] not in (
-            "queued",
-            "running",
-            "pausing",
-            "canceling",
-        ):
-            return found
-        time.sleep(2)
-
-
-def _status(at: Desk, backfill_id: str) -> dict[str, Any]:
-    from weather_backfill.backfill.status import status_of
-
-    return status_of(at.instance, at.graph, at.store, backfill_id).to_json()
-
-
-def every_backfill(at: Desk) -> list[dict[str, Any]]:
-    """Every backfill, oldest first: what has ended from its summary, the others as they stand now."""
-    from weather_backfill.backfill.records import ended_summaries
-    from weather_backfill.backfill.status import MANAGED_TAG
-
-    ended, unended = ended_summaries(at.store)
-    names = [b.tags.get(MANAGED_TAG, b.backfill_id) for b in reversed(at.instance.get_backfills())]
-    rows = [(summary["started_at"], _row(summary)) for summary in ended.values()]
-    for name in dict.fromkeys([*unended, *(name for name in names if name not in ended)]):
-        try:
-            found = _status(at, name)
-            rows.append((found["started_at"], _row(found)))
-        except ConfigurationError as error:
-            rows.append(("", {"backfill_id": name, "status": str(error)}))
-    return [row for _, row in sorted(rows, key=lambda row: row[0])]
-
-
-def _row(found: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "backfill_id": found["backfill_id"],
-        "status": found["status"],
-        "range": f"{found['start_date']} - {found['end_date']}",
-        "days": f"{found['days_completed']}/{found['days_total']}",
-        "failed": len(found["failed_days"]),
-        "rows": found["records_processed"],
-    }
-
-
-def _print_status(found: dict[str, Any], as_json: bool) -> None:
-    if as_json:
-        sys.stdout.write(json.dumps(found, indent=2) + "\n")
-    else:
-        print_table(_status_table(found))
-
-
-def _status_table(found: dict[str, Any]) -> Any:
-    from rich.columns import Columns
-    from rich.console import Group
-    from rich.markup import escape
-    from rich.progress_bar import ProgressBar
-    from rich.table import Table
-
-    table = Table(show_header=False, title=found["backfill_id"], title_justify="left")
-    for name, value in found.items():
-        if name != "failed_days":
-            table.add_row(
-                name.replace("_", " "), f"{value:,}" if isinstance(value, int) else short_time(str(value or ""))
-            )
-    for day, reason in found["failed_days"].items():
-        table.add_row(f"[red]failed {day}[/red]", escape(reason))
-    # A bar ends without a line break, so it stands in a row of its own.
-    return Group(Columns([ProgressBar(total=100, completed=found["progress_percent"], width=60)]), table)
 
 
 @friendly
@@ -328,7 +231,7 @@ def _verb(name: str, backfill_id: str, as_json: bool) -> None:
     at = desk()
     with _audited(at, name, {"backfill_id": backfill_id}):
         found = getattr(operations, name)(at, backfill_id)
-    _print_status(found.to_json(), as_json)
+    print_status(found.to_json(), as_json)
 
 
 @friendly

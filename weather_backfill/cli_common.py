@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     import dagster as dg
     from rich.console import RenderableType
 
+    from weather_backfill.backfill.operations import Desk
+
 out = Console()
 err = Console(stderr=True)
 TEXT_WIDTH = 12  # columns that long text is not pressed below
@@ -73,6 +75,16 @@ def check_range(start: datetime, end: datetime) -> None:
     """Raise `ConfigurationError` for a range that ends before it starts."""
     if end < start:
         raise ConfigurationError(f"the end {end:%Y-%m-%d} lies before the start {start:%Y-%m-%d}: exchange them.")
+
+
+def desk() -> Desk:
+    """Instance, definitions and settings of this environment."""
+    from weather_backfill.backfill.operations import Desk
+    from weather_backfill.definitions import build_definitions
+    from weather_backfill.settings import load_settings
+
+    settings = load_settings()
+    return Desk(open_instance(), build_definitions(settings), settings)
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from weather_backfill.cli_common import Json, err, friendly, print_rows
+from weather_backfill.cli_common import Json, desk, err, friendly, print_rows
 from weather_backfill.errors import ConfigurationError
 
 alerts = typer.Typer(help="Open incidents, and a test of the channels.")
@@ -65,7 +65,6 @@ def metrics(
     """
     from prometheus_client import generate_latest
 
-    from weather_backfill.cli_backfill import desk
     from weather_backfill.monitoring import exporter
 
     if not serve:

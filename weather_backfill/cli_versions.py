@@ -10,8 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from weather_backfill.cli_backfill import desk
-from weather_backfill.cli_common import Day, Json, friendly, out, print_rows, progress_bar
+from weather_backfill.cli_common import Day, Json, desk, friendly, out, print_rows, progress_bar
 from weather_backfill.errors import ConfigurationError
 
 Tenant = Annotated[str, typer.Option(help="Tenant id")]

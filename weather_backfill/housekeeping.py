@@ -1,9 +1,10 @@
 """What is cleaned up when it is old. What nobody needs goes; what is a record is archived, and read from there.
 
 Deleted: replaced versions of days, journals that no run goes on with (what they know of writers goes into the
-ledger first), and the ledger of who was told of incidents that are over; what a killed write has left
-staged, after a day; downloads from DWD that nobody has used for a month. Archived (`lake/archive.py`): backfills
-that have ended, audit events, and the ledger of writers. The counters in `_metrics/` are one object, and stay.
+ledger first), the ledger of who was told of incidents that are over, and markers of looks at connections that are
+long gone; what a killed write has left staged, after a day; downloads from DWD that nobody has used for a month.
+Archived (`lake/archive.py`): backfills that have ended, audit events, and the ledger of writers. The counters in
+`_metrics/` are one object, and stay.
 
 Onboardings stay as they are, for their manifests decide whether a connection was onboarded; so do backfills that a
 person has paused or cancelled, and all of the last days, whose ids the sensors ask for.
@@ -14,6 +15,7 @@ too; ticks go by `retention` in dagster.yaml.
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -32,18 +34,14 @@ from weather_backfill.lake.storage import STAGING, ObjectStore, StoredObject
 from weather_backfill.settings import Settings
 from weather_backfill.sources.dwd import cache
 
+_log = logging.getLogger(__name__)
 RECENT = timedelta(days=3)
 """So long a backfill that has ended stays, whatever the settings say."""
 _ENDED = (DagsterRunStatus.SUCCESS, DagsterRunStatus.FAILURE, DagsterRunStatus.CANCELED)
 STAGED_FOR = timedelta(days=1)
 """No write takes so long: what is still staged by then, a killed process has left."""
-VERSIONS, JOURNALS, TOLD, STAGED, CACHED = (
-    "versions",
-    "journals",
-    "told alerts",
-    "unfinished writes",
-    "cached downloads",
-)
+VERSIONS, JOURNALS, TOLD, LOOKS = "versions", "journals", "told alerts", "looks"
+STAGED, CACHED = "unfinished writes", "cached downloads"
 ARCHIVED = {"backfills": layout.BACKFILLS, "audit events": layout.AUDIT, "written objects": layout.LEDGER}
 
 
@@ -78,6 +76,7 @@ def find(
         TOLD: _told(store, records),
         STAGED: [o.key for o in store.list(STAGING) if o.last_modified < now - STAGED_FOR],
         CACHED: cache.unused(store, now),
+        LOOKS: [stored.key for stored in store.list(layout.LOOKS) if stored.last_modified < records],
     }
     archived = {
         "backfills": _ended_backfills(store, min(records, now - RECENT)),
@@ -95,7 +94,10 @@ def clean(store: ObjectStore, found: Found) -> None:
     for kind, months in found.archived.items():
         for month, objects in months.items():
             still = _still_ended(store) if kind == "backfills" else lambda key: True
-            archive.compact(store, ARCHIVED[kind], month, objects, still)
+            try:
+                archive.compact(store, ARCHIVED[kind], month, objects, still)
+            except UnreadableObjectError as error:  # its objects stay, and nothing else waits for them
+                _log.error("%s of %s are not archived: %s", kind, month, error)
     counts: dict[str, Any] = {kind: count for kind, (_, count) in found.counts().items()}
     audit(store, "housekeeping", parameters={"before": found.before.isoformat(), **counts}, outcome="done")
 

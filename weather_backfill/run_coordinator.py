@@ -19,6 +19,7 @@ from dagster._core.storage.tags import (
 )
 
 from weather_backfill.errors import ConfigurationError
+from weather_backfill.lake.layout import STATION_HISTORY
 from weather_backfill.partitions import PartitionKey
 
 TENANT_TAG = "weather/tenant"
@@ -46,15 +47,18 @@ class TaggingRunCoordinator(QueuedRunCoordinator):
 def run_tags(tags: Mapping[str, str], assets: Iterable[Sequence[str]]) -> dict[str, str]:
     """The tags of a run by its partition or range and its assets; nothing where it has none."""
     found: dict[str, str] = {}
-    services = sorted({path[0] for path in assets if len(path) > 1})
+    paths = [list(path) for path in assets]
+    services = sorted({path[0] for path in paths if len(path) > 1})
     if len(services) == 1:
         found[SERVICE_TAG] = services[0]
-    keys = [tags.get(ASSET_PARTITION_RANGE_START_TAG), tags.get(ASSET_PARTITION_RANGE_END_TAG)]
-    keys = [key for key in keys if key] or [key for key in [tags.get(PARTITION_NAME_TAG)] if key]
+    ends = [tags[name] for name in (ASSET_PARTITION_RANGE_START_TAG, ASSET_PARTITION_RANGE_END_TAG) if tags.get(name)]
+    keys = ends or [tags[name] for name in (PARTITION_NAME_TAG,) if tags.get(name)]
+    if paths and all(path[-1] == STATION_HISTORY for path in paths):  # its partitions are tenants, without days
+        return found | ({TENANT_TAG: keys[0]} if keys and len(set(keys)) == 1 else {})
     try:
-        days = [PartitionKey.parse(key) for key in keys if key]
+        days = [PartitionKey.parse(key) for key in keys]
     except ConfigurationError:
-        return found  # another asset's partitions, for example quarters
+        return found  # another asset's partitions
     tenants = {day.tenant for day in days}
     if len(tenants) == 1:
         found[TENANT_TAG] = tenants.pop()

@@ -65,6 +65,13 @@ class Settings(BaseSettings):
         description='Variables, and profiles as "profile:NAME", that a tenant\'s file may name, JSON by tenant; '
         "default: any for tenant files in a local folder, none for those in a bucket",
     )
+    most_priority: int | None = Field(
+        None,
+        ge=-100,
+        le=100,
+        description="Highest priority a tenant's file may give itself; default: any for tenant files in a local "
+        "folder, 0 for those in a bucket",
+    )
     private_addresses: bool = Field(True, description="Whether tenants may name loopback and private addresses")
     automation: bool = Field(True, description="Whether the sensors run without being started in Dagster")
     sensor_seconds: int = Field(30, ge=1, description="Seconds between two looks for new connections")
@@ -147,21 +154,41 @@ class Settings(BaseSettings):
         beside = self.lake().folder
         return absolute(self.warehouse or str((beside.parent if beside else Path()) / "warehouse.duckdb"))
 
+    @property
+    def trusts_files(self) -> bool:
+        """Whether tenant files are the operator's own: they lie in a local folder, where no tenant writes."""
+        return folder_of(self.tenants_url) is not None
+
+    def priority(self, wanted: int) -> int:
+        """The priority that a tenant's file gets when it asks for one."""
+        most = self.most_priority if self.most_priority is not None else (100 if self.trusts_files else 0)
+        return min(wanted, most)
+
     def trust(self) -> Trust:
         """What tenant files may name."""
-        local = folder_of(self.tenants_url) is not None
+        local = self.trusts_files
         given = self.tenant_folders
         folders = None if given is None and local else tuple(Path(f).expanduser().resolve() for f in given or ())
         secrets = None if self.tenant_secrets is None and local else self.tenant_secrets or {}
         return Trust(folders, secrets, self.private_addresses, plain_http=local, endpoint=self.s3_endpoint_url)
 
+    @cached_property
+    def _stores(self) -> dict[str, ObjectStore]:
+        return {}
+
     def lake(self) -> ObjectStore:
         """The lake's object store."""
-        return ObjectStore(self.storage_url, self.s3)
+        return self._opened(self.storage_url)
 
     def tenant_files(self) -> ObjectStore:
         """The object store with the tenant files."""
-        return ObjectStore(self.tenants_url, self.s3)
+        return self._opened(self.tenants_url)
+
+    def _opened(self, url: str) -> ObjectStore:
+        """One store a URL: a session, credentials and connections are not made anew at every look."""
+        if url not in self._stores:
+            self._stores[url] = ObjectStore(url, self.s3)
+        return self._stores[url]
 
 
 def load_settings(**overrides: Any) -> Settings:

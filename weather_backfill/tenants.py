@@ -12,6 +12,7 @@ only as references to environment variables: `${ACME_SECRET}`.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any
 
@@ -84,6 +85,10 @@ class TenantRegistry:
 
     def get(self, tenant: str) -> Tenant:
         """One tenant; raises `ConfigurationError` that names file, field, value and fix."""
+        return self.read(tenant)[0]
+
+    def read(self, tenant: str) -> tuple[Tenant, str]:
+        """One tenant and the version of what it was read from, its file and the defaults; raises as `get`."""
         file = f"{validate_tenant_id(tenant)}.yaml"
         try:
             text = self._read(file)
@@ -92,7 +97,9 @@ class TenantRegistry:
                 f"tenant {tenant!r} is not known: there is no {self._files.uri(file)}. "
                 "Add it with `weather-backfill tenants add`."
             ) from error
-        return parse_tenant(text, self._files.uri(file), tenant, self._defaults())
+        defaults = self._defaults()
+        version = hashlib.sha256(text + b"\0" + repr(sorted(defaults.items())).encode()).hexdigest()[:16]
+        return parse_tenant(text, self._files.uri(file), tenant, defaults), version
 
     def problem_of_defaults(self) -> str | None:
         """What is wrong with `_defaults.yaml`, which every tenant is read with; None if nothing is."""

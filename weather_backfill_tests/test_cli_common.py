@@ -12,8 +12,8 @@ from rich.console import Console
 
 from weather_backfill import cli_common
 from weather_backfill.cli import app
-from weather_backfill.cli_backfill import _status_table
 from weather_backfill.cli_common import print_rows, print_table
+from weather_backfill.cli_status import _status_table
 
 BACKFILL = "tempest-borealis-20240101-20240130-1"
 ROW = {

@@ -37,6 +37,13 @@ def test_the_newest_days_come_first() -> None:
     assert len(set(priorities)) == 3
 
 
+@pytest.mark.parametrize("tags", [{DAY: "acme"}, {START: "acme", END: "acme"}])
+def test_a_tenants_station_history_is_the_tenants(tags: dict[str, str]) -> None:
+    history = ["dwd", "station_history"]
+    assert run_tags(tags, [history]) == {"weather/service": "dwd", "weather/tenant": "acme"}
+    assert run_tags({START: "acme", END: "borealis"}, [history]) == {"weather/service": "dwd"}
+
+
 @pytest.mark.parametrize("tags", [{}, {DAY: "2024-Q1"}, {DAY: "2024-01-01"}, {START: "x", END: "y"}])
 def test_a_run_of_other_partitions_has_only_its_service(tags: dict[str, str]) -> None:
     assert run_tags(tags, [RAW]) == {"weather/service": "tempest"}

@@ -16,7 +16,7 @@ from dagster._core.storage.tags import BACKFILL_ID_TAG
 
 from weather_backfill.alerts.commands import start_command
 from weather_backfill.alerts.incidents import Condition, Explanation
-from weather_backfill.backfill.coverage import held_days
+from weather_backfill.backfill.footers import remembered, unread
 from weather_backfill.backfill.operations import Desk
 from weather_backfill.backfill.status import failed_days_of, service_of, target_of
 from weather_backfill.errors import StorageUnavailableError
@@ -33,15 +33,22 @@ _LONGEST = timedelta(days=30)  # a backfill that took longer to finish is not fo
 _MOST_FOOTERS = 3000  # read in one tick; the next goes on, with what is remembered
 Connection = tuple[str, str]
 _targets: dict[tuple[str, str], dict[Connection, list[date]]] = {}
-_footers: dict[tuple[str, str, str | None], float] = {}
 
 
 def incomplete_backfills(desk: Desk, now: datetime) -> Iterator[Condition]:
-    """Finished backfills whose days are less complete than they should be, by tenant and service."""
+    """Finished backfills whose days are less complete than they should be, by tenant and service.
+
+    A connection that cannot be judged stops no other: its error is raised when all were looked at.
+    """
     least = desk.settings.alert_completeness
     budget = [_MOST_FOOTERS]
+    failed: Exception | None = None
     for (service, tenant), backfills in _by_connection(desk, now).items():
-        held = completeness_of(desk.store, service, tenant, sorted(set().union(*backfills.values())), budget)
+        try:
+            held = completeness_of(desk.store, service, tenant, sorted(set().union(*backfills.values())), budget)
+        except Exception as error:  # a foreign object in one tenant's folder, say
+            failed = failed or error
+            continue
         claimed: set[date] = set()
         for name, days in backfills.items():
             bad = {day for day in days if held[day] < least} - claimed
@@ -52,6 +59,8 @@ def incomplete_backfills(desk: Desk, now: datetime) -> Iterator[Condition]:
                     f"completeness under {least:.0%} after backfill {name}",
                     partial(_explain, desk, name, service, tenant, {day: held[day] for day in bad}), tenant, service,
                 )  # fmt: skip
+    if failed:
+        raise failed
 
 
 def _by_connection(desk: Desk, now: datetime) -> dict[Connection, dict[str, list[date]]]:
@@ -87,19 +96,17 @@ def completeness_of(
     """
     wanted = set(days)
     objects = {
-        layout.date_of(stored.key): (store.url, stored.key, stored.etag)
+        layout.date_of(stored.key): stored
         for stored in store.list(layout.tenant_prefix(layout.RAW_OBSERVATIONS, service, tenant))
         if stored.key.endswith(layout.FILE) and layout.date_of(stored.key) in wanted
     }
-    new = sorted(day for day, known in objects.items() if known not in _footers)
-    affordable = new[: budget[0]]
-    budget[0] -= len(affordable)
-    if affordable:
-        for day, held in held_days(store, service, tenant, only=set(affordable)).items():
-            _footers[objects[day]] = held.completeness
-    if len(affordable) < len(new):
-        raise StorageUnavailableError(f"{len(new) - len(affordable)} days are left for the next tick")
-    return {day: _footers.get(objects[day], 0.0) if day in objects else 0.0 for day in days}
+    new = unread(store, objects)
+    later = set(new[budget[0] :])
+    budget[0] -= len(new) - len(later)
+    found = remembered(store, service, tenant, {day: o for day, o in objects.items() if day not in later})
+    if later:
+        raise StorageUnavailableError(f"{len(later)} days are left for the next tick")
+    return {day: found[day].completeness if day in found else 0.0 for day in days}
 
 
 def _explain(

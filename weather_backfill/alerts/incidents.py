@@ -14,16 +14,18 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from weather_backfill.errors import WeatherError
-from weather_backfill.lake import layout
+from weather_backfill.errors import NotFoundError, UnreadableObjectError, WeatherError
+from weather_backfill.lake import documents, layout
 from weather_backfill.lake.storage import ObjectStore
 
+_log = logging.getLogger(__name__)
 OPENED, RESOLVED = "opened", "resolved"
 LEASE = timedelta(minutes=5)
 """No tick of a sensor lasts longer: an older entry that is not sent is a dead sender's."""
@@ -82,12 +84,16 @@ class Incident:
 
     @classmethod
     def from_json(cls, data: bytes) -> Incident:
-        """From an incident's object."""
-        document = json.loads(data)
-        ended = document["ended_at"]
-        document["opened_at"] = datetime.fromisoformat(document["opened_at"])
-        document["ended_at"] = datetime.fromisoformat(ended) if ended else None
-        return cls(**document)
+        """From an incident's object; raises `UnreadableObjectError` if it is none."""
+        with documents.reading("this is no incident", "delete it: what is still wrong is told again."):
+            document = documents.parsed(data)
+            incident = cls(
+                **{**document, "opened_at": _moment(document["opened_at"]), "days": dict(document["days"])}
+                | {"ended_at": _moment(document["ended_at"]) if document["ended_at"] else None}
+            )
+            if not all(isinstance(text, str) for text in (incident.id, incident.kind, incident.summary)):
+                raise ValueError("id, kind or summary is no text")
+            return incident
 
 
 class Register:
@@ -105,17 +111,31 @@ class Register:
         return self._read(_ENDING)
 
     def _read(self, folder: str) -> list[Incident]:
+        """What can be read: a damaged incident silences no other, and is opened anew if it is still wrong."""
         found = []
-        for _, data in self._store.read_many([o.key for o in self._store.list(folder)]):
+        for key, data in self._store.read_many([o.key for o in self._store.list(folder)]):
             if isinstance(data, bytes):
-                found.append(Incident.from_json(data))
+                try:
+                    found.append(Incident.from_json(data))
+                except UnreadableObjectError as error:
+                    _log.error("%s is passed over: %s", self._store.uri(key), error)
             elif isinstance(data, WeatherError) and data.retryable:
                 raise data  # else it has gone since the listing
         return sorted(found, key=lambda incident: incident.opened_at)
 
     def open(self, incident: Incident) -> bool:
-        """Remember a new incident; False if another sender did so just now."""
-        return self._store.create(f"{_OPEN}/{incident.id}.json", _dumps(incident.to_json()))
+        """Remember a new incident, also over a damaged object; False if another sender did so just now."""
+        key, data = f"{_OPEN}/{incident.id}.json", _dumps(incident.to_json())
+        if self._store.create(key, data):
+            return True
+        try:
+            Incident.from_json(self._store.get(key))
+        except UnreadableObjectError:
+            self._store.put(key, data)
+            return True
+        except NotFoundError:
+            pass  # it has ended this moment: the next tick opens it
+        return False
 
     def end(self, incident: Incident) -> None:
         """An incident is over: from here it is only told, and its id is free for the next."""
@@ -155,7 +175,25 @@ class Register:
             for stored in self._store.list(f"{_TOLD}/{incident.name}")
             if stored.key.rsplit("/", 1)[-1].startswith(f"{event}.{channel}.")
         ]
-        return [(key, json.loads(data)) for key, data in self._store.read_many(keys) if isinstance(data, bytes)]
+        return [(key, _told(data)) for key, data in self._store.read_many(keys) if isinstance(data, bytes)]
+
+
+def _moment(text: str) -> datetime:
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None:
+        raise ValueError(f"{text} has no time zone")
+    return moment
+
+
+def _told(data: bytes) -> dict[str, Any]:
+    """An entry of the ledger; a damaged one is a dead sender's, so that its channel is told again."""
+    try:
+        with documents.reading("this is no entry of who was told", "delete it."):
+            document = documents.parsed(data)
+            return {"at": _moment(document["at"]).isoformat(), "sent": document["sent"] is True}
+    except UnreadableObjectError as error:
+        _log.error("told again: %s", error)
+        return {"at": datetime.fromtimestamp(0, UTC).isoformat(), "sent": False}
 
 
 def _dumps(document: Mapping[str, Any]) -> bytes:

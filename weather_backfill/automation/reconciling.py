@@ -1,4 +1,14 @@
-"""Sensors: onboarding, daily loads, gaps, alerts. Each tick reconciles what should be with what is."""
+"""Sensors: onboarding, daily loads, gaps, alerts. Each tick reconciles what should be with what is.
+
+Sensors, and not declarative conditions on the assets, for what these decide on lies where no condition can see it.
+A condition knows Dagster's records of an asset's partitions. What should exist follows from the tenant files; which
+days are lacking, from the lake's objects (a restored lake, or a day that was deleted, has the same records as
+before) and from the upstream's listing; which days are free, from what people have paused and cancelled. And
+a condition launches runs by partition, where we launch few, large, named backfills that share one cap between tenants.
+Refined follows raw without one: a backfill holds both assets of its days, and Dagster starts refined of each
+day whose raw succeeded. What lacks refined (its step failed, or somebody ran raw alone on a new day) counts as
+missing, and the gap filler takes it.
+"""
 
 from collections.abc import Callable
 from datetime import UTC, date, datetime

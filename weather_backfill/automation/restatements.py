@@ -1,9 +1,9 @@
 """The daily look for restatements: a sensor and the job it starts.
 
 `dwd_restatements` asks once a day for every tenant of DWD whether days were restated, and backfills just those. It
-is stopped until you start it: each day it downloads the files that DWD has replaced, and what it launches counts
-against the queue. The comparison takes minutes for many stations, more than a sensor may, so every tenant's is a
-run of its own: visible, with its log, and a tenant that fails stops nobody else.
+is stopped until you start it: each day it downloads the files that DWD has replaced. What it asks for waits its turn
+among the few backfills that may be active. The comparison takes minutes for many stations, more than a sensor may, so
+every tenant's is a run of its own: visible, with its log, and a tenant that fails stops nobody else.
 """
 
 # No `from __future__ import annotations`: Dagster reads the annotations of ops and sensors.
@@ -14,6 +14,7 @@ from datetime import UTC, date, datetime
 
 import dagster as dg
 
+from weather_backfill.backfill.operations import Desk
 from weather_backfill.backfill.restatements import find_restatements, launch_restatements
 from weather_backfill.errors import WeatherError
 from weather_backfill.logs import log_day
@@ -46,7 +47,9 @@ def build_restatement_job(settings: Settings) -> dg.JobDefinition:
             log_day(context.log, logging.INFO, SERVICE, key, f"restated: {row}")
         for station, problem in found.found.problems.items():
             context.log.warning(f"station {station} is not compared: {problem}")
-        backfill = launch_restatements(context.instance, build_definitions(settings), found)
+        desk = Desk(context.instance, build_definitions(settings), settings)
+        # Where the sensors run, `new_connections` launches it when its tenant's turn comes.
+        backfill = launch_restatements(desk, found, launch=not settings.automation)
         context.log.info(f"{len(found.found.days)} days restated; backfill: {backfill or 'none needed'}")
 
     @dg.job(name=JOB, description="Find the days of a tenant that DWD has restated, and backfill just those")

@@ -2,22 +2,27 @@
 
 What should exist is derived from the tenant files and the clock; what exists is read from the manifests and
 Dagster's backfills. Ids are deterministic and launching is idempotent, so a tick that dies anywhere is simply
-made good by the next one.
+made good by the next one. Upstreams are asked last and with little patience (`looks`): a server that does not
+answer is waited for by nobody else.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
+from typing import Any
 
+from weather_backfill.backfill.looks import Looks, Outcome, note_of
 from weather_backfill.backfill.operations import (
     KIND_TAG,
     ONBOARDING,
     Desk,
     advance,
     busy_days,
+    cancelled_days,
     capacity,
     held_back,
     start,
@@ -32,18 +37,17 @@ from weather_backfill.backfill.records import (
     Manifest,
     audit,
     audit_start,
-    close,
     load_manifest,
     open_manifests,
     save_manifest,
 )
-from weather_backfill.backfill.status import active_backfills, write_summary
+from weather_backfill.backfill.status import active_backfills, status_of, write_summary
 from weather_backfill.connections import Connection
 from weather_backfill.errors import NotFoundError, WeatherError
 from weather_backfill.lake import layout
 from weather_backfill.partitions import tenants_partition_name
 from weather_backfill.run_coordinator import TENANT_TAG
-from weather_backfill.sources.registry import SERVICES
+from weather_backfill.sources.registry import SERVICES, open_source
 from weather_backfill.tenants import Tenant, TenantRegistry
 
 _LOOKBACK = "weather/lookback"
@@ -52,11 +56,12 @@ _EVERYBODY = "*"  # no tenant's id
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """One enabled connection."""
+    """One enabled connection; `version` is that of its tenant's file and the defaults."""
 
     tenant: Tenant
     service: str
     connection: Connection
+    version: str
 
     @property
     def name(self) -> str:
@@ -86,9 +91,9 @@ def connections(desk: Desk, notes: list[str], broken: set[str] | None = None) ->
         return
     for name in registry.ids():
         try:
-            tenant = registry.get(name)
+            tenant, version = registry.read(name)
         except Exception as error:  # whatever is wrong with a file is its tenant's trouble
-            notes.append(_note(name, error))
+            notes.append(note_of(name, error))
             if broken is not None:
                 broken.add(name)
             continue
@@ -103,7 +108,7 @@ def connections(desk: Desk, notes: list[str], broken: set[str] | None = None) ->
                 if broken is not None:
                     broken.add(name)
             else:
-                yield Wanted(tenant, service, connection)
+                yield Wanted(tenant, service, connection, version)
 
 
 def _not_mounted(desk: Desk, registry: TenantRegistry) -> str | None:
@@ -132,19 +137,34 @@ def onboard(desk: Desk, today: date, now: datetime | None = None) -> list[str]:
     now = now or datetime.now(UTC)
     wanted = {(w.tenant.id, w.service): w for w in connections(desk, notes, broken)}
     notes += _stop_unwanted(desk, wanted, broken)
-    for one in wanted.values():
-        try:
-            note = _onboarding(desk, one, today)
-        except Exception as error:  # a tenant's trouble stays the tenant's
-            note = _note(one.name, error)
-        notes += [note] if note else []
     notes += _settle(desk)
+    launched, waiting = _launch(desk, wanted, now)
+    looks = Looks(desk.store, ONBOARDING, now)
+    due = looks.due(_where(wanted.values(), lambda one: _last_of_window(desk, one) is None, notes))
+    if looks.each(due, lambda one: _onboarding(desk, one, today), notes):
+        more, waiting = _launch(desk, wanted, now)
+        launched += more
+    return notes + launched + waiting
+
+
+def _where(wanted: Iterable[Wanted], holds: Callable[[Wanted], bool], notes: list[str]) -> list[Wanted]:
+    """The connections that something holds for; one that it cannot be told of is noted."""
+    found = []
+    for one in wanted:
+        try:
+            if holds(one):
+                found.append(one)
+        except Exception as error:  # a tenant's trouble stays the tenant's
+            notes.append(note_of(one.name, error))
+    return found
+
+
+def _launch(desk: Desk, wanted: Wants, now: datetime) -> tuple[list[str], list[str]]:
+    """Launch what waits as far as capacity goes: what happened, and what waits and why."""
+    waits: list[str] = []
     waiting = [m for m in open_manifests(desk.store) if m.state == ACTIVE and unlaunched(desk, m)]
-    return notes + _share(desk, [m for m in waiting if _may_launch(m, wanted, now, notes)], wanted)
-
-
-def _note(name: str, error: Exception) -> str:
-    return f"{name}: {type(error).__name__}: {error}"
+    launched = _share(desk, [m for m in waiting if _may_launch(m, wanted, now, waits)], wanted, waits)
+    return launched, waits
 
 
 def _stop_unwanted(desk: Desk, wanted: Wants, broken: set[str]) -> list[str]:
@@ -158,13 +178,18 @@ def _stop_unwanted(desk: Desk, wanted: Wants, broken: set[str]) -> list[str]:
     }
     unfinished = open_manifests(desk.store)
     known |= {(m.plan.tenant, m.plan.service) for m in unfinished}
-    stopped: list[str] = []
+    notes: list[str] = []
     for tenant, service in sorted(known - set(wanted)):
-        if tenant not in broken:
+        if tenant in broken:
+            continue
+        try:
             onboardings = {m.backfill_id: m for m in _earlier(desk, f"{tenant}-{service}")}
             among = {m.backfill_id: m for m in unfinished} | onboardings
-            stopped += stop_tenant(desk, tenant, {service}, among.values())
-    return [f"{name}: stopped, its connection is gone or switched off" for name in stopped]
+            stopped = stop_tenant(desk, tenant, {service}, among.values())
+            notes += [f"{name}: stopped, its connection is gone or switched off" for name in stopped]
+        except Exception as error:  # one damaged manifest must not hold up everybody
+            notes.append(note_of(f"{tenant}-{service}", error))
+    return notes
 
 
 def _settle(desk: Desk) -> list[str]:
@@ -174,7 +199,7 @@ def _settle(desk: Desk) -> list[str]:
         try:
             notes += _settle_one(desk, manifest)
         except Exception as error:  # one damaged file must not hold up everybody
-            notes.append(_note(manifest.backfill_id, error))
+            notes.append(note_of(manifest.backfill_id, error))
     return notes
 
 
@@ -182,14 +207,30 @@ def _settle_one(desk: Desk, manifest: Manifest) -> list[str]:
     name = manifest.backfill_id
     if not desk.store.exists(layout.summary_key(name)):
         audit_start(desk.store, manifest)  # whoever wrote the manifest may have died before this
+    if manifest.state == ACTIVE:
+        manifest = _with_cancelled(desk, manifest)
     status = write_summary(desk.instance, desk.graph, desk.store, manifest)
     if not status.ended_at:
         return []
-    if status.status == "canceled" and manifest.state == ACTIVE:  # by a click in Dagster: it stays cancelled
-        save_manifest(desk.store, replace(manifest, state=CANCELED))
-        close(desk.store, name)
     audit(desk.store, "ended", backfill_id=name, outcome=status.status, rows=status.rows)
     return [f"{name}: {status.status}"]
+
+
+def _with_cancelled(desk: Desk, manifest: Manifest) -> Manifest:
+    """The manifest, saying what clicks in Dagster have cancelled of it: that stays cancelled.
+
+    Before the summary, which takes it out of sight: whoever dies in between has forgotten nothing.
+    """
+    days = frozenset(cancelled_days(desk, manifest))
+    if not days and not manifest.put_off:
+        return manifest
+    status = status_of(desk.instance, desk.graph, desk.store, manifest.backfill_id)
+    # Where other parts have failed on their own, their days are no person's decision.
+    whole = status.ended_at and status.status == "canceled" and set(status.days) - status.done <= days
+    said = replace(manifest, state=CANCELED if whole else ACTIVE, put_off=frozenset() if whole else days)
+    if said != manifest:
+        save_manifest(desk.store, said)
+    return said
 
 
 def _may_launch(manifest: Manifest, wanted: Wants, now: datetime, notes: list[str]) -> bool:
@@ -204,27 +245,46 @@ def _may_launch(manifest: Manifest, wanted: Wants, now: datetime, notes: list[st
     return True
 
 
-def _onboarding(desk: Desk, wanted: Wanted, today: date) -> str | None:
-    """Write the manifest of a connection's onboarding if there is none for its window; says so if it did."""
-    mine = _earlier(desk, wanted.name)
-    label = f"{wanted.connection.lookback_days}/{wanted.connection.first_day or ''}"
-    if any(m.labels.get(_LOOKBACK) == label and m.state != STOPPED for m in mine):
-        return None
+def _last_of_window(desk: Desk, wanted: Wanted) -> Manifest | None:
+    """The onboarding of the window that the connection wants now, if there is one."""
+    mine = [m for m in _earlier(desk, wanted.name) if m.labels.get(_LOOKBACK) == _label(wanted) and m.state != STOPPED]
+    return mine[-1] if mine else None
+
+
+def _label(wanted: Wanted) -> str:
+    return f"{wanted.connection.lookback_days}/{wanted.connection.first_day or ''}"
+
+
+def _onboarding(desk: Desk, wanted: Wanted, today: date) -> tuple[Outcome, str | None]:
+    """Write the manifest of a connection's onboarding over what is missing of its window."""
+    mine, label = _earlier(desk, wanted.name), _label(wanted)
     begin, end = wanted.window(today, desk.settings.first_day_of(wanted.service))
-    plan = build_plan(
-        desk.instance, desk.settings, wanted.tenant, wanted.service, begin, end,
-        reprocess=Reprocess.MISSING, order=Order.NEWEST, chunk_days=wanted.connection.chunk_days,
+    plan = _plan(
+        desk, wanted, begin, end, reprocess=Reprocess.MISSING, order=Order.NEWEST,
+        chunk_days=wanted.connection.chunk_days,
     )  # fmt: skip
-    busy = _busy(desk, wanted)
-    plan = replace(plan, reasons={day: why for day, why in plan.reasons.items() if day not in busy})
-    if not plan.days and mine:  # nothing is missing: the last one stands for this window too
+    if not plan.days and mine:  # nothing is to be done: the last one stands for this window too
         last = mine[-1]
-        save_manifest(desk.store, replace(last, state=ACTIVE, labels={**last.labels, _LOOKBACK: label}))
+        state = ACTIVE if last.state == STOPPED else last.state  # what a person has put off stays so
+        save_manifest(desk.store, replace(last, state=state, labels={**last.labels, _LOOKBACK: label}))
     if not plan.days:
-        return f"{wanted.name}: nothing to load from {begin} to {end}: {_why(plan)}"
+        note = f"{wanted.name}: nothing to load from {begin} to {end}: {_why(plan)}"
+        return (Outcome.FOUND if mine else Outcome.NOTHING), note
     name = _id(wanted.name, len(mine))
     start(desk, plan, backfill_id=name, labels={KIND_TAG: ONBOARDING, _LOOKBACK: label}, launch=False)
-    return f"{wanted.name}: onboarding {len(plan.days)} days"
+    return Outcome.FOUND, f"{wanted.name}: onboarding {len(plan.days)} days"
+
+
+def _plan(desk: Desk, wanted: Wanted, begin: date, end: date, **how: Any) -> Plan:
+    """The plan of a range, asked of the upstream in a hurry, but for the days that are taken or put off."""
+    settings = desk.settings
+    source = partial(
+        open_source, wanted.tenant, wanted.service, desk.store, settings.s3, settings, hurry=True
+    )  # fmt: skip
+    plan = build_plan(
+        desk.instance, settings, wanted.tenant, wanted.service, begin, end, opened=source, **how
+    )  # fmt: skip
+    return _free_days(desk, wanted, plan)
 
 
 def _busy(desk: Desk, wanted: Wanted) -> set[date]:
@@ -245,20 +305,23 @@ def _earlier(desk: Desk, connection: str) -> list[Manifest]:
 
 
 def _why(plan: Plan) -> str:
+    if not plan.reasons:
+        return "its days are being loaded, or were put off by a person"
     none = sum(reason is Reason.NO_UPSTREAM for reason in plan.reasons.values())
     if none == len(plan.reasons):
         return f"none of the {none} days has upstream data (older data needs a longer lookback_days)"
     return f"{none} of {len(plan.reasons)} days have no upstream data, the others are done"
 
 
-def _share(desk: Desk, waiting: list[Manifest], wanted: Wants) -> list[str]:
+def _share(desk: Desk, waiting: list[Manifest], wanted: Wants, waits: list[str]) -> list[str]:
     """Launch part after part until capacity is used up, always of the tenant that has the fewest active ones."""
     notes: list[str] = []
     active = Counter(native.tags.get(TENANT_TAG) for native in active_backfills(desk.instance))
     left = {m.backfill_id: len(unlaunched(desk, m)) for m in waiting}
 
     def rank(manifest: Manifest) -> tuple[int, int, int, datetime]:
-        priority = wanted[(manifest.plan.tenant, manifest.plan.service)].connection.priority
+        asked = wanted[(manifest.plan.tenant, manifest.plan.service)].connection.priority
+        priority = desk.settings.priority(asked)
         launched = len(manifest.parts) - left[manifest.backfill_id]
         return -priority, active[manifest.plan.tenant], launched, manifest.created_at
 
@@ -268,7 +331,7 @@ def _share(desk: Desk, waiting: list[Manifest], wanted: Wants) -> list[str]:
         try:
             launched = advance(desk, manifest, most=1)
         except Exception as error:  # a tenant's trouble stays the tenant's
-            notes.append(_note(manifest.backfill_id, error))
+            notes.append(note_of(manifest.backfill_id, error))
             launched = []
         notes += [f"launched {name}" for name in launched]
         active[manifest.plan.tenant] += len(launched)
@@ -277,59 +340,60 @@ def _share(desk: Desk, waiting: list[Manifest], wanted: Wants) -> list[str]:
             queue.remove(manifest)
     if queue:
         names = ", ".join(m.backfill_id for m in queue[:10])
-        notes.append(f"{len(queue)} wait, {desk.settings.max_active_backfills} backfills are active: {names}")
+        waits.append(f"{len(queue)} wait, {desk.settings.max_active_backfills} backfills are active: {names}")
     return notes
 
 
-def load_daily(desk: Desk, today: date) -> list[str]:
+def load_daily(desk: Desk, today: date, now: datetime | None = None) -> list[str]:
     """Yesterday and the late days before it, for every onboarded connection; what happened.
 
     Days that an active backfill is at are its own: together they leave no gap and do nothing twice.
     """
-    late = desk.settings.late_days
+    late = timedelta(days=desk.settings.late_days)
 
     def plan(wanted: Wanted) -> Plan:
-        _, end = wanted.window(today, date.min)
-        begin = max(end - timedelta(days=late), desk.settings.first_day_of(wanted.service))
-        return build_plan(
-            desk.instance, desk.settings, wanted.tenant, wanted.service, begin, end,
-            reprocess=Reprocess.ALL, order=Order.OLDEST,
-        )  # fmt: skip
+        begin, end = wanted.window(today, desk.settings.first_day_of(wanted.service))
+        return _plan(desk, wanted, max(begin, end - late), end, reprocess=Reprocess.ALL, order=Order.OLDEST)
 
-    return _once_a_day(desk, today, "daily", plan)
+    return _once_a_day(desk, today, now, "daily", plan, Outcome.NOTHING)  # yesterday's data may be late
 
 
-def fill_gaps(desk: Desk, today: date) -> list[str]:
+def fill_gaps(desk: Desk, today: date, now: datetime | None = None) -> list[str]:
     """What the lake lacks of every connection's window; what happened. Days that a person has paused or cancelled
-    stay as they are.
+    stay as they are. Where nothing is lacking the night's look has been.
     """
 
     def plan(wanted: Wanted) -> Plan:
         begin, end = wanted.window(today, desk.settings.first_day_of(wanted.service))
-        return build_plan(
-            desk.instance, desk.settings, wanted.tenant, wanted.service, begin, end, reprocess=Reprocess.MISSING
-        )
+        return _plan(desk, wanted, begin, end, reprocess=Reprocess.MISSING)
 
-    return _once_a_day(desk, today, "gaps", plan)
+    return _once_a_day(desk, today, now, "gaps", plan, Outcome.DONE)
 
 
-def _once_a_day(desk: Desk, today: date, kind: str, plan_of: Callable[[Wanted], Plan]) -> list[str]:
+def _once_a_day(
+    desk: Desk, today: date, now: datetime | None, kind: str, plan_of: Callable[[Wanted], Plan], nothing: Outcome
+) -> list[str]:
     notes: list[str] = []
-    for wanted in connections(desk, notes):
-        name = f"{kind}-{wanted.name}-{today - timedelta(days=1)}"
-        if load_manifest(desk.store, name) or load_manifest(desk.store, _id(wanted.name)) is None:
-            continue
-        try:
-            plan = _free_days(desk, wanted, plan_of(wanted))
-            if not plan.days:
-                continue
-            # Outside of the connection's hours only the manifest is written: `new_connections` launches it.
-            start(
-                desk, plan, backfill_id=name, labels={KIND_TAG: kind}, launch=wanted.may_launch(datetime.now(UTC))
-            )  # fmt: skip
-            notes.append(f"{name}: {len(plan.days)} days")
-        except Exception as error:  # a tenant's trouble stays the tenant's
-            notes.append(_note(wanted.name, error))
+    now = now or datetime.now(UTC)
+
+    def name_of(wanted: Wanted) -> str:
+        return f"{kind}-{wanted.name}-{today - timedelta(days=1)}"
+
+    def is_open(wanted: Wanted) -> bool:
+        onboarded = load_manifest(desk.store, _id(wanted.name)) is not None
+        return onboarded and load_manifest(desk.store, name_of(wanted)) is None
+
+    def look(wanted: Wanted) -> tuple[Outcome, str | None]:
+        plan = plan_of(wanted)
+        if not plan.days:
+            return nothing, None
+        # Outside of the connection's hours only the manifest is written: `new_connections` launches it.
+        may = wanted.may_launch(datetime.now(UTC))
+        start(desk, plan, backfill_id=name_of(wanted), labels={KIND_TAG: kind}, launch=may)
+        return Outcome.FOUND, f"{name_of(wanted)}: {len(plan.days)} days"
+
+    looks = Looks(desk.store, kind, now, str(today))
+    looks.each(_where(looks.due(connections(desk, notes)), is_open, notes), look, notes)
     return notes
 
 

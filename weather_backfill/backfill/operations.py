@@ -52,6 +52,9 @@ from weather_backfill.settings import Settings
 
 KIND_TAG = "weather/kind"
 ONBOARDING = "onboarding"
+MOST_PARTS = 100
+"""Native backfills that one of ours is made of: every tick asks Dagster how they are."""
+_CANCELLED = (BulkActionStatus.CANCELING, BulkActionStatus.CANCELED)
 
 
 @dataclass(frozen=True)
@@ -106,19 +109,42 @@ def busy_days(desk: Desk, service: str, tenant: str) -> dict[str, set[date]]:
 
 def held_back(desk: Desk, service: str, tenant: str) -> set[date]:
     """The days that a person has paused or cancelled last: what happens by itself leaves them alone."""
-    if not any((m.plan.service, m.plan.tenant) == (service, tenant) for m in held_manifests(desk.store)):
+
+    def mine(among: Iterable[Manifest]) -> list[Manifest]:
+        return [m for m in among if (m.plan.service, m.plan.tenant) == (service, tenant)]
+
+    # A part that was cancelled since the last tick stands in no manifest yet.
+    now = {m.backfill_id: cancelled_days(desk, m) for m in mine(open_manifests(desk.store)) if m.state == ACTIVE}
+    if not mine(held_manifests(desk.store)) and not any(now.values()):
         return set()  # nearly always: the whole history is read only where there is something to look for
-    last: dict[date, str] = {}
-    for manifest in manifests(desk.store):  # oldest first
-        if (manifest.plan.service, manifest.plan.tenant) == (service, tenant):
-            last |= dict.fromkeys((day for part in manifest.parts for day in part), manifest.state)
-    return {day for day, state in last.items() if state in (PAUSED, CANCELED)}
+    last: dict[date, bool] = {}
+    for manifest in mine(manifests(desk.store)):  # oldest first
+        whole = manifest.state in (PAUSED, CANCELED)
+        some = manifest.put_off | now.get(manifest.backfill_id, set())
+        last |= {day: whole or day in some for part in manifest.parts for day in part}
+    return {day for day, held in last.items() if held}
+
+
+def cancelled_days(desk: Desk, manifest: Manifest) -> set[date]:
+    """The days of a backfill whose last native backfill was cancelled on its own, by a click in Dagster."""
+    natives = natives_of(desk.instance, manifest.backfill_id)
+    days: set[date] = set()
+    for native in natives if any(n.status in _CANCELLED for n in natives) else ():
+        target = {key.date for key in target_of(native, desk.graph)}
+        days = days | target if native.status in _CANCELLED else days - target
+    return days
 
 
 def overlapping(desk: Desk, plan: Plan) -> list[str]:
     """The ids of active backfills over a day of the plan."""
     wanted = set(plan.days)
     return sorted(name for name, days in busy_days(desk, plan.service, plan.tenant).items() if days & wanted)
+
+
+def given_up(desk: Desk, plan: Plan) -> dict[str, int]:
+    """What a forced restart of the plan cancels: active backfills by id, with how many days of each it leaves."""
+    busy, wanted = busy_days(desk, plan.service, plan.tenant), set(plan.days)
+    return {name: len(days - wanted) for name, days in sorted(busy.items()) if days & wanted}
 
 
 def start(
@@ -133,8 +159,8 @@ def start(
     """Write the manifest and launch what capacity allows; returns the managed id.
 
     Raises `ConfigurationError` if there is nothing to do or an active backfill overlaps (`force_restart` cancels
-    that one first). Idempotent by id: a manifest that exists is gone on with. Without `launch` the parts wait for
-    the sensor, which shares capacity between tenants.
+    that one first, all of it: `given_up`). Idempotent by id: a manifest that exists is gone on with. Without
+    `launch` the parts wait for the sensor, which shares capacity between tenants.
     """
     if not plan.days:
         raise ConfigurationError(
@@ -150,7 +176,7 @@ def start(
                 )
             cancel(desk, other)
         largest = desk.settings.chunk_days_of(plan.service)
-        parts = [plan.days] if plan.chunk_days >= largest else chunks_of(plan.days, plan.chunk_days)
+        parts = [plan.days] if plan.chunk_days >= largest else few(chunks_of(plan.days, plan.chunk_days))
         manifest = Manifest(name, plan, parts, person(), datetime.now(UTC), labels=labels or {})
         if not create_manifest(desk.store, manifest):  # somebody was quicker: look again at what there is now
             return start(
@@ -164,6 +190,12 @@ def start(
     return name
 
 
+def few(chunks: list[list[date]]) -> list[list[date]]:
+    """Chunks as at most `MOST_PARTS` parts: neighbours together where there are more, in their order."""
+    each = -(-len(chunks) // MOST_PARTS) or 1
+    return [[day for chunk in chunks[n : n + each] for day in chunk] for n in range(0, len(chunks), each)]
+
+
 def _free_id(desk: Desk, plan: Plan) -> str:
     """`<service>-<tenant>-<start>-<end>-<n>`: readable, and the next number that is free."""
     base = f"{plan.service}-{plan.tenant}-{plan.start:%Y%m%d}-{plan.end:%Y%m%d}"
@@ -174,8 +206,9 @@ def _free_id(desk: Desk, plan: Plan) -> str:
 
 
 def unlaunched(desk: Desk, manifest: Manifest) -> list[int]:
-    """The parts whose native backfill does not exist yet."""
-    return [n for n in range(len(manifest.parts)) if desk.instance.get_backfill(manifest.part_id(n)) is None]
+    """The parts whose native backfill does not exist yet; asked of Dagster once, however many there are."""
+    there = {native.backfill_id for native in natives_of(desk.instance, manifest.backfill_id)}
+    return [n for n in range(len(manifest.parts)) if manifest.part_id(n) not in there]
 
 
 def capacity(desk: Desk) -> int:
@@ -254,8 +287,8 @@ def cancel(desk: Desk, backfill_id: str, *, action: str = "cancel") -> Status:
     before = status_of(desk.instance, desk.graph, desk.store, backfill_id)  # raises if it is none of ours
     if before.status not in ("queued", "running", "canceling", "pausing", "paused"):
         raise ConfigurationError(f"backfill {backfill_id!r} has ended already: there is nothing to {action}.")
-    if manifest:
-        save_manifest(desk.store, replace(manifest, state=PAUSED if action == "pause" else CANCELED))
+    manifest = manifest or _adopt(desk, backfill_id)  # so that its days stay cancelled, whoever launched it
+    save_manifest(desk.store, replace(manifest, state=PAUSED if action == "pause" else CANCELED))
     _cancel_natives(desk, backfill_id)
     status = status_of(desk.instance, desk.graph, desk.store, backfill_id)
     audit(desk.store, action, backfill_id=backfill_id, outcome=status.status, rows=status.rows)
@@ -264,9 +297,6 @@ def cancel(desk: Desk, backfill_id: str, *, action: str = "cancel") -> Status:
 
 def pause(desk: Desk, backfill_id: str) -> Status:
     """Stop for now: like cancel, but `resume` goes on where it stopped."""
-    backfill_id = managed_id(desk.instance, backfill_id)
-    if find_manifest(desk.store, backfill_id) is None:
-        _adopt(desk, backfill_id)
     return cancel(desk, backfill_id, action="pause")
 
 
@@ -282,8 +312,11 @@ def resume(desk: Desk, backfill_id: str) -> Status:
 
 
 def _cut_short(desk: Desk, manifest: Manifest) -> bool:
-    """Whether it was cancelled in Dagster, or a resume died before it launched."""
-    return status_of(desk.instance, desk.graph, desk.store, manifest.backfill_id).status == "canceled"
+    """Whether it or a part was cancelled in Dagster, or a resume died before it launched."""
+    return (
+        bool(manifest.put_off)
+        or status_of(desk.instance, desk.graph, desk.store, manifest.backfill_id).status == "canceled"
+    )
 
 
 def retry(desk: Desk, backfill_id: str) -> Status:
@@ -311,6 +344,7 @@ def _go_on(desk: Desk, manifest: Manifest, action: str, *, only_failed: bool) ->
         )
     if not only_failed:  # the failed days of a cancelled backfill are no reason to go on with all of it
         manifest = replace(manifest, state=ACTIVE)
+    manifest = replace(manifest, put_off=manifest.put_off - set(days))
     # What was launched and cut short goes on as one more part; what never started keeps its own.
     waiting = {day for number in unlaunched(desk, manifest) for day in manifest.parts[number]}
     if again := days if only_failed else [day for day in days if day not in waiting]:

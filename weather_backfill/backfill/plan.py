@@ -226,7 +226,8 @@ def build_plan(
     taken = [inventory.get(day, DayInventory(0, 0)) for day in plan.raw_days]
     a_day = measured_seconds(instance, service, tenant.id, sorted(refined)[-_HISTORY:])
     requests = sum(held.requests for held in taken)
-    waiting = 60 * requests / settings.requests_per_minute.get(service, 50) if service == "aceiot" else 0
+    pace = getattr(source, "requests_per_minute", None)  # of sources whose inventory counts requests
+    waiting = 60 * requests / pace if pace else 0
     working = len(plan.days) * (a_day or DEFAULT_DAY_SECONDS) + len(plan.chunks) * 2 * RUN_START_SECONDS
     return Plan(
         service, tenant.id, start, end, reprocess, order, plan.chunk_days, reasons,

@@ -14,7 +14,7 @@ from typing import Any
 
 from weather_backfill.backfill.launch import native_id
 from weather_backfill.backfill.plan import Plan
-from weather_backfill.errors import NotFoundError, WeatherError
+from weather_backfill.errors import NotFoundError, UnreadableObjectError, WeatherError
 from weather_backfill.lake import archive, documents, layout
 from weather_backfill.lake.storage import ObjectStore, StoredObject
 
@@ -37,6 +37,12 @@ class Manifest:
     state: str = ACTIVE
     labels: Mapping[str, str] = field(default_factory=dict)
     stored_at: datetime | None = None  # by the storage's clock, as the times of objects are
+    put_off: frozenset[date] = frozenset()  # days of parts that a person has cancelled one by one
+
+    @property
+    def held(self) -> bool:
+        """Whether a person has put off all of it, or some of its days."""
+        return self.state in (PAUSED, CANCELED) or bool(self.put_off)
 
     def part_id(self, number: int) -> str:
         """The id of a part's native backfill."""
@@ -52,6 +58,7 @@ class Manifest:
             "state": self.state,
             "labels": dict(self.labels),
             "parts": [[str(day) for day in part] for part in self.parts],
+            **({"put_off": sorted(map(str, self.put_off))} if self.put_off else {}),
             "plan": self.plan.to_json(),
         }
         return json.dumps(document, indent=2).encode()
@@ -78,6 +85,7 @@ class Manifest:
                 document["state"],
                 dict(document["labels"]),
                 datetime.fromisoformat(stored_at) if stored_at else None,
+                frozenset(date.fromisoformat(day) for day in document.get("put_off", ())),
             )
 
 
@@ -88,11 +96,10 @@ def save_manifest(store: ObjectStore, manifest: Manifest) -> None:
     pass over.
     """
     mark_open(store, manifest.backfill_id)
-    held = manifest.state in (PAUSED, CANCELED)
-    if held:
+    if manifest.held:
         store.put(layout.held_key(manifest.backfill_id), b"held")
     store.put(layout.manifest_key(manifest.backfill_id), manifest.to_json())
-    if not held:
+    if not manifest.held:
         store.delete(layout.held_key(manifest.backfill_id))
 
 
@@ -105,14 +112,18 @@ def create_manifest(store: ObjectStore, manifest: Manifest) -> bool:
 def load_manifest(store: ObjectStore, backfill_id: str) -> Manifest | None:
     """The manifest of an id as an object: not of what was archived, so that it costs one request.
 
-    None for backfills that were launched elsewhere, under whatever id.
+    None for backfills that were launched elsewhere, under whatever id. Raises `UnreadableObjectError` with the
+    object's address for a damaged one.
     """
     if not layout.BACKFILL_ID.fullmatch(backfill_id):
         return None
+    key = layout.manifest_key(backfill_id)
     try:
-        return Manifest.from_json(store.get(layout.manifest_key(backfill_id)))
+        return Manifest.from_json(store.get(key))
     except NotFoundError:
         return None
+    except UnreadableObjectError as error:
+        raise UnreadableObjectError(f"{store.uri(key)}: {error}") from error
 
 
 def find_manifest(store: ObjectStore, backfill_id: str) -> Manifest | None:
@@ -147,8 +158,8 @@ def open_manifests(store: ObjectStore) -> list[Manifest]:
 
 
 def held_manifests(store: ObjectStore) -> list[Manifest]:
-    """The manifests of backfills that a person has paused or cancelled, oldest first."""
-    return [manifest for manifest in _marked(store, layout.HELD) if manifest.state in (PAUSED, CANCELED)]
+    """The manifests of backfills that a person has paused or cancelled, or parts of them, oldest first."""
+    return [manifest for manifest in _marked(store, layout.HELD) if manifest.held]
 
 
 def _marked(store: ObjectStore, prefix: str) -> list[Manifest]:
@@ -161,8 +172,13 @@ def manifests(store: ObjectStore) -> list[Manifest]:
     live = live_manifests(store)
     known = {layout.manifest_key(manifest.backfill_id) for manifest in live}
     lines = archive.read(store, layout.BACKFILLS).items()
-    old = [Manifest.of(line.body) for key, line in lines if _is_manifest(key) and key not in known]
-    return sorted([*live, *old], key=lambda manifest: manifest.created_at)
+    for key, line in lines:
+        if _is_manifest(key) and key not in known:
+            try:
+                live.append(Manifest.of(line.body))
+            except WeatherError as error:  # as in `_load`
+                _log.error("%s in the archive is passed over: %s", key, error)
+    return sorted(live, key=lambda manifest: manifest.created_at)
 
 
 def live_manifests(store: ObjectStore) -> list[Manifest]:

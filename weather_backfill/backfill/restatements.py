@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from datetime import date
 from typing import Any, Protocol, runtime_checkable
 
-import dagster as dg
-
 from weather_backfill.backfill.coverage import file_metadata
-from weather_backfill.backfill.launch import launch_backfill
-from weather_backfill.errors import ConfigurationError
-from weather_backfill.lake import layout, parquet
+from weather_backfill.backfill.operations import Desk, busy_days, start
+from weather_backfill.backfill.plan import Order, Plan, Reason, Reprocess
+from weather_backfill.errors import ConfigurationError, WeatherError
+from weather_backfill.lake import documents, layout, parquet
 from weather_backfill.lake.storage import ObjectStore, StoredObject
 from weather_backfill.partitions import PartitionKey
 from weather_backfill.settings import Settings
@@ -22,6 +22,7 @@ from weather_backfill.sources.dwd.restated import HeldFiles, Restated
 from weather_backfill.sources.registry import open_source
 from weather_backfill.tenants import TenantRegistry
 
+_log = logging.getLogger(__name__)
 RESTATED_TAG = "weather/restated"
 _THREADS = 8
 
@@ -90,36 +91,43 @@ def find_restatements(
 
 
 def held_files(store: ObjectStore, service: str, tenant: str, start: date, end: date) -> HeldFiles:
-    """The source files of every held raw day, from the footers."""
+    """The source files of every held raw day, from the footers; a day that is damaged cannot be compared."""
 
-    def lineage(stored: StoredObject) -> tuple[date, dict[str, str]]:
-        footer = parquet.footer_of(file_metadata(store, stored))
-        return layout.date_of(stored.key), json.loads(footer.get("source_objects", "{}"))
+    def lineage(stored: StoredObject) -> tuple[date, dict[str, str]] | None:
+        try:
+            day = layout.date_of(stored.key)
+            if not start <= day <= end:
+                return None
+            footer = parquet.footer_of(file_metadata(store, stored))
+            with documents.reading("its source files cannot be read", "materialize the day again."):
+                files = documents.parsed(footer.get("source_objects", "{}"))
+                return day, {str(name): str(digest) for name, digest in files.items()}
+        except WeatherError as error:
+            if error.retryable:
+                raise
+            _log.error("%s is passed over: %s", store.uri(stored.key), error)
+            return None
 
     objects = store.list(layout.tenant_prefix(layout.RAW_OBSERVATIONS, service, tenant))
-    wanted = [o for o in objects if o.key.endswith(layout.FILE) and start <= layout.date_of(o.key) <= end]
+    wanted = [stored for stored in objects if stored.key.endswith(layout.FILE)]
     with ThreadPoolExecutor(_THREADS, thread_name_prefix="footer") as pool:
-        return dict(pool.map(lineage, wanted))
+        return dict(found for found in pool.map(lineage, wanted) if found)
 
 
-def launch_restatements(
-    instance: dg.DagsterInstance, definitions: dg.Definitions, restatements: Restatements
-) -> str | None:
-    """One native backfill over the restated days, or None if there are none.
+def launch_restatements(desk: Desk, restatements: Restatements, *, launch: bool = True) -> str | None:
+    """A managed backfill over the restated days, launched as far as capacity allows; None if there are none.
 
-    Idempotent: while days and upstream files are the same it is one backfill, however often this is called. One
-    that failed is not started again by itself: retry it in Dagster.
+    Days that another backfill is at are left to it: what it misses is found by the next look. Without `launch` it
+    waits for the sensor, which shares capacity between tenants. Idempotent: while days and upstream files are the
+    same it is one backfill, however often this is called. One that failed is not started again by itself.
     """
-    days = restatements.to_launch
+    service, tenant, name = restatements.service, restatements.tenant, restatements.backfill_id
+    others = [days for other, days in busy_days(desk, service, tenant).items() if other != name]
+    days = sorted(set(restatements.to_launch).difference(*others))
     if not days:
         return None
-    return launch_backfill(
-        instance,
-        definitions,
-        backfill_id=restatements.backfill_id,
-        service=restatements.service,
-        tenant=restatements.tenant,
-        days=days,
-        title=f"{restatements.service} of {restatements.tenant}: restated days ({len(days)})",
-        tags={RESTATED_TAG: "true"},
-    )
+    plan = Plan(
+        service, tenant, days[0], days[-1], Reprocess.ALL, Order.OLDEST, desk.settings.chunk_days_of(service),
+        dict.fromkeys(days, Reason.DONE), 0, 0, 0, 0.0, False,
+    )  # fmt: skip
+    return start(desk, plan, backfill_id=name, labels={RESTATED_TAG: "true"}, launch=launch)

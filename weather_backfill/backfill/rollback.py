@@ -14,7 +14,7 @@ from weather_backfill.assets.refined import refine_day
 from weather_backfill.backfill.operations import Desk, busy_days
 from weather_backfill.backfill.records import audit
 from weather_backfill.errors import ConfigurationError, NotFoundError
-from weather_backfill.lake import kept, layout, ledger, parquet
+from weather_backfill.lake import documents, kept, layout, ledger, parquet
 from weather_backfill.lake.io_manager import data_version_tags, write_day
 from weather_backfill.lake.storage import ObjectStore
 from weather_backfill.partitions import PartitionKey
@@ -36,16 +36,18 @@ def choose_version(desk: Desk, service: str, tenant: str, day: date, to: str | N
 
 def _begun(store: ObjectStore, service: str, key: PartitionKey, found: list[kept.Version]) -> kept.Version | None:
     """The version that a rollback has begun to put back, unless the day has been replaced by something else since."""
+    name = layout.rollback_key(service, key)
     try:
-        intent = json.loads(store.get(layout.rollback_key(service, key)))
+        data = store.get(name)
     except NotFoundError:
         return None
+    with documents.reading(f"{store.uri(name)} says of no rollback", "say --to VERSION, or delete it."):
+        intent = documents.parsed(data)
+        before, after, version = intent["from"], intent["to"], intent["version"]
     current = next((v.sha for v in found if v.replaced_at is None), None)
-    if current not in (intent["from"], intent["to"]):
+    if current not in (before, after):
         return None
-    return next((v for v in found if v.name == intent["version"]), None) or next(
-        (v for v in found if v.sha == intent["to"]), None
-    )
+    return next((v for v in found if v.name == version), None) or next((v for v in found if v.sha == after), None)
 
 
 def rollback(desk: Desk, service: str, tenant: str, day: date, version: kept.Version) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from dagster._core.execution.backfill import (
     PartitionBackfill,
 )
 
-from weather_backfill.backfill.coverage import held_days
+from weather_backfill.backfill.footers import remembered
 from weather_backfill.backfill.launch import native_id
 from weather_backfill.backfill.plan import RUN_START_SECONDS
 from weather_backfill.backfill.records import (
@@ -166,7 +166,8 @@ def status_by(
     failed = {day: why for day, why in failed_days_of(instance, runs).items() if day in set(days) - done}
     raw_runs = [r for r in runs if any(k.path[-1] == layout.RAW_OBSERVATIONS for k in r.asset_selection or ())]
     active = any(is_active(native) for native in natives)
-    launched = manifest is None or all(instance.get_backfill(manifest.part_id(n)) for n in range(len(manifest.parts)))
+    there = {native.backfill_id for native in natives}
+    launched = manifest is None or all(manifest.part_id(n) in there for n in range(len(manifest.parts)))
     ends = [native.backfill_end_timestamp for native in natives if native.backfill_end_timestamp]
     ended = None if active or not launched or not ends else datetime.fromtimestamp(max(ends), UTC)
     return Status(
@@ -207,15 +208,18 @@ def _done(
     that was.
     """
     since = since.replace(microsecond=0)  # S3 knows whole seconds
-    refined = {
-        layout.date_of(o.key): o.last_modified
-        for o in store.list(layout.tenant_prefix(layout.REFINED_15M, service, tenant))
-        if o.key.endswith(layout.FILE) and o.last_modified >= since
-    }
-    done = refined.keys() & days
-    held = held_days(store, service, tenant, only=done)
+    raw, refined = (
+        {
+            layout.date_of(o.key): o
+            for o in store.list(layout.tenant_prefix(dataset, service, tenant))
+            if o.key.endswith(layout.FILE)
+        }
+        for dataset in (layout.RAW_OBSERVATIONS, layout.REFINED_15M)
+    )
+    done = {day for day in raw.keys() & refined.keys() & days if refined[day].last_modified >= since}
+    held = remembered(store, service, tenant, {day: raw[day] for day in done})
     rows = sum(day.rows for day in held.values())
-    return done, rows, [refined[day] for day in done]
+    return done, rows, [refined[day].last_modified for day in done]
 
 
 def failed_days_of(instance: dg.DagsterInstance, runs: Iterable[Any]) -> dict[date, str]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -19,10 +20,11 @@ from typing import Any
 from weather_backfill.catalog.client import Catalog
 from weather_backfill.catalog.partitions import BATCH, PAGE, Outcome, Values, existing, register_partitions
 from weather_backfill.catalog.tables import Table
-from weather_backfill.errors import ConfigurationError, NotFoundError, WeatherError
+from weather_backfill.errors import ConfigurationError, NotFoundError, UnreadableObjectError, WeatherError
 from weather_backfill.lake import documents, layout
 from weather_backfill.lake.storage import ObjectStore
 
+_log = logging.getLogger(__name__)
 CHUNK = 1000
 """Partitions of one chunk: what fails, and is run again, together."""
 
@@ -122,11 +124,24 @@ def load(lake: ObjectStore, registration_id: str) -> tuple[RegistrationPlan, lis
         )
     manifest, summary = layout.registration_keys(registration_id)
     plan = RegistrationPlan.from_json(lake.get(manifest))
+    waiting = [ChunkResult(number, len(chunk)) for number, chunk in enumerate(plan.chunks)]
     try:
-        results = [ChunkResult(**row) for row in json.loads(lake.get(summary))["chunks"]]
+        return plan, _results(lake.get(summary), waiting)
     except NotFoundError:
-        results = [ChunkResult(number, len(chunk)) for number, chunk in enumerate(plan.chunks)]
-    return plan, results
+        return plan, waiting
+    except UnreadableObjectError as error:  # what is registered already is found to be so
+        _log.error("%s: all chunks are run again: %s", lake.uri(summary), error)
+        return plan, waiting
+
+
+def _results(data: bytes, waiting: Sequence[ChunkResult]) -> list[ChunkResult]:
+    with documents.reading("this is no summary of a registration", "register anew."):
+        results = [ChunkResult(**row) for row in documents.parsed(data)["chunks"]]
+        if [(r.chunk, r.partitions) for r in results] != [(r.chunk, r.partitions) for r in waiting]:
+            raise ValueError("its chunks are not the plan's")
+        if any(result.state not in (DONE, FAILED, WAITING) for result in results):
+            raise ValueError("a chunk is in no state")
+        return results
 
 
 def _run(

@@ -11,14 +11,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from weather_backfill.errors import NotFoundError, StorageUnavailableError, UnreadableObjectError, WeatherError
-from weather_backfill.lake import layout
+from weather_backfill.lake import documents, layout
 from weather_backfill.lake.storage import ObjectStore, StoredObject
 
+_log = logging.getLogger(__name__)
 _TRIES = 5
 
 
@@ -41,11 +43,21 @@ def months(store: ObjectStore, kind: str) -> list[str]:
 
 
 def read(store: ObjectStore, kind: str, month: str = "") -> dict[str, Line]:
-    """The archived objects by key, of one month or all; raises `UnreadableObjectError` for a damaged archive."""
+    """The archived objects by key, of one month or all; a damaged archive is passed over and said."""
+    found: list[Line] = []
+    for key, data in _archives(store, kind, month):
+        try:
+            found += _lines(store, key, data)
+        except UnreadableObjectError as error:  # old records of others must not stop what is wanted now
+            _log.error("passed over: %s", error)
+    return latest(found)
+
+
+def _archives(store: ObjectStore, kind: str, month: str) -> list[tuple[str, bytes | WeatherError]]:
     for _ in range(_TRIES):  # an archive may be replaced by a larger one while we read
         found = list(store.read_many([o.key for o in store.list(layout.archive_prefix(kind, month))]))
         if not any(isinstance(data, NotFoundError) for _, data in found):
-            return latest(line for key, data in found for line in _lines(store, key, data))
+            return found
     raise StorageUnavailableError(f"{store.uri(layout.archive_prefix(kind, month))} changes all the time: try again.")
 
 
@@ -64,10 +76,11 @@ def compact(
     """Archive objects in a month's one archive and delete them, except those that have changed meanwhile.
 
     `still(key)` is asked once more just before an object goes. Objects that are no JSON stay where they are.
+    Raises `UnreadableObjectError`, and changes nothing, where the month's archive is damaged.
     """
     prefix = layout.archive_prefix(kind, month)
     parts = [stored.key for stored in store.list(prefix)]
-    kept = read(store, kind, month) if parts else {}
+    kept = latest(line for key, data in _archives(store, kind, month) for line in _lines(store, key, data))
     found = store.each(lambda stored: _line(store, stored), objects)  # many small objects: not one after another
     taken = {line.key: line for line in found if line is not None}
     if not taken and len(parts) < 2:
@@ -90,15 +103,17 @@ def _unchanged(store: ObjectStore, stored: StoredObject) -> bool:
 
 def _line(store: ObjectStore, stored: StoredObject) -> Line | None:
     try:
-        return Line(stored.key, stored.last_modified.isoformat(), json.loads(store.get(stored.key)))
-    except (NotFoundError, ValueError):
+        with documents.reading("this is no JSON", "it stays."):
+            return Line(stored.key, stored.last_modified.isoformat(), documents.parsed(store.get(stored.key)))
+    except (NotFoundError, UnreadableObjectError):
         return None
 
 
 def _lines(store: ObjectStore, key: str, data: bytes | WeatherError) -> list[Line]:
     if isinstance(data, WeatherError):
         raise data
-    try:
-        return [Line(**json.loads(line)) for line in data.splitlines()]
-    except (ValueError, TypeError) as error:
-        raise UnreadableObjectError(f"{store.uri(key)} is not an archive: {error}") from error
+    with documents.reading(f"{store.uri(key)} is not an archive", "restore it from a backup, or move it away."):
+        lines = [Line(**documents.parsed(line)) for line in data.splitlines()]
+        if not all(isinstance(line.key, str) and isinstance(line.modified, str) for line in lines):
+            raise ValueError("a line has no key or no time")
+        return lines

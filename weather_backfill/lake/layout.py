@@ -15,6 +15,7 @@
     _archive/<kind>/YYYY-MM/<hash>.jsonl                               old backfills, audit and ledger, many in one
     _rollback/service=<s>/tenant=<t>/date=YYYY-MM-DD.json              a rollback that has begun
     _held/<id>                                                         a backfill that a person has paused or cancelled
+    _looks/<kind>/<tenant>-<service>.json                              when a sensor last looked at an upstream in vain
 
 Names starting with `_` are ours and no dataset; Hive-style readers skip them.
 """
@@ -42,6 +43,7 @@ METRICS = "_metrics"
 VERSIONS = "_versions"
 OPEN = "_open"
 HELD = "_held"
+LOOKS = "_looks"
 LEDGER = "_ledger"
 ARCHIVE = "_archive"
 ROLLBACK = "_rollback"
@@ -119,6 +121,11 @@ def open_key(backfill_id: str) -> str:
 def held_key(backfill_id: str) -> str:
     """The marker of a managed backfill that a person has paused or cancelled."""
     return f"{HELD}/{_checked_id(backfill_id)}"
+
+
+def look_key(kind: str, connection: str) -> str:
+    """The marker of the last look at a connection."""
+    return f"{LOOKS}/{kind}/{connection}.json"
 
 
 def ledger_key(moment: datetime, writer: str) -> str:

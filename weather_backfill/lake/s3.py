@@ -26,6 +26,8 @@ class S3Options:
     session_token: str | None = field(default=None, repr=False)
     confined: bool = False
     """Whether a plain-HTTP server must not lead elsewhere, as for a server that a tenant names."""
+    hurry: bool = False
+    """Whether to give a server that is slow or down up soon."""
 
 
 def check_s3_url(url: str) -> None:
@@ -67,7 +69,7 @@ def s3_arguments(bucket: str, options: S3Options) -> dict[str, Any]:
     if endpoint:
         config |= {"endpoint": endpoint, "virtual_hosted_style_request": False}
     plain = bool(endpoint and endpoint.startswith("http://"))
-    client: dict[str, Any] = {"allow_http": plain, "timeout": "60s"}
+    client: dict[str, Any] = {"allow_http": plain, "timeout": "10s" if options.hurry else "60s"}
     if plain and options.confined:
         # The store's client follows redirects. Over HTTPS alone they cannot reach a metadata endpoint; over plain
         # HTTP everything but this server goes through a proxy that is not there.
@@ -75,6 +77,6 @@ def s3_arguments(bucket: str, options: S3Options) -> dict[str, Any]:
     return {
         "config": config,
         "client_options": client,
-        "retry_config": {"max_retries": 4},
+        "retry_config": {"max_retries": 0 if options.hurry else 4},
         "credential_provider": Boto3CredentialProvider(session),
     }

@@ -8,6 +8,8 @@ runs takes nothing away. Two exporters each write a whole snapshot: the last one
 from __future__ import annotations
 
 import json
+import logging
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -18,12 +20,13 @@ from dagster import DagsterRunStatus
 from dagster._core.event_api import AssetRecordsFilter
 from dagster._core.storage.runs import SqlRunStorage
 
-from weather_backfill.errors import ConfigurationError, NotFoundError
-from weather_backfill.lake import layout
+from weather_backfill.errors import ConfigurationError, NotFoundError, UnreadableObjectError
+from weather_backfill.lake import documents, layout
 from weather_backfill.lake.storage import ObjectStore
 from weather_backfill.partitions import PartitionKey
 from weather_backfill.run_coordinator import SERVICE_TAG, TENANT_TAG
 
+_log = logging.getLogger(__name__)
 DATASETS = (layout.RAW_OBSERVATIONS, layout.REFINED_15M, layout.QUARTERLY_FEATURES)
 # The counter and the entry of a materialization's metadata that it adds up.
 WRITTEN = {
@@ -51,6 +54,19 @@ class Snapshot:
     runs_until: float = 0.0
     runs_counted: list[str] = field(default_factory=list)
 
+    @classmethod
+    def from_json(cls, data: bytes) -> Snapshot:
+        """As it was kept; raises `UnreadableObjectError` if it is none."""
+        with documents.reading("these are no counters", "delete them, and they are counted anew."):
+            found = cls(**documents.parsed(data))
+            names = [*found.sums, *found.cursors, *found.runs_counted]
+            numbers = [*found.sums.values(), *found.cursors.values(), found.runs_until]
+            if not all(isinstance(name, str) for name in names) or not all(math.isfinite(n) for n in numbers):
+                raise ValueError("a name is no text, or a number none")
+            if any(len(key.split("|")) != 4 for key in found.sums):
+                raise ValueError("a sum has no counter, service, tenant and dataset")
+            return found
+
 
 class Tally:
     """The counters of one instance."""
@@ -65,8 +81,11 @@ class Tally:
 
     def _load(self) -> Snapshot:
         try:
-            return Snapshot(**json.loads(self._store.get(self._key)))
+            return Snapshot.from_json(self._store.get(self._key))
         except NotFoundError:
+            return Snapshot()
+        except UnreadableObjectError as error:  # what Dagster still knows is counted again
+            _log.error("%s: counting anew: %s", self._store.uri(self._key), error)
             return Snapshot()
 
     def save(self) -> None:

@@ -17,7 +17,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Generator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
@@ -55,7 +55,17 @@ class Policy:
     most_pauses: int = 20  # answers 429 to one request before it fails
     max_body: int = 256 << 20
     connections: int = 8
+    lifetime: float | None = None  # after so long the client begins nothing more, and waits for nothing
     breaker: BreakerRules = field(default_factory=BreakerRules)
+
+
+def hurried(policy: Policy) -> Policy:
+    """The same for somebody who has others to see to: one try, no waits worth the name, and soon the end of it."""
+    breaker = replace(policy.breaker, patience=0.0)
+    return replace(
+        policy, connect_timeout=3.0, read_timeout=5.0, total_timeout=20.0, lifetime=20.0, retry_waits=(),
+        most_pauses=1, breaker=breaker,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,13 +163,14 @@ class PoliteClient:
         self._policy, self._auth, self._blames_key, self._clock = (
             policy or Policy(), auth, blames_key, clock
         )  # fmt: skip
+        self._ends = self._clock() + self._policy.lifetime if self._policy.lifetime else float("inf")
         self._closed = threading.Event()
         self._key_accepted = False
         self.usage = Usage()
-        self._sleep = sleep or self._wait
+        self._nap: Callable[[float], object] = sleep or self._closed.wait
         host = urlsplit(self.base_url).netloc
-        self.limiter = Limiter(state, scope, rate, self._sleep)
-        self.breaker = Breaker(state, breaker_scope(service, host), self._policy.breaker, self._sleep)
+        self.limiter = Limiter(state, scope, rate, self._wait)
+        self.breaker = Breaker(state, breaker_scope(service, host), self._policy.breaker, self._wait)
         p = self._policy
         self._http = httpx.Client(
             timeout=httpx.Timeout(p.read_timeout, connect=p.connect_timeout, pool=p.total_timeout),
@@ -196,7 +207,7 @@ class PoliteClient:
             stop=tenacity.stop_after_attempt(len(waits) + 1),
             # tenacity also asks how long to wait after the last try, where it stops
             wait=lambda retry: self._jittered((*waits, 0.0)[retry.attempt_number - 1]),
-            sleep=self._sleep,
+            sleep=self._wait,
             before_sleep=lambda _: self.usage.add(retries=1),
             reraise=True,
         )
@@ -221,6 +232,7 @@ class PoliteClient:
         )
 
     def _send(self, path: str, asked: Asked) -> Answer:
+        self._check_time(0.0)
         self.breaker.check()
         started = self._clock()
         slot = self.limiter.acquire()
@@ -269,8 +281,9 @@ class PoliteClient:
                         f"{self._name(path)}: the answer is larger than {self._policy.max_body >> 20} MB. "
                         "Ask for a smaller page."
                     )
-                if self._clock() - started > self._policy.total_timeout:
-                    raise httpx.ReadTimeout(f"not complete after {self._policy.total_timeout:g} s ({size} bytes came)")
+                limit = min(self._policy.total_timeout, self._ends - started)
+                if self._clock() - started > limit:
+                    raise httpx.ReadTimeout(f"not complete after {limit:.3g} s ({size} bytes came)")
             return Answer(response.status_code, dict(response.headers), body.getvalue())
 
     def _guard(self, event: str, info: Mapping[str, Any]) -> None:
@@ -372,8 +385,15 @@ class PoliteClient:
     def _jittered(self, wait: float) -> float:
         return wait * (1 + random.uniform(0, self._policy.jitter))  # noqa: S311 - no secret
 
+    def _check_time(self, seconds: float) -> None:
+        if self._clock() + seconds > self._ends:
+            raise SourceUnavailableError(
+                f"{self.service}: it takes longer than the {self._policy.lifetime:g} s that there are for a look."
+            )
+
     def _wait(self, seconds: float) -> None:
-        if self._closed.wait(seconds):
+        self._check_time(seconds)
+        if self._nap(seconds):  # of the event that it is closed
             raise SourceUnavailableError(f"{self.service}: cancelled while waiting.")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from weather_backfill.errors import ConfigurationError
@@ -30,6 +30,7 @@ class Surroundings:
     lake: ObjectStore
     s3: S3Options
     settings: Settings
+    hurry: bool = False
 
     @property
     def inside(self) -> bool:
@@ -38,21 +39,24 @@ class Surroundings:
 
 
 def _tempest(connection: TempestConnection, around: Surroundings) -> Source:
-    return TempestSource(connection.archive(around.s3, inside=around.inside), tuple(connection.stations))
+    archive = connection.archive(replace(around.s3, hurry=around.hurry), inside=around.inside)
+    return TempestSource(archive, tuple(connection.stations))
 
 
 def _dwd(connection: DwdConnection, around: Surroundings) -> Source:
     settings = around.settings
 
     def client() -> PoliteClient:
-        own = connection.requests_per_minute
+        shared = settings.requests_per_minute.get("dwd", REQUESTS_PER_MINUTE)
+        own = _allowance(connection.requests_per_minute, shared, settings)
         return polite(
             connection.base_url,
             open_state(settings.limits_url),
-            per_minute=own or settings.requests_per_minute.get("dwd", REQUESTS_PER_MINUTE),
+            per_minute=own or shared,
             tenant=around.tenant if own else None,
             patience=settings.outage_patience,
             private=settings.private_addresses,
+            hurry=around.hurry,
         )
 
     return DwdSource(connection, around.lake, remote=open_remote(connection.base_url, client, inside=around.inside))
@@ -60,10 +64,21 @@ def _dwd(connection: DwdConnection, around: Surroundings) -> Source:
 
 def _aceiot(connection: AceiotConnection, around: Surroundings) -> Source:
     allowed = around.settings.requests_per_minute.get("aceiot", aceiot.REQUESTS_PER_MINUTE)
+    own = _allowance(connection.requests_per_minute, allowed, around.settings)
     return aceiot.open_source(
-        connection, around.tenant, limits_url=around.settings.limits_url, requests_per_minute=allowed,
-        patience=around.settings.outage_patience, private=around.settings.private_addresses,
-    )  # fmt: skip
+        connection.model_copy(update={"requests_per_minute": own}),
+        around.tenant,
+        limits_url=around.settings.limits_url,
+        requests_per_minute=allowed,
+        patience=around.settings.outage_patience,
+        private=around.settings.private_addresses,
+        hurry=around.hurry,
+    )
+
+
+def _allowance(own: int | None, shared: int, settings: Settings) -> int | None:
+    """What a tenant's file allows itself: at most what the platform does, where such files are not trusted."""
+    return own if own is None or settings.trusts_files else min(own, shared)
 
 
 OPENERS: dict[str, Callable[[Any, Surroundings], Source]] = {"tempest": _tempest, "dwd": _dwd, "aceiot": _aceiot}
@@ -96,8 +111,10 @@ def check_places(tenant: Tenant, settings: Settings) -> Tenant:
     return tenant
 
 
-def open_source(tenant: Tenant, service: str, lake: ObjectStore, s3: S3Options, settings: Settings) -> Source:
-    """The source behind a tenant's connection.
+def open_source(
+    tenant: Tenant, service: str, lake: ObjectStore, s3: S3Options, settings: Settings, *, hurry: bool = False
+) -> Source:
+    """The source behind a tenant's connection; with `hurry` one that has little patience with a slow server.
 
     Raises `ConfigurationError` if there is none, it is off, or it names what its tenant may not reach.
     """
@@ -109,4 +126,4 @@ def open_source(tenant: Tenant, service: str, lake: ObjectStore, s3: S3Options, 
             f"tenant {tenant.id!r} has switched {service!r} off (enabled: false in {tenant.id}.yaml)."
         )
     check_connection(tenant, service, lake, settings)
-    return OPENERS[service](connection, Surroundings(tenant.id, lake, s3, settings))
+    return OPENERS[service](connection, Surroundings(tenant.id, lake, s3, settings, hurry))

@@ -67,5 +67,6 @@ class TempestConnection(Connection):
             access_key_id=reveal(self.access_key_id),
             secret_access_key=reveal(self.secret_access_key),
             confined=True,
+            hurry=defaults.hurry,
         )
         return ObjectStore(self.archive_url, options, must_exist=True, inside=inside)

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, date, datetime
 
 import dagster as dg
 
-from weather_backfill.backfill.launch import register_tenant
+from weather_backfill.backfill.launch import launch_backfill, register_tenant
+from weather_backfill.backfill.onboarding import onboard
+from weather_backfill.backfill.operations import Desk
+from weather_backfill.backfill.records import manifests
+from weather_backfill.backfill.restatements import find_restatements, launch_restatements
+from weather_backfill.backfill.status import status_of
 from weather_backfill.definitions import build_definitions, build_resources
+from weather_backfill_tests.backfill.desks import finish
 from weather_backfill_tests.platform import Platform
 from weather_backfill_tests.sources.dwd.files import NEW_YEAR, hourly_zip, put
 
@@ -57,11 +64,25 @@ def test_the_run_backfills_restated_days_once(local_platform: Platform) -> None:
                 {"date": day[:10], "tenant": "acme"})).success  # fmt: skip
         put(root, PATH, hourly_zip(1, NEW_YEAR, [1.0] * 30 + [2.0] + [1.0] * 41))
         config = {"ops": {"compare_with_upstream": {"config": {"tenant": "acme"}}}}
+        desk = Desk(instance, definitions, platform.settings.model_copy(update={"max_active_backfills": 1}))
+        register_tenant(instance, "dwd", "other")
+        launch_backfill(
+            instance, definitions, backfill_id="active", service="dwd", tenant="other", days=[NEW_YEAR.date()]
+        )  # fmt: skip
         for _ in range(2):
             assert definitions.resolve_job_def("dwd_restatements").execute_in_process(config, instance).success
-        [backfill] = instance.get_backfills()
+        onboard(desk, date(2020, 1, 5))
+        assert [b.backfill_id for b in instance.get_backfills()] == ["active"], "as many as may be active"
+        finish(desk)
+        onboard(desk, date(2020, 1, 5))
+        [backfill] = [b for b in instance.get_backfills() if b.backfill_id != "active"]
         data = backfill.asset_backfill_data
         assert data is not None
         targeted = data.target_subset.get_partitions_subset(RAW).get_partition_keys()
         assert list(targeted) == ["2020-01-02|acme"]
-        assert backfill.title == "dwd of acme: restated days (1)"
+        [name] = [m.backfill_id for m in manifests(desk.store) if m.backfill_id.startswith("restated-")]
+        assert status_of(instance, desk.graph, desk.store, name).status == "running"
+        found = find_restatements(platform.settings, "dwd", "acme")
+        assert launch_restatements(desk, found) == name, "asked again, it is the same one"
+        again = replace(found, found=replace(found.found, changed_files={"another": "file"}))
+        assert launch_restatements(desk, again) is None, "another backfill is at the day"

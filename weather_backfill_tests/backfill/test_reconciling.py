@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -229,7 +229,7 @@ def test_a_connection_without_data_yet_is_looked_at_again(desk: Desk, archive: P
     write_tenant(desk.settings, "acme", empty)
     assert any("has upstream data" in note for note in onboard(desk, TODAY))
     write_archive(Archive("acme", DAYS[1], DAYS[2], 1, 3, 60), ObjectStore(str(empty)))
-    onboard(desk, TODAY)
+    onboard(desk, TODAY, datetime.now(UTC) + timedelta(minutes=1))
     assert target_days(desk, "onboard-acme-tempest") == DAYS[1:]
 
 

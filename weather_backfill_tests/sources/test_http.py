@@ -21,7 +21,7 @@ from weather_backfill.errors import (
     SourceUnavailableError,
 )
 from weather_backfill.sources.breaker import BreakerOpenError, BreakerRules, BreakerState
-from weather_backfill.sources.http import Asked, BearerAuth, Policy, PoliteClient
+from weather_backfill.sources.http import Asked, BearerAuth, Policy, PoliteClient, hurried
 from weather_backfill.sources.limits import Rate
 from weather_backfill.sources.retry_after import parse_retry_after
 from weather_backfill.sources.shared_state import MemoryState
@@ -326,3 +326,29 @@ def test_closing_ends_a_wait(time: FakeTime) -> None:
     with pytest.raises(SourceUnavailableError, match="cancelled"):
         one.get("/x")
     timer.join()
+
+
+def hasty(handler: Handler, time: FakeTime, **options: Any) -> PoliteClient:
+    return client(handler, time, policy=hurried(Policy(jitter=0)), **options)
+
+
+def test_somebody_in_a_hurry_tries_once_and_waits_for_nothing_long(time: FakeTime) -> None:
+    with pytest.raises(SourceUnavailableError, match="500"):
+        hasty(answers(500, 200), time).get("/x")
+    told = httpx.Response(429, headers={"retry-after": "600"})
+    chosen = hasty(answers(told, 200), time)
+    with pytest.raises(SourceUnavailableError, match="429"):
+        chosen.get("/x")
+    with pytest.raises(SourceUnavailableError, match="longer than the 20 s that there are for a look"):
+        chosen.get("/x")  # everybody was told to wait
+    assert time.slept == []
+
+
+def test_somebody_in_a_hurry_waits_for_a_slot_that_comes_soon_only(time: FakeTime) -> None:
+    rate = Rate(1, window=15.0)
+    chosen = hasty(answers(200), time, rate=rate)
+    assert chosen.get("/x").status == 200
+    assert chosen.get("/x").status == 200, "after 15 s"
+    with pytest.raises(SourceUnavailableError, match="longer than the 20 s"):
+        chosen.get("/x")
+    assert 15 <= sum(time.slept) < 16

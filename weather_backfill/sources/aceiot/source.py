@@ -27,7 +27,7 @@ from weather_backfill.sources.aceiot.points import PointSet, choose_points
 from weather_backfill.sources.aceiot.walk import walk_window
 from weather_backfill.sources.base import Cadence, DayFailure, DayInventory, RawDay, each_day
 from weather_backfill.sources.breaker import BreakerOpenError, BreakerRules, BreakerStatus
-from weather_backfill.sources.http import BearerAuth, Policy, PoliteClient
+from weather_backfill.sources.http import BearerAuth, Policy, PoliteClient, hurried
 from weather_backfill.sources.limits import WINDOW_SECONDS, LimitStatus, Rate, limit_scope
 from weather_backfill.sources.shared_state import SharedState, open_state
 
@@ -70,10 +70,12 @@ def open_source(
     requests_per_minute: int = REQUESTS_PER_MINUTE,
     patience: float = 120.0,
     private: bool = True,
+    hurry: bool = False,
 ) -> AceiotSource:
     """The source of a tenant's connection. `limits_url` is where limiter and breaker are shared
     (`open_state`), `patience` the seconds for which an outage is waited out,
-    `private` whether loopback and private addresses may be asked.
+    `private` whether loopback and private addresses may be asked, `hurry` whether somebody waits who has others
+    to see to.
     """
     policy = Policy(connections=connection.parallel_requests, breaker=BreakerRules(patience=patience))
     client = open_client(
@@ -81,7 +83,7 @@ def open_source(
         tenant,
         open_state(limits_url),
         requests_per_minute=requests_per_minute,
-        policy=policy,
+        policy=hurried(policy) if hurry else policy,
         private=private,
     )
     return AceiotSource(connection, client)
@@ -115,6 +117,7 @@ class AceiotSource:
     def __init__(self, connection: AceiotConnection, client: PoliteClient, *, spill_folder: Path | None = None) -> None:
         self._connection, self._client = connection, client
         self._api = AceiotApi(client)
+        self.requests_per_minute = client.limiter.rate.requests
         self._sites = sorted(connection.sites)
         self._points: dict[str, PointSet] = {}
         self._refused: dict[str, PermanentError] = {}

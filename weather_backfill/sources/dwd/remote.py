@@ -22,7 +22,7 @@ from weather_backfill.errors import (
 )
 from weather_backfill.sources.breaker import BreakerRules
 from weather_backfill.sources.dwd.listing import Entry, parse_directory
-from weather_backfill.sources.http import Policy, PoliteClient
+from weather_backfill.sources.http import Policy, PoliteClient, hurried
 from weather_backfill.sources.limits import Rate, limit_scope
 from weather_backfill.sources.shared_state import MemoryState, SharedState
 
@@ -180,10 +180,11 @@ def polite(
     patience: float = 0.0,
     wait: float = 1.0,
     private: bool = True,
+    hurry: bool = False,
 ) -> PoliteClient:
     """A client whose pace and breaker are shared through `state`; the pace is a tenant's own where one is named.
 
-    `patience` is how long an outage is waited out.
+    `patience` is how long an outage is waited out; with `hurry` nothing is.
     """
     policy = Policy(
         total_timeout=900,
@@ -194,7 +195,8 @@ def polite(
         breaker=BreakerRules(patience=patience),
     )
     return PoliteClient(
-        "dwd", base_url, state=state, scope=limit_scope("dwd", tenant), rate=Rate(per_minute), policy=policy,
+        "dwd", base_url, state=state, scope=limit_scope("dwd", tenant), rate=Rate(per_minute),
+        policy=hurried(policy) if hurry else policy,
         private=private,
     )  # fmt: skip
 

@@ -1,0 +1,158 @@
+"""What a tick costs: one question a backfill, no footer twice, one store; and what a tenant's file cannot take."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from weather_backfill.assets.raw import to_raw_table
+from weather_backfill.assets.refined import refine_day
+from weather_backfill.backfill.onboarding import onboard
+from weather_backfill.backfill.operations import MOST_PARTS, Desk, few, given_up, start, unlaunched
+from weather_backfill.backfill.plan import Order, Plan, Reason, Reprocess, build_plan
+from weather_backfill.backfill.records import load_manifest
+from weather_backfill.lake import layout
+from weather_backfill.lake.io_manager import write_day
+from weather_backfill.lake.storage import ObjectStore
+from weather_backfill.partitions import PartitionKey
+from weather_backfill.settings import Settings
+from weather_backfill.sources.aceiot.source import AceiotSource
+from weather_backfill.sources.base import RawDay
+from weather_backfill.sources.dwd.source import DwdSource
+from weather_backfill.sources.registry import open_source
+from weather_backfill.sources.tempest import TempestSource
+from weather_backfill.tenants import Tenant, TenantRegistry, parse_tenant
+from weather_backfill_tests.backfill.desks import DAYS, TODAY, finish, write_tenant
+
+MINE = "onboard-acme-tempest"
+
+
+def counted(monkeypatch: pytest.MonkeyPatch, owner: type, name: str) -> Counter[str]:
+    """How often a method is called, by its first argument."""
+    calls: Counter[str] = Counter()
+    real = getattr(owner, name)
+
+    def count(self: Any, *rest: Any, **more: Any) -> Any:
+        calls[str(rest[0] if rest else "")[:100]] += 1
+        return real(self, *rest, **more)
+
+    monkeypatch.setattr(owner, name, count)
+    return calls
+
+
+def load(desk: Desk, archive: Path) -> None:
+    """Raw and refined of all days, as the runs would write them."""
+    for day in TempestSource(ObjectStore(str(archive))).days(DAYS):
+        assert isinstance(day, RawDay)
+        key = PartitionKey(day.date, "acme")
+        write_day(desk.store, "tempest", layout.RAW_OBSERVATIONS, to_raw_table(key, day, desk.settings))
+        write_day(desk.store, "tempest", layout.REFINED_15M, refine_day(desk.store, "tempest", key))
+
+
+def test_a_quiet_tick_reads_no_footer_again_and_asks_dagster_once_a_backfill(
+    desk: Desk, archive: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk.settings.tenant_files().delete("acme-2.yaml")
+    onboard(desk, TODAY)
+    load(desk, archive)
+    onboard(desk, TODAY)
+    tails = counted(monkeypatch, ObjectStore, "tail")
+    parts = counted(monkeypatch, dg.DagsterInstance, "get_backfill")
+    opened = counted(monkeypatch, ObjectStore, "__init__")
+    assert onboard(desk, TODAY) == []
+    assert tails == {}, "three done days were read by the tick before"
+    assert not opened, "the lake and the tenant files are open"
+    assert not {f"{MINE}.2", f"{MINE}.3"} & parts.keys(), "parts are not asked for one by one"
+    manifest = load_manifest(desk.store, MINE)
+    assert manifest
+    assert unlaunched(desk, manifest) == []
+    key = layout.day_key(layout.RAW_OBSERVATIONS, "tempest", PartitionKey(DAYS[0], "acme"))
+    desk.store.put(key, desk.store.get(key))
+    onboard(desk, TODAY)
+    assert list(tails.values()) == [1], "an object that was replaced is read once more"
+
+
+def plan_of(days: list[date], chunk_days: int = 1) -> Plan:
+    return Plan(
+        "tempest", "acme", days[0], days[-1], Reprocess.ALL, Order.NEWEST, chunk_days,
+        dict.fromkeys(days, Reason.MISSING), 0, 0, 0, 0.0, False,
+    )  # fmt: skip
+
+
+def test_a_backfill_has_a_hundred_parts_at_most(desk: Desk) -> None:
+    days = [date(2018, 1, 1) + timedelta(days=n) for n in range(1995)]
+    start(desk, plan_of(days), backfill_id="long", launch=False)
+    manifest = load_manifest(desk.store, "long")
+    assert manifest
+    assert len(manifest.parts) == MOST_PARTS
+    assert [day for part in manifest.parts for day in part] == days[::-1], "every day once, newest first"
+    assert few([[day] for day in DAYS]) == [[day] for day in DAYS]
+    assert few([]) == []
+
+
+def test_a_forced_restart_says_what_it_leaves(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
+    from weather_backfill.cli_backfill import _cancelled
+
+    onboard(desk, TODAY)
+    assert given_up(desk, plan_of(DAYS[:1])) == {MINE: 2}
+    assert given_up(desk, plan_of(DAYS)) == {MINE: 0}
+    assert "2 other days of it are left" in _cancelled(MINE, 2)
+    assert f"weather-backfill resume {MINE}" in _cancelled(MINE, 2)
+    assert _cancelled(MINE, 0) == f"cancels {MINE}"
+    finish(desk)
+    onboard(desk, TODAY)
+    assert given_up(desk, plan_of(DAYS)) == {}, "what has ended is not cancelled"
+
+
+GREEDY = b"""id: acme
+services:
+  aceiot: {base_url: "https://example.com/api", api_key: "${KEY}", sites: [roof], requests_per_minute: 100000}
+  dwd: {base_url: "https://example.com/cdc", stations: ["00433"], requests_per_minute: 100000}
+"""
+
+
+@pytest.mark.parametrize(("bucket", "paces"), [(True, (50, 600)), (False, (100_000, 100_000))])
+def test_a_file_in_a_bucket_takes_no_more_than_the_platform_allows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bucket: bool, paces: tuple[int, int]
+) -> None:
+    monkeypatch.setenv("KEY", "key")
+    settings = Settings(
+        storage_url=str(tmp_path / "lake"),
+        tenants_url="s3://bucket/tenants" if bucket else str(tmp_path / "tenants"),
+        tenant_secrets={"acme": ["KEY"]},
+    )
+    tenant: Tenant = parse_tenant(GREEDY, "acme.yaml", "acme")
+    sources = [open_source(tenant, service, settings.lake(), settings.s3, settings) for service in ("aceiot", "dwd")]
+    assert isinstance(sources[0], AceiotSource)
+    assert isinstance(sources[1], DwdSource)
+    remote: Any = sources[1]._remote
+    assert (sources[0].requests_per_minute, remote._client.limiter.rate.requests) == paces
+    assert [settings.priority(wanted) for wanted in (100, 0, -5)] == ([0, 0, -5] if bucket else [100, 0, -5])
+    assert settings.model_copy(update={"most_priority": 10}).priority(100) == 10
+
+
+def test_an_estimate_counts_with_the_connections_own_pace(desk: Desk, archive: Path) -> None:
+    from weather_backfill.sources.base import DayInventory
+
+    write_tenant(desk.settings, "acme", archive)
+    tenant = TenantRegistry(desk.settings.tenant_files()).get("acme")
+
+    class Paced:
+        """Sixty requests a day at a pace of its own."""
+
+        requests_per_minute = 600
+
+        def inventory(self, first: date, last: date) -> dict[date, DayInventory]:
+            return dict.fromkeys(DAYS, DayInventory(1, 1, 60_000))
+
+        def days(self, dates: Any) -> Any:
+            raise AssertionError("a plan reads no day")
+
+    plan = build_plan(desk.instance, desk.settings, tenant, "tempest", DAYS[0], DAYS[-1], opened=Paced)
+    assert plan.requests == 180_000
+    assert plan.seconds == pytest.approx(180_000 / 600 * 60 + 60)

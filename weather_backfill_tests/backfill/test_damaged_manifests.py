@@ -1,0 +1,44 @@
+"""One damaged manifest is its connection's trouble: everybody else is loaded, stopped and told of as ever."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from weather_backfill.backfill.onboarding import fill_gaps, load_daily, onboard
+from weather_backfill.backfill.operations import Desk
+from weather_backfill.lake import layout
+from weather_backfill_tests.backfill.desks import TODAY, finish, target_days
+
+DAMAGED = "_backfills/onboard-acme-tempest/manifest.json"
+
+
+@pytest.fixture
+def damaged(desk: Desk) -> Desk:
+    """Both tenants are onboarded, and the manifest of the first is cut off."""
+    onboard(desk, TODAY)
+    finish(desk)
+    onboard(desk, TODAY)
+    assert layout.manifest_key("onboard-acme-tempest") == DAMAGED
+    desk.store.put(DAMAGED, b"{")
+    return desk
+
+
+def test_the_others_are_loaded_and_the_object_is_named(damaged: Desk) -> None:
+    for reconcile, launched in ((load_daily, "daily"), (fill_gaps, "gaps")):
+        notes = reconcile(damaged, TODAY + timedelta(days=1))
+        [note] = [note for note in notes if note.startswith("acme-tempest: ")]
+        assert damaged.store.uri(DAMAGED) in note
+        assert "restore it, or move it out of the lake" in note
+        assert any(b.backfill_id.startswith(launched) for b in damaged.instance.get_backfills()), launched
+        finish(damaged)
+
+
+def test_a_tenant_that_goes_holds_up_nobody(damaged: Desk) -> None:
+    damaged.settings.tenant_files().delete("acme.yaml")
+    damaged.settings.tenant_files().delete("acme-2.yaml")
+    notes = onboard(damaged, TODAY)
+    assert any(damaged.store.uri(DAMAGED) in note for note in notes)
+    assert any(note.startswith("onboard-acme-2-tempest: stopped") for note in notes)
+    assert target_days(damaged, "onboard-acme-2-tempest")

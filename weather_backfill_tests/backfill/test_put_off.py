@@ -1,0 +1,135 @@
+"""What a person has put off stays so: by a click on one part, of somebody's own backfill, under another look-back."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+
+import dagster as dg
+import pytest
+from dagster._core.execution.backfill import BulkActionStatus
+
+from weather_backfill.backfill.launch import launch_backfill
+from weather_backfill.backfill.onboarding import fill_gaps, load_daily, onboard
+from weather_backfill.backfill.operations import Desk, cancel, held_back, resume
+from weather_backfill.backfill.records import Manifest, load_manifest
+from weather_backfill.backfill.status import natives_of
+from weather_backfill_tests.backfill.desks import DAYS, TODAY, finish, opened, target_days, write_tenant
+from weather_backfill_tests.backfill.test_reconciling import Killed, killer, on_every_write
+
+TOMORROW = TODAY + timedelta(days=1)
+MINE = "onboard-acme-tempest"
+
+
+def click_cancel(desk: Desk, native: str) -> None:
+    """As on Dagster's page."""
+    found = desk.instance.get_backfill(native)
+    assert found
+    desk.instance.update_backfill(found.with_status(BulkActionStatus.CANCELING))
+
+
+def manifest(desk: Desk) -> Manifest:
+    found = load_manifest(desk.store, MINE)
+    assert found
+    return found
+
+
+def test_a_part_that_was_clicked_away_is_taken_by_nobody(desk: Desk) -> None:
+    onboard(desk, TODAY)
+    click_cancel(desk, MINE)
+    assert target_days(desk, MINE) == [DAYS[2]]
+    assert held_back(desk, "tempest", "acme") == {DAYS[2]}, "before any tick has seen it"
+    finish(desk)
+    assert f"{MINE}: completed with failures" in onboard(desk, TODAY)
+    assert (manifest(desk).state, manifest(desk).put_off) == ("active", {DAYS[2]})
+    fill_gaps(desk, TOMORROW)
+    assert target_days(desk, "gaps-acme-tempest-2024-01-04") == [DAYS[1], TODAY], "failed, and new; not put off"
+    finish(desk)
+    assert resume(desk, MINE).status == "running", "until a person wants it again"
+    assert manifest(desk).put_off == set()
+    assert held_back(desk, "tempest", "acme") == set()
+
+
+def test_the_last_part_that_was_clicked_away_takes_no_other_with_it(desk: Desk) -> None:
+    onboard(desk, TODAY)
+    click_cancel(desk, f"{MINE}.3")
+    finish(desk)
+    assert f"{MINE}: canceled" in onboard(desk, TODAY)
+    assert held_back(desk, "tempest", "acme") == {DAYS[0]}, "the days of the other parts have failed by themselves"
+    assert onboard(desk, TODAY) == [], "it is told once"
+    assert resume(desk, MINE).status == "running"
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_a_settling_that_dies_forgets_no_cancellation(
+    tmp_path: Path, archive: Path, definitions: dg.Definitions, moment: str
+) -> None:
+    writes = 0
+    while True:
+        with opened(tmp_path / str(writes), archive, definitions) as desk:
+            desk.settings.tenant_files().delete("acme.yaml")
+            onboard(desk, TODAY)
+            click_cancel(desk, "onboard-acme-2-tempest")
+            finish(desk)
+            kill, _ = killer(writes + 1)
+            try:
+                with on_every_write(**{"before": lambda _: None, "after": lambda _: None, moment: kill}):
+                    onboard(desk, TODAY)
+                break
+            except Killed:
+                writes += 1
+            assert held_back(desk, "tempest", "acme-2") == set(DAYS), f"killed {moment} write {writes}"
+            onboard(desk, TODAY)
+            assert held_back(desk, "tempest", "acme-2") == set(DAYS)
+    assert writes >= 4, "the manifest and its markers, the summary"
+
+
+def test_a_backfill_of_dagsters_page_that_was_cancelled_stays_so(desk: Desk) -> None:
+    onboard(desk, TODAY)
+    finish(desk)
+    onboard(desk, TODAY)
+    launch_backfill(
+        desk.instance, desk.definitions, backfill_id="by-hand", service="tempest", tenant="acme", days=[DAYS[1]]
+    )  # fmt: skip
+    assert cancel(desk, "by-hand").status == "canceling"
+    finish(desk)
+    fill_gaps(desk, TODAY)
+    assert target_days(desk, "gaps-acme-tempest-2024-01-03") == [DAYS[0], DAYS[2]]
+
+
+def test_another_look_back_takes_nothing_that_was_put_off(desk: Desk, archive: Path) -> None:
+    write_tenant(desk.settings, "acme", archive, lookback_days=2)
+    onboard(desk, TODAY)
+    cancel(desk, MINE)
+    finish(desk)
+    onboard(desk, TODAY)
+    write_tenant(desk.settings, "acme", archive, lookback_days=3)
+    onboard(desk, TODAY)
+    assert target_days(desk, f"{MINE}.again1") == [DAYS[0]], "only the day that nobody has put off"
+    assert manifest(desk).state == "canceled"
+
+
+def test_a_cancelled_onboarding_of_parts_starts_none_of_them(
+    tmp_path: Path, archive: Path, definitions: dg.Definitions
+) -> None:
+    with opened(tmp_path, archive, definitions, max_active_backfills=1) as desk:
+        desk.settings.tenant_files().delete("acme-2.yaml")
+        onboard(desk, TODAY)
+        cancel(desk, MINE)
+        finish(desk)
+        write_tenant(desk.settings, "acme", archive, chunk_days=1, lookback_days=2)
+        notes = onboard(desk, TODAY)
+        assert any("its days are being loaded, or were put off by a person" in note for note in notes)
+        assert manifest(desk).state == "canceled"
+        assert [native.backfill_id for native in natives_of(desk.instance, MINE)] == [MINE], "no further part"
+        assert onboard(desk, TODAY) == [], "it is settled for this look-back"
+
+
+def test_the_daily_load_asks_for_nothing_before_the_first_day(desk: Desk, archive: Path) -> None:
+    onboard(desk, TODAY)
+    finish(desk)
+    onboard(desk, TODAY)
+    write_tenant(desk.settings, "acme", archive, first_day=str(DAYS[2]))
+    load_daily(desk, TODAY)
+    assert target_days(desk, "daily-acme-tempest-2024-01-03") == [DAYS[2]]
+    assert target_days(desk, "daily-acme-2-tempest-2024-01-03") == DAYS
