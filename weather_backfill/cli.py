@@ -262,7 +262,7 @@ def restatements(
     if launch:
         from weather_backfill.definitions import build_definitions
 
-        backfill = launch_restatements(open_instance(), build_definitions(), found)
+        backfill = launch_restatements(open_instance(), build_definitions(), load_settings().lake(), found)
         said = f"Launched {backfill}. Watch it: weather-backfill status {backfill} --watch"
         err.print(said if backfill else "nothing to launch", highlight=False, soft_wrap=True)
 

@@ -46,7 +46,7 @@ def build_restatement_job(settings: Settings) -> dg.JobDefinition:
             log_day(context.log, logging.INFO, SERVICE, key, f"restated: {row}")
         for station, problem in found.found.problems.items():
             context.log.warning(f"station {station} is not compared: {problem}")
-        backfill = launch_restatements(context.instance, build_definitions(settings), found)
+        backfill = launch_restatements(context.instance, build_definitions(settings), settings.lake(), found)
         context.log.info(f"{len(found.found.days)} days restated; backfill: {backfill or 'none needed'}")
 
     @dg.job(name=JOB, description="Find the days of a tenant that DWD has restated, and backfill just those")

@@ -12,7 +12,8 @@ from typing import Any, Protocol, runtime_checkable
 import dagster as dg
 
 from weather_backfill.backfill.coverage import file_metadata
-from weather_backfill.backfill.launch import launch_backfill
+from weather_backfill.backfill.launch import launch_backfill, native_id
+from weather_backfill.backfill.records import audit
 from weather_backfill.errors import ConfigurationError
 from weather_backfill.lake import layout, parquet
 from weather_backfill.lake.storage import ObjectStore, StoredObject
@@ -103,9 +104,9 @@ def held_files(store: ObjectStore, service: str, tenant: str, start: date, end: 
 
 
 def launch_restatements(
-    instance: dg.DagsterInstance, definitions: dg.Definitions, restatements: Restatements
+    instance: dg.DagsterInstance, definitions: dg.Definitions, store: ObjectStore, restatements: Restatements
 ) -> str | None:
-    """One native backfill over the restated days, or None if there are none.
+    """One native backfill over the restated days, or None if there are none; the lake's audit has its start.
 
     Idempotent: while days and upstream files are the same it is one backfill, however often this is called. One
     that failed is not started again by itself: retry it in Dagster.
@@ -113,6 +114,12 @@ def launch_restatements(
     days = restatements.to_launch
     if not days:
         return None
+    name = native_id(restatements.backfill_id)
+    if (
+        instance.get_backfill(name) is None
+    ):  # asked for is written down first: killed here, there are two events, not none
+        facts = {"service": restatements.service, "tenant": restatements.tenant, "days": [str(day) for day in days]}
+        audit(store, "start", backfill_id=name, dry_run=False, parameters=facts, outcome="accepted")
     return launch_backfill(
         instance,
         definitions,

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 import dagster as dg
 
 from weather_backfill.backfill.launch import register_tenant
+from weather_backfill.backfill.records import audit_events
 from weather_backfill.definitions import build_definitions, build_resources
 from weather_backfill_tests.platform import Platform
 from weather_backfill_tests.sources.dwd.files import NEW_YEAR, hourly_zip, put
@@ -65,3 +66,6 @@ def test_the_run_backfills_restated_days_once(local_platform: Platform) -> None:
         targeted = data.target_subset.get_partitions_subset(RAW).get_partition_keys()
         assert list(targeted) == ["2020-01-02|acme"]
         assert backfill.title == "dwd of acme: restated days (1)"
+    [event] = audit_events(platform.lake)
+    assert (event["action"], event["backfill_id"]) == ("start", backfill.backfill_id)
+    assert event["parameters"]["days"] == ["2020-01-02"]

@@ -190,7 +190,7 @@ def launch(platform: Platform, expected: list[date]) -> set[date]:
     found = find_restatements(platform.settings, "dwd", "de")
     definitions = build_definitions(platform.settings)
     with platform.instance as instance:
-        backfills = {launch_restatements(instance, definitions, found) for _ in range(2)}
+        backfills = {launch_restatements(instance, definitions, platform.lake, found) for _ in range(2)}
         [backfill] = [instance.get_backfill(str(name)) for name in backfills]
         assert backfill is not None
         target = targets(backfill)
