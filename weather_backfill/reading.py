@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 As = Literal["pandas", "arrow"]
 Moment = date | datetime | str
 _TIME = {layout.REFINED_15M: "window_start", layout.RAW_OBSERVATIONS: "observed_at"}
+_SCHEMAS = {layout.REFINED_15M: schemas.REFINED, layout.RAW_OBSERVATIONS: schemas.RAW}
 
 
 def read_refined(
@@ -90,7 +91,8 @@ def _read(
         if not isinstance(data, bytes):
             raise data
         source = pa.BufferReader(data)
-        tables.append(pq.read_table(source, filters=condition, read_dictionary=list(parquet.TAGS)))
+        table = pq.read_table(source, filters=condition, read_dictionary=list(parquet.TAGS))
+        tables.append(schemas.conformed(table, _SCHEMAS[dataset]))
     # By name, for some services' days have an upstream's own quality beside ours.
     table = pa.concat_tables([_plain(t) for t in tables], promote_options="default").unify_dictionaries()
     _check_metrics(metrics or [], table)
