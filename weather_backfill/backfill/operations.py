@@ -14,7 +14,7 @@ from typing import Any
 import dagster as dg
 from dagster._core.execution.backfill import BulkActionStatus
 
-from weather_backfill.backfill.launch import launch_backfill, native_id, register_tenant
+from weather_backfill.backfill.launch import launch_backfill, native_of, register_tenant
 from weather_backfill.backfill.plan import Order, Plan, Reason, Reprocess, chunks_of
 from weather_backfill.backfill.records import (
     ACTIVE,
@@ -168,14 +168,14 @@ def _free_id(desk: Desk, plan: Plan) -> str:
     """`<service>-<tenant>-<start>-<end>-<n>`: readable, and the next number that is free."""
     base = f"{plan.service}-{plan.tenant}-{plan.start:%Y%m%d}-{plan.end:%Y%m%d}"
     number = 1
-    while find_manifest(desk.store, f"{base}-{number}") or desk.instance.get_backfill(native_id(f"{base}-{number}")):
+    while find_manifest(desk.store, f"{base}-{number}") or native_of(desk.instance, f"{base}-{number}"):
         number += 1
     return f"{base}-{number}"
 
 
 def unlaunched(desk: Desk, manifest: Manifest) -> list[int]:
     """The parts whose native backfill does not exist yet."""
-    return [n for n in range(len(manifest.parts)) if desk.instance.get_backfill(manifest.part_id(n)) is None]
+    return [n for n in range(len(manifest.parts)) if native_of(desk.instance, manifest.part_name(n)) is None]
 
 
 def capacity(desk: Desk) -> int:

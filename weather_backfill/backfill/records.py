@@ -38,9 +38,13 @@ class Manifest:
     labels: Mapping[str, str] = field(default_factory=dict)
     stored_at: datetime | None = None  # by the storage's clock, as the times of objects are
 
+    def part_name(self, number: int) -> str:
+        """What a part's native backfill is called; `native_of` finds it."""
+        return self.backfill_id if number == 0 else f"{self.backfill_id}.{number + 1}"
+
     def part_id(self, number: int) -> str:
-        """The id of a part's native backfill."""
-        return native_id(self.backfill_id if number == 0 else f"{self.backfill_id}.{number + 1}")
+        """The id of a part's native backfill that is launched now."""
+        return native_id(self.part_name(number))
 
     def to_json(self) -> bytes:
         """As the manifest object."""

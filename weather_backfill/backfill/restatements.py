@@ -12,7 +12,7 @@ from typing import Any, Protocol, runtime_checkable
 import dagster as dg
 
 from weather_backfill.backfill.coverage import file_metadata
-from weather_backfill.backfill.launch import launch_backfill, native_id
+from weather_backfill.backfill.launch import launch_backfill, native_id, native_of
 from weather_backfill.backfill.records import audit
 from weather_backfill.errors import ConfigurationError
 from weather_backfill.lake import layout, parquet
@@ -115,9 +115,8 @@ def launch_restatements(
     if not days:
         return None
     name = native_id(restatements.backfill_id)
-    if (
-        instance.get_backfill(name) is None
-    ):  # asked for is written down first: killed here, there are two events, not none
+    if native_of(instance, restatements.backfill_id) is None:
+        # First what was asked for: killed here, there are two events in the end, not none.
         facts = {"service": restatements.service, "tenant": restatements.tenant, "days": [str(day) for day in days]}
         audit(store, "start", backfill_id=name, dry_run=False, parameters=facts, outcome="accepted")
     return launch_backfill(
