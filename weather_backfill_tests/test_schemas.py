@@ -147,5 +147,5 @@ def test_what_the_upstream_has_no_more_is_left_as_it_is(mixed: Platform) -> None
     assert made.days == []
 
 
-def test_every_reason_but_no_upstream_data_is_chosen_by_all() -> None:
-    assert set(Reason) - CHOSEN[Reprocess.ALL] == {Reason.NO_UPSTREAM}
+def test_all_takes_every_day_that_the_upstream_has() -> None:
+    assert set(Reason) - CHOSEN[Reprocess.ALL] == {Reason.NO_UPSTREAM, Reason.KEPT}
