@@ -57,7 +57,8 @@ class Soak:
         """Day `number` until nothing is left to do; its sample."""
         begun = time.monotonic()
         self.world.pass_day(number)
-        morning = self.world.morning(number, LOADS_HOUR)
+        # A little later every day, for a sensor that looks once in 24 hours looked some minutes after the last jump.
+        morning = self.world.morning(number, LOADS_HOUR) + timedelta(minutes=3 * number)
         self.clock.set(morning)
         self._wait(lambda: self._unlooked(morning) + self._unloaded(number) + self._uncompared(number, morning))
         night = self.world.morning(number, HOUSEKEEPING_HOUR) + timedelta(minutes=35)
@@ -185,7 +186,7 @@ def _judge(soak: Soak, taken: list[samples.Sample], to: Path, begun: float) -> l
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="soak", description=__doc__.splitlines()[0])
-    parser.add_argument("--days", type=int, default=max(LONG) + 1)
+    parser.add_argument("--days", type=int, default=max(LONG) + 1, choices=range(1, 31), metavar="1..30")
     parser.add_argument("--minutes", type=float, default=55, help="begin no day after so many")
     parser.add_argument("--to", type=Path, default=Path(".soak"), help="where table, plot and figures go")
     parser.add_argument("--folder", type=Path, help="where the platform lives; kept (default: a folder that goes)")
