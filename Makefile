@@ -5,7 +5,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 export DAGSTER_HOME := $(CURDIR)/.dagster_home
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help demo dev test audit test-hostile test-long test-s3 test-cluster test-ui lint format bench bench-quick lock clean
+.PHONY: help demo dev test audit test-hostile test-long test-s3 test-cluster test-ui test-soak lint format bench bench-quick lock clean
 
 help:  ## What there is
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -59,6 +59,9 @@ lint: $(VENV)/ready  ## Ruff and the type checker
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+test-soak: $(VENV)/ready  ## 24 days of operation on a faked clock: leaks, gaps, audit (Debian's libfaketime; an hour at most; SOAK="--days 3" is quick)
+	$(BIN)/python -m weather_backfill_tests.soak $(SOAK)
 
 bench: $(VENV)/ready .bench-venv/ready  ## Speed and memory against the obvious ways (hours; docs/benchmarks.md)
 	-$(BIN)/python -m weather_backfill_tests.bench

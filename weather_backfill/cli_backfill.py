@@ -246,7 +246,7 @@ def gaps(
 
     Example: weather-backfill gaps --tenant acme --service tempest --start 2024-01-01 --end 2024-01-30
     """
-    from weather_backfill.backfill.plan import Reprocess, build_plan
+    from weather_backfill.backfill.plan import Reason, Reprocess, build_plan
     from weather_backfill.tenants import TenantRegistry
 
     at = desk()
@@ -254,7 +254,8 @@ def gaps(
     made = build_plan(
         at.instance, at.settings, found, service, start.date(), end.date(), reprocess=Reprocess.INCOMPLETE
     )
-    rows = [{"day": str(day), "reason": str(made.reasons[day])} for day in sorted(made.days)]
+    lacking = sorted(day for day in made.days if made.reasons[day] is not Reason.OUTDATED)  # those hold all there is
+    rows = [{"day": str(day), "reason": str(made.reasons[day])} for day in lacking]
     print_rows(rows, f"Gaps of {tenant} in {service}", as_json)
     if rows:
         raise typer.Exit(1)

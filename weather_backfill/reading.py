@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 As = Literal["pandas", "arrow"]
 Moment = date | datetime | str
 _TIME = {layout.REFINED_15M: "window_start", layout.RAW_OBSERVATIONS: "observed_at"}
+_SCHEMAS = {layout.REFINED_15M: schemas.REFINED, layout.RAW_OBSERVATIONS: schemas.RAW}
 
 
 def read_refined(
@@ -90,7 +91,7 @@ def _read(
         if not isinstance(data, bytes):
             raise data
         try:
-            tables.append(parquet.rows(data, condition))
+            tables.append(schemas.conformed(parquet.rows(data, condition), _SCHEMAS[dataset]))
         except UnreadableObjectError as error:
             raise UnreadableObjectError(f"{store.uri(key)}: {error}") from error
     # By name, for some services' days have an upstream's own quality beside ours.

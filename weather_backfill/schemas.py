@@ -8,12 +8,20 @@ so that any Parquet reader understands them.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 
 import pyarrow as pa
 
 from weather_backfill.metrics import METRICS
 
 SCHEMA_VERSION = "1"
+SINCE: Mapping[str, Mapping[str, str]] = {}
+"""Columns that a later schema version than 1 has added, by dataset: `{"refined_15m": {"median": "2"}}`.
+
+Older files lack them and are read with nulls, so they are nullable. Columns are only ever added: a new meaning gets a
+new name. docs/operations.md, "Upgrading", says what an operator sees of it.
+"""
+
 TIMESTAMP = pa.timestamp("us", tz="UTC")
 TAG = pa.dictionary(pa.int32(), pa.string())
 
@@ -113,6 +121,25 @@ REJECTS = pa.schema(
 """What was read and could not be kept: why, from which object, and its text cut at `RAW_TEXT_LIMIT` bytes."""
 
 RAW_TEXT_LIMIT = 1000
+
+
+def is_older(version: str | None) -> bool:
+    """Whether a file of this schema version was written before today's; one that says none is older than all."""
+    return version is None or not version.isdecimal() or int(version) < int(SCHEMA_VERSION)
+
+
+def conformed(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """A file's table with the columns of `schema` first and in order, nulls where the file is older than a column.
+
+    What a file has besides (an upstream's own quality) stays at the end.
+    """
+    if table.schema.names[: len(schema)] == schema.names:
+        return table
+    extra = [name for name in table.schema.names if name not in schema.names]
+    columns = {
+        f.name: table[f.name] if f.name in table.schema.names else pa.nulls(table.num_rows, f.type) for f in schema
+    }
+    return pa.table({**columns, **{name: table[name] for name in extra}}, metadata=table.schema.metadata)
 
 
 def file_schema(schema: pa.Schema, lineage: dict[str, str], metrics: list[str]) -> pa.Schema:

@@ -56,7 +56,7 @@ def process(command: list[str], env: Mapping[str, str], log: Path) -> Iterator[s
 def answers(url: str) -> bool:
     try:
         return requests.get(url, timeout=2).status_code < 500
-    except requests.ConnectionError:
+    except (requests.ConnectionError, requests.Timeout):
         return False
 
 

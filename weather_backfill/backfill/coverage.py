@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 
+from weather_backfill import schemas
 from weather_backfill.errors import ConfigurationError, UnreadableObjectError
 from weather_backfill.lake import layout, parquet
 from weather_backfill.lake.storage import ObjectStore, StoredObject
@@ -21,7 +22,10 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class HeldDay:
-    """A raw day in the lake: `completeness` 0 to 1; `incomplete` says what is wanting of a partial or damaged day."""
+    """A raw day in the lake: `completeness` 0 to 1; `incomplete` says what is wanting of a partial or damaged day.
+
+    `outdated`: its file has an older schema version than today's.
+    """
 
     date: date
     rows: int
@@ -31,6 +35,7 @@ class HeldDay:
     incomplete: str | None = None
     rows_hash: str | None = field(default=None, compare=False)
     modified: datetime | None = field(default=None, compare=False)
+    outdated: bool = False
 
 
 def held_days(
@@ -79,7 +84,7 @@ def _held(store: ObjectStore, stored: StoredObject) -> HeldDay:
         return HeldDay(day, 0, 0, 0.0, stored.size, f"unreadable: {error}", None, stored.last_modified)
     return HeldDay(
         day, metadata.num_rows, rejects, completeness, stored.size, footer.get("incomplete"), footer.get("rows"),
-        stored.last_modified,
+        stored.last_modified, schemas.is_older(footer.get("schema_version")),
     )  # fmt: skip
 
 

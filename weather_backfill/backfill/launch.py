@@ -46,6 +46,12 @@ def _fitting(*titles: str | None) -> str:
     return next((title for title in wanted if len(title) <= LONGEST_TITLE), wanted[-1][:LONGEST_TITLE])
 
 
+def native_of(instance: dg.DagsterInstance, name: str) -> PartitionBackfill | None:
+    """The native backfill called `name`; releases up to v0.1.0 gave long names to Dagster as they are."""
+    short = native_id(name)
+    return instance.get_backfill(short) or (instance.get_backfill(name) if short != name else None)
+
+
 def launch_backfill(
     instance: dg.DagsterInstance,
     definitions: dg.Definitions,
@@ -66,9 +72,9 @@ def launch_backfill(
     that exists under the id is left alone. Raises `ConfigurationError` for a tenant that is not registered
     and for no days at all.
     """
+    if known := native_of(instance, backfill_id):
+        return known.backfill_id
     backfill_id = native_id(backfill_id)
-    if instance.get_backfill(backfill_id):
-        return backfill_id
     if tenant not in instance.get_dynamic_partitions(tenants_partition_name(service)):
         raise ConfigurationError(
             f"tenant {tenant!r} is not registered for {service!r}: add it with `weather-backfill tenants add`."

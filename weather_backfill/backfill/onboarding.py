@@ -400,5 +400,5 @@ def _once_a_day(
 def _free_days(desk: Desk, wanted: Wanted, plan: Plan) -> Plan:
     """The plan without days that active backfills are at, and without open days that a person has put off."""
     busy, back = _busy(desk, wanted), held_back(desk, wanted.service, wanted.tenant.id)
-    wait = {day for day in back if plan.reasons.get(day) not in (Reason.DONE, Reason.INCOMPLETE)}
+    wait = {day for day in back if plan.reasons.get(day) not in (Reason.DONE, Reason.OUTDATED, Reason.INCOMPLETE)}
     return replace(plan, reasons={day: why for day, why in plan.reasons.items() if day not in busy | wait})

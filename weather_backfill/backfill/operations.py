@@ -14,7 +14,7 @@ from typing import Any
 import dagster as dg
 from dagster._core.execution.backfill import BulkActionStatus
 
-from weather_backfill.backfill.launch import launch_backfill, native_id, register_tenant
+from weather_backfill.backfill.launch import launch_backfill, native_of, register_tenant
 from weather_backfill.backfill.plan import Order, Plan, Reason, Reprocess, chunks_of
 from weather_backfill.backfill.records import (
     ACTIVE,
@@ -200,7 +200,7 @@ def _free_id(desk: Desk, plan: Plan) -> str:
     """`<service>-<tenant>-<start>-<end>-<n>`: readable, and the next number that is free."""
     base = f"{plan.service}-{plan.tenant}-{plan.start:%Y%m%d}-{plan.end:%Y%m%d}"
     number = 1
-    while find_manifest(desk.store, f"{base}-{number}") or desk.instance.get_backfill(native_id(f"{base}-{number}")):
+    while find_manifest(desk.store, f"{base}-{number}") or native_of(desk.instance, f"{base}-{number}"):
         number += 1
     return f"{base}-{number}"
 
@@ -208,7 +208,7 @@ def _free_id(desk: Desk, plan: Plan) -> str:
 def unlaunched(desk: Desk, manifest: Manifest) -> list[int]:
     """The parts whose native backfill does not exist yet; asked of Dagster once, however many there are."""
     there = {native.backfill_id for native in natives_of(desk.instance, manifest.backfill_id)}
-    return [n for n in range(len(manifest.parts)) if manifest.part_id(n) not in there]
+    return [n for n in range(len(manifest.parts)) if not manifest.ids_of(n) & there]
 
 
 def capacity(desk: Desk) -> int:

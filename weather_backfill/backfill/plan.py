@@ -37,6 +37,7 @@ class Reason(StrEnum):
     FAILED = "failed"  # its last try failed
     INCOMPLETE = "incomplete"  # in the lake with too few values, or without some stations
     UNREFINED = "not refined"  # raw is in the lake, refined is not, or is older: refined alone is made
+    OUTDATED = "older schema"  # whole, but written before the files had a column that they have today
     DONE = "done"
     KEPT = "gone upstream"  # done, and the upstream has it no longer: taken again it would be lost, so it never is
     NO_UPSTREAM = "no upstream data"
@@ -62,8 +63,8 @@ _MISSING = {Reason.MISSING, Reason.FAILED, Reason.UNREFINED}
 CHOSEN = {
     Reprocess.MISSING: _MISSING,
     Reprocess.FAILED: {Reason.FAILED},
-    Reprocess.INCOMPLETE: _MISSING | {Reason.INCOMPLETE},
-    Reprocess.ALL: _MISSING | {Reason.INCOMPLETE, Reason.DONE},
+    Reprocess.INCOMPLETE: _MISSING | {Reason.INCOMPLETE, Reason.OUTDATED},
+    Reprocess.ALL: _MISSING | {Reason.INCOMPLETE, Reason.OUTDATED, Reason.DONE},
 }
 
 
@@ -246,7 +247,9 @@ def _reason(held: HeldDay | None, refined: bool, upstream: bool, failed: bool, t
         return Reason.INCOMPLETE
     if not refined:
         return Reason.UNREFINED
-    return Reason.DONE if upstream else Reason.KEPT
+    if not upstream:
+        return Reason.KEPT
+    return Reason.OUTDATED if held.outdated else Reason.DONE
 
 
 def measured_seconds(instance: dg.DagsterInstance, service: str, tenant: str, days: Sequence[date]) -> float | None:

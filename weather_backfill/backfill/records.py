@@ -44,9 +44,17 @@ class Manifest:
         """Whether a person has put off all of it, or some of its days."""
         return self.state in (PAUSED, CANCELED) or bool(self.put_off)
 
+    def part_name(self, number: int) -> str:
+        """What a part's native backfill is called; `native_of` finds it."""
+        return self.backfill_id if number == 0 else f"{self.backfill_id}.{number + 1}"
+
     def part_id(self, number: int) -> str:
-        """The id of a part's native backfill."""
-        return native_id(self.backfill_id if number == 0 else f"{self.backfill_id}.{number + 1}")
+        """The id of a part's native backfill that is launched now."""
+        return native_id(self.part_name(number))
+
+    def ids_of(self, number: int) -> set[str]:
+        """The ids that a part's native backfill may have: releases up to v0.1.0 gave long names as they are."""
+        return {self.part_id(number), self.part_name(number)}
 
     def to_json(self) -> bytes:
         """As the manifest object."""

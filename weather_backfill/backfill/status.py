@@ -18,7 +18,7 @@ from dagster._core.execution.backfill import (
 )
 
 from weather_backfill.backfill.footers import remembered
-from weather_backfill.backfill.launch import native_id
+from weather_backfill.backfill.launch import native_of
 from weather_backfill.backfill.plan import RUN_START_SECONDS
 from weather_backfill.backfill.records import (
     ACTIVE,
@@ -103,7 +103,7 @@ class Status:
 def natives_of(instance: dg.DagsterInstance, backfill_id: str) -> list[PartitionBackfill]:
     """The native backfills behind an id, oldest first: the parts and retries of a managed one, or the one itself."""
     found = list(instance.get_backfills(filters=BulkActionsFilter(tags={MANAGED_TAG: backfill_id})))
-    own = instance.get_backfill(native_id(backfill_id))
+    own = native_of(instance, backfill_id)
     if own and all(b.backfill_id != own.backfill_id for b in found):
         found.append(own)
     return sorted(found, key=lambda b: b.backfill_timestamp)
@@ -111,7 +111,7 @@ def natives_of(instance: dg.DagsterInstance, backfill_id: str) -> list[Partition
 
 def managed_id(instance: dg.DagsterInstance, name: str) -> str:
     """The managed id behind the id of a native backfill, as Dagster's page shows it; any other name as it is."""
-    own = instance.get_backfill(native_id(name))
+    own = native_of(instance, name)
     return own.tags.get(MANAGED_TAG, name) if own else name
 
 
@@ -167,7 +167,7 @@ def status_by(
     raw_runs = [r for r in runs if any(k.path[-1] == layout.RAW_OBSERVATIONS for k in r.asset_selection or ())]
     active = any(is_active(native) for native in natives)
     there = {native.backfill_id for native in natives}
-    launched = manifest is None or all(manifest.part_id(n) in there for n in range(len(manifest.parts)))
+    launched = manifest is None or all(manifest.ids_of(n) & there for n in range(len(manifest.parts)))
     ends = [native.backfill_end_timestamp for native in natives if native.backfill_end_timestamp]
     ended = None if active or not launched or not ends else datetime.fromtimestamp(max(ends), UTC)
     return Status(

@@ -132,7 +132,7 @@ class ParquetIOManager(dg.ConfigurableIOManager):
         store = self.lake.store
         if duckdb.DuckDBPyRelation in (wanted, *get_args(wanted)):
             return lazy_relation(store, found, dataset)
-        tables = [parquet.decode(store.get(key)) for key in found]
+        tables = [schemas.conformed(parquet.decode(store.get(key)), SCHEMAS[dataset]) for key in found]
         table = parquet.concat(tables, SCHEMAS[dataset])
         return table.to_pandas() if pd.DataFrame in (wanted, *get_args(wanted)) else table
 
@@ -170,7 +170,19 @@ def lazy_relation(store: ObjectStore, keys: list[str], dataset: str) -> duckdb.D
     if not keys:
         return connection.from_arrow(SCHEMAS[dataset].empty_table())
     store.register(connection)
-    return connection.read_parquet([store.uri(key) for key in keys])
+    mixed = dataset in schemas.SINCE
+    relation = connection.read_parquet([store.uri(key) for key in keys], union_by_name=mixed)
+    return _with_nulls(connection, relation, SCHEMAS[dataset]) if mixed else relation
+
+
+def _with_nulls(
+    connection: duckdb.DuckDBPyConnection, relation: duckdb.DuckDBPyRelation, schema: pa.Schema
+) -> duckdb.DuckDBPyRelation:
+    """The relation with the columns of `schema` that are newer than all of its files, as nulls."""
+    empty = connection.from_arrow(schema.empty_table())
+    types = zip(empty.columns, empty.types, strict=True)
+    absent = [f'NULL::{kind} AS "{name}"' for name, kind in types if name not in relation.columns]
+    return relation.project(", ".join(["*", *absent]))
 
 
 def write_day(store: ObjectStore, service: str, dataset: str, day: DayTable) -> DayRecord:

@@ -164,12 +164,16 @@ def _records(store: ObjectStore, kind: str, names: str) -> dict[str, str]:
 
 
 def _dataset_view(connection: duckdb.DuckDBPyConnection, dataset: str, globs: Mapping[str, str]) -> str:
-    """One view over the services of a dataset: each has files of one schema, so that binding reads one footer."""
+    """One view over the services of a dataset.
+
+    Each has files of one schema, so that binding reads one footer; all of them where a later version added a column.
+    """
     columns = COLUMNS[dataset]
     selects = []
     for glob in globs.values():
         types = "'service': VARCHAR, 'tenant': VARCHAR" + (", 'date': DATE" if _DATE in columns else "")
-        files = f"read_parquet('{glob}', hive_partitioning = true, hive_types = {{{types}}})"
+        mixed = ", union_by_name = true" if dataset in schemas.SINCE else ""
+        files = f"read_parquet('{glob}', hive_partitioning = true, hive_types = {{{types}}}{mixed})"
         present = {row[0] for row in connection.execute(f"DESCRIBE FROM {files}").fetchall()}
         selects.append(f"SELECT {_select(connection, columns, present)} FROM {files}")  # noqa: S608 - our own paths
     return "\nUNION ALL ".join(selects or [f"SELECT {_select(connection, columns, set())} WHERE false"])

@@ -8,7 +8,9 @@ from datetime import date
 import dagster as dg
 import pytest
 
+from weather_backfill.backfill import launch as launching
 from weather_backfill.backfill.launch import launch_backfill, native_id, register_tenant
+from weather_backfill.backfill.status import natives_of
 from weather_backfill.definitions import build_definitions
 from weather_backfill.errors import ConfigurationError
 from weather_backfill.partitions import days_between
@@ -60,6 +62,18 @@ def test_the_same_id_is_launched_once(instance: dg.DagsterInstance) -> None:
     assert backfill.title == "first"
     launch(instance, "two")
     assert len(instance.get_backfills()) == 2
+
+
+def test_what_an_older_release_launched_under_a_long_id_is_not_launched_again(
+    instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = "tempest-acme-20240101-20240103-1.retry1"
+    with monkeypatch.context() as patch:
+        patch.setattr(launching, "LONGEST_ID", 1000)  # as it was
+        assert launch(instance, name) == name
+    assert launch(instance, name) == name
+    assert [native.backfill_id for native in instance.get_backfills()] == [name]
+    assert natives_of(instance, name)[0].backfill_id == name
 
 
 def test_an_unknown_tenant_is_refused_and_nothing_is_launched(instance: dg.DagsterInstance) -> None:

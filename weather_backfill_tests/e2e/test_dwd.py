@@ -15,7 +15,9 @@ import pyarrow as pa
 import pytest
 from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 
+from weather_backfill.backfill.operations import Desk
 from weather_backfill.backfill.restatements import find_restatements, launch_restatements
+from weather_backfill.backfill.status import natives_of
 from weather_backfill.definitions import build_definitions
 from weather_backfill.lake import layout
 from weather_backfill.partitions import PartitionKey, days_between
@@ -188,11 +190,10 @@ def named(platform: Platform) -> dict[date, tuple[int, int, int]]:
 def launch(platform: Platform, expected: list[date]) -> set[date]:
     """Launch twice, which is one backfill; then run what it targets, as the daemon would, without the wait."""
     found = find_restatements(platform.settings, "dwd", "de")
-    definitions = build_definitions(platform.settings)
     with platform.instance as instance:
-        backfills = {launch_restatements(instance, definitions, found) for _ in range(2)}
-        [backfill] = [instance.get_backfill(str(name)) for name in backfills]
-        assert backfill is not None
+        desk = Desk(instance, build_definitions(platform.settings), platform.settings)
+        [name] = {str(launch_restatements(desk, found)) for _ in range(2)}
+        [backfill] = natives_of(instance, name)
         target = targets(backfill)
     assert target == set(expected)
     for run in consecutive(sorted(target)):

@@ -7,6 +7,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import unquote
@@ -23,13 +24,15 @@ class Mirror:
         self.sent: Counter[str] = Counter()
         self.fault: Fault = lambda path: None
         self.etags = True
+        self.dated = False
         self.url = ""
 
 
 @contextmanager
-def serve(root: Path) -> Iterator[Mirror]:
-    """Serve a folder on a free port of this machine."""
+def serve(root: Path, dated: bool = False) -> Iterator[Mirror]:
+    """Serve a folder on a free port of this machine; `dated`: its pages say when files were modified."""
     mirror = Mirror(root)
+    mirror.dated = dated
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -42,7 +45,7 @@ def serve(root: Path) -> Iterator[Mirror]:
                 return self.answer(*fault)
             target = mirror.root / path
             if target.is_dir():
-                return self.answer(200, _index(target))
+                return self.answer(200, _index(target, mirror.dated))
             if not target.is_file():
                 return self.answer(404, b"not here")
             body = target.read_bytes()
@@ -76,9 +79,10 @@ def serve(root: Path) -> Iterator[Mirror]:
         thread.join()
 
 
-def _index(folder: Path) -> bytes:
+def _index(folder: Path, dated: bool) -> bytes:
     lines = ['<html><head><title>Index of /</title></head><body><pre><a href="../">../</a>']
     for entry in sorted(folder.iterdir()):
         name = entry.name + ("/" if entry.is_dir() else "")
-        lines.append(f'<a href="{name}">{name[:40]}</a>    29-Mar-2020 08:55    {entry.stat().st_size}')
+        stamp = f"{datetime.fromtimestamp(entry.stat().st_mtime, UTC):%d-%b-%Y %H:%M}" if dated else "29-Mar-2020 08:55"
+        lines.append(f'<a href="{name}">{name[:40]}</a>    {stamp}    {entry.stat().st_size}')
     return "\n".join([*lines, "</pre></body></html>"]).encode()

@@ -1,0 +1,1 @@
+"""Weeks of operation in minutes: `make test-soak`. No part of `make test`."""

@@ -1,0 +1,89 @@
+"""The platform on a clock that the soak sets: a code server, a daemon with a quick tick, an S3 server."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import boto3
+import psutil
+import yaml
+
+from weather_backfill_tests.conftest import CREDENTIALS
+from weather_backfill_tests.platform import PROJECT, Platform
+from weather_backfill_tests.servers import answers, free_port, process, until
+
+FAKETIME = [f"/usr/lib/{machine}-linux-gnu/faketime/libfaketime.so.1" for machine in ("x86_64", "aarch64")]
+
+
+@dataclass
+class Clock:
+    """What time it is for every process that has `environment`; a second passes in a second."""
+
+    file: Path
+
+    @property
+    def environment(self) -> dict[str, str]:
+        library = next((p for p in map(Path, FAKETIME) if p.exists()), None)
+        if library is None:
+            raise SystemExit(f"no libfaketime (Debian: apt install libfaketime): looked for {', '.join(FAKETIME)}")
+        return {
+            "LD_PRELOAD": str(library), "FAKETIME_TIMESTAMP_FILE": str(self.file), "FAKETIME_CACHE_DURATION": "1",
+            "FAKETIME_DONT_FAKE_MONOTONIC": "1", "NO_FAKE_STAT": "1",
+            "PYTHONPATH": f"{PROJECT / 'weather_backfill_tests' / 'faked_clock'}:{PROJECT}",
+        }  # fmt: skip
+
+    def set(self, moment: datetime) -> None:
+        """It is `moment` from now on."""
+        self._write(f"+{(moment - datetime.now(UTC)).total_seconds():.0f}")
+
+    def start(self) -> None:
+        """It is what it is."""
+        self._write("+0")
+
+    def _write(self, text: str) -> None:
+        fresh = self.file.with_suffix(".new")
+        fresh.write_text(f"{text}\n")
+        fresh.rename(self.file)
+
+
+@dataclass(frozen=True)
+class Running:
+    """The two processes that must not grow."""
+
+    daemon: psutil.Process
+    code_server: psutil.Process
+
+
+@contextmanager
+def lake_server(folder: Path, clock: Clock) -> Iterator[str]:
+    """An S3 server on the clock, so that objects are as old as the platform thinks; its endpoint, with one bucket."""
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+    with process(command, clock.environment, folder / "s3.log"):
+        until(lambda: answers(f"{url}/"), 120)
+        keys = {"aws_access_key_id": CREDENTIALS["AWS_ACCESS_KEY_ID"], "region_name": "us-east-1"}
+        secret = CREDENTIALS["AWS_SECRET_ACCESS_KEY"]
+        boto3.client("s3", endpoint_url=url, aws_secret_access_key=secret, **keys).create_bucket(Bucket="soak")
+        yield url
+
+
+@contextmanager
+def daemon_and_code_server(platform: Platform) -> Iterator[Running]:
+    """Dagster's daemon and a code server beside it, as a deployment has them."""
+    port = free_port()
+    serve = [sys.executable, "-m", "dagster", "api", "grpc", "-m", "weather_backfill.definitions", "-p", str(port)]
+    workspace = platform.folder / "workspace.yaml"
+    server = {"host": "127.0.0.1", "port": port, "location_name": "weather_backfill"}
+    workspace.write_text(yaml.safe_dump({"load_from": [{"grpc_server": server}]}))
+    command = [sys.executable, "-m", "weather_backfill_tests.daemon_process", "run", "-w", str(workspace)]
+    with (
+        process(serve, platform.environment, platform.folder / "code-server.log") as code,
+        process(command, platform.environment, platform.folder / "daemon.log") as daemon,
+    ):
+        yield Running(psutil.Process(daemon.pid), psutil.Process(code.pid))
