@@ -1,4 +1,4 @@
-"""(c) A run of Dagster over a range against a plain loop over the same functions, and memory against its length."""
+"""8. A run of Dagster over a range against a plain loop over the same functions, and memory against its length."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def _overhead(archive: Path, out: Path, days: int, options: Options) -> Comparis
     sides.append(_side(f"plain loop over {days} days", "range-loop", archive, out, days))
     results = compare(sides, options, before_each=lambda: _clear(out))
     run_seconds, loop_seconds = (results[side.name].seconds for side in sides)
-    title = f"(c) A run over {days} days"
+    title = f"8. A run over {days} days"
     value = (run_seconds - FIXED_SECONDS) / loop_seconds
     target = Target(f"{title}: seconds, less 3, against the plain loop", value, 1.5, at_least=False)
     return Comparison("range", title, results, [target])
@@ -36,7 +36,7 @@ def _memory(archive: Path, out: Path, short: int, long: int, options: Options) -
     sides = [_side(f"{days} days", "range-dagster", archive, out, days) for days in (short, long)]
     results = compare(sides, options, before_each=lambda: _clear(out))
     few, many = (results[side.name].peak_bytes for side in sides)
-    title = f"(c) Memory of a run over {long} days"
+    title = f"8. Memory of a run over {long} days"
     target = Target(f"{title}: peak against {short} days", many / few, 1.3, at_least=False)
     return Comparison("range_memory", title, results, [target])
 
