@@ -168,6 +168,7 @@ def polars(folder: Path, out: Path) -> Callable[[], Path]:
 
 def arrow(folder: Path, out: Path) -> Callable[[], Path]:
     import numpy as np
+    import pandas  # noqa: F401 - NumPy's asarray of an Arrow array would load it on its first call
     import pyarrow as pa
     import pyarrow.compute as pc
     import pyarrow.json as pj

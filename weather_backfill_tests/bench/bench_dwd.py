@@ -247,16 +247,17 @@ CONTENDERS = {
 
 def once(name: str, root: Path, out: Path, work: Work) -> Callable[[], Path]:
     """One contender's work; imports are not what is measured."""
-    if name.startswith("ours"):
+    if name != "wetterdienst":
         import pandas  # noqa: F401 - pyarrow's to_numpy would load it on its first call
-
+        import pyarrow.csv
+        import pyarrow.parquet  # noqa: F401
+    if name.startswith("ours"):
         import weather_backfill.assets.raw
         import weather_backfill.sources.dwd.source  # noqa: F401
     elif name == "wetterdienst":
-        import wetterdienst.provider.dwd.observation  # noqa: F401
-    else:
-        import pyarrow.csv
-        import pyarrow.parquet  # noqa: F401
+        import wetterdienst.provider.dwd.observation.metadata
+        import wetterdienst.provider.dwd.observation.parser
+        import wetterdienst.util.network  # noqa: F401
     out.mkdir(parents=True)
 
     def measured() -> Path:
