@@ -56,7 +56,7 @@ lint: $(VENV)/ready  ## Ruff and the type checker
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: $(VENV)/ready .bench-venv/ready  ## Speed and memory against the obvious ways (hours; docs/benchmarks.md)
+bench: $(VENV)/ready .bench-venv/ready  ## Speed and memory against the obvious ways (50 minutes on two idle cores; docs/benchmarks.md)
 	-$(BIN)/python -m weather_backfill_tests.bench
 	$(BIN)/python -m weather_backfill_tests.bench report
 

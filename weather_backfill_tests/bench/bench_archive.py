@@ -58,7 +58,7 @@ def _compare(
         *(
             Side.peer(
                 python, titles[key], f"archive-{key}", url, str(written[key]), environment=environment,
-                slow=key in ("frames", "wrangler"),
+                slow=key in ("frames", "wrangler") or (key == "rows" and bool(environment)),
             )
             for key, python in peers.items()
         ),

@@ -47,7 +47,10 @@ def _one_day(stations: int, options: Options) -> Comparison:
     outs = {name: out / f"refine-{name}.parquet" for name in _peers()}
     sides = [
         Side.ours("weather_backfill", "refine", str(lake), str(out / "refine-lake"), DAY.isoformat()),
-        *(Side.peer(options.peer_python, TITLES[name], f"refine-{name}", raw, str(outs[name])) for name in outs),
+        *(
+            Side.peer(options.peer_python, TITLES[name], f"refine-{name}", raw, str(outs[name]), slow=name == "spark")
+            for name in outs
+        ),
     ]
     results = compare(sides, options)
     ours = out / "refine-lake" / layout.day_key(layout.REFINED_15M, SERVICE, key)
@@ -65,7 +68,7 @@ def _many_days(stations: int, days: int, options: Options) -> Comparison:
     for name in _peers():
         work = "refine-pandas-days" if name == "pandas" else f"refine-{name}"
         title = f"{TITLES[name]}, day by day" if name == "pandas" else TITLES[name]
-        slow = name in ("pandas", "spark")
+        slow = name != "duckdb"
         sides.append(Side.peer(options.peer_python, title, work, every, str(out / name), slow=slow))
     out.mkdir(parents=True, exist_ok=True)
     results = compare(sides, options)

@@ -13,12 +13,13 @@ from weather_backfill_tests.bench.harness import PROJECT, RESULTS
 DOCS = PROJECT / "docs"
 MISSED = Path(__file__).with_name("missed.md")
 _NO_PEERS = ("scale_", "range_memory")  # their sides are sizes of our own
+_OWN_LOAD = 2  # what a benchmark adds itself
 _OURS_TOO = ("by ", "weather_backfill", "ours, whole")
 _RERUN = """\
 ## Run it again
 
 ```console
-make bench          # everything, about 45 minutes on two cores, and an hour more the first time, to make the inputs
+make bench          # everything, 50 minutes on two idle cores; the first time half an hour more, for inputs and peers
 make bench-quick    # small inputs, to see that it works: its ratios mean little
 .venv/bin/python -m weather_backfill_tests.bench 3 dwd        # some of them, by number or name
 .venv/bin/python -m weather_backfill_tests.bench --thorough 5 # hours: slow peers to their end
@@ -71,17 +72,27 @@ def _order(title: str) -> tuple[int, int]:
 
 def _page(found: Sequence[dict[str, Any]]) -> str:
     parts = ["# Benchmarks", _machines(found), "![Times as long as ours, by workload](benchmarks.png)", _targets(found)]
-    parts += [MISSED.read_text().strip()]
+    parts += [text] if (text := _why_missed(found)) else []
     parts += [_table(document) for document in found]
     return "\n\n".join([*parts, _LIMITS, _RERUN])
 
 
+def _why_missed(found: Sequence[dict[str, Any]]) -> str:
+    """The parts of missed.md about comparisons that miss a target now: their headings are the comparisons' names."""
+    title, *parts = re.split(r"^## ", MISSED.read_text(), flags=re.MULTILINE)
+    texts = dict(part.split("\n", 1) for part in parts)
+    missing = [d for d in found if not all(t["met"] for t in d["targets"])]
+    about = [f"### {d['title']}\n\n{texts[d['name']].strip()}" for d in missing if d["name"] in texts]
+    heading = title.splitlines()[0]
+    return "\n\n".join([f"#{heading}", *about]) if about else ""
+
+
 _BEGIN, _END = "<!-- benchmarks: written by `make bench` -->", "<!-- /benchmarks -->"
-_README = ("api", "archive_local", "archive_s3", "refine", "refine_days", "dwd_real", "orchestration_trivial_365")
+_README = ("api", "archive_s3", "refine_days", "dwd_real", "orchestration_trivial_365")
 
 
 def with_table(readme: str, found: Sequence[dict[str, Any]]) -> str:
-    """The README with its table between the marks made anew."""
+    """The README with table and picture between the marks made anew; raises `ValueError` if it has no marks."""
     rows = ["| workload | weather_backfill | peers, times as long |", "|---|---:|---|"]
     for document in (document for document in found if document["name"] in _README):
         ours, *others = document["sides"].items()
@@ -95,7 +106,8 @@ def with_table(readme: str, found: Sequence[dict[str, Any]]) -> str:
     _, _, after = rest.partition(_END)
     if not after:
         raise ValueError(f"README.md does not hold {_BEGIN} and {_END}")
-    return "\n".join([before + _BEGIN, *rows, _END + after])
+    plot = "![Times as long as ours, by workload](docs/benchmarks.png)"
+    return "\n".join([before + _BEGIN, *rows, "", plot, _END + after])
 
 
 def _times(ratio: float) -> str:
@@ -143,6 +155,8 @@ def _table(document: dict[str, Any]) -> str:
     once = [side for side, r in sides.items() if len(r["all_seconds"]) < runs]
     about = rounds + (f" ({', '.join(once)}: one)" if once else "")
     about += f"; load of the machine {load}." if load is not None else "."
+    if load is not None and load > document["machine"]["cpus"] + _OWN_LOAD:
+        about += " **Others were busy on it: the seconds mean little.**"
     head = ["| | seconds | × the first | CPU seconds | peak MB | output MB |", "|---|---:|---:|---:|---:|---:|"]
     stopped = [f"\n{side} was stopped with {r['done']:.0%} of the work done." for side, r in sides.items() if _bound(r)]
     notes = [f"\n{note}" for note in document.get("notes", [])]
