@@ -96,7 +96,8 @@ def main(way: str, archive: str, output: str, first: str, number: str, patience:
     if way in ("dagit", "cli"):
         connection = TempestConnection(archive_url=archive)
         TenantRegistry(platform.settings.tenant_files()).put(Tenant(id=TENANT, services=Services(tempest=connection)))
-        with platform.instance as instance:
+    with platform.instance as instance:  # which makes Dagster's tables, as two processes at once must not
+        if way in ("dagit", "cli"):
             register_tenant(instance, SERVICE, TENANT)
     with servers(platform, way) as (url, watch), platform.instance as instance:
         started = time.perf_counter()
