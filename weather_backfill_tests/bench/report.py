@@ -12,7 +12,8 @@ from weather_backfill_tests.bench.harness import PROJECT, RESULTS
 
 DOCS = PROJECT / "docs"
 MISSED = Path(__file__).with_name("missed.md")
-_NO_PEERS = ("scale_", "range_memory")  # their sides are sizes of our own
+_AWAY = (6, -6, 17, -17)  # points
+_NO_PEERS = ("scale_", "range_memory", "query")  # their sides are sizes of our own
 _OWN_LOAD = 2  # what a benchmark adds itself
 _OURS_TOO = ("by ", "weather_backfill", "ours, whole")
 _RERUN = """\
@@ -175,7 +176,7 @@ def draw(found: Sequence[dict[str, Any]], path: Path) -> None:
     import matplotlib.pyplot as plt
     from matplotlib.ticker import FuncFormatter
 
-    figure, axes = plt.subplots(figsize=(11, max(3.0, 0.85 * len(found) + 1.4)), layout="constrained")
+    figure, axes = plt.subplots(figsize=(11, max(3.0, 0.95 * len(found) + 1.4)), layout="constrained")
     axes.axvline(1, color="#1b5e20", linewidth=2)
     for row, document in enumerate(found):
         ours, *others = document["sides"].items()
@@ -185,11 +186,10 @@ def draw(found: Sequence[dict[str, Any]], path: Path) -> None:
         ]
         for number, (bound, name, ratio) in enumerate(sorted(peers, key=lambda peer: peer[2])):
             axes.plot(ratio, row, "o", color="#c62828" if ratio < 1 else "#1565c0", markersize=7)
-            up = -1 if number % 2 else 1
+            away = _AWAY[number % len(_AWAY)]  # neighbours' names do not lie on each other
             axes.annotate(
-                f"{name} {bound}{_times(ratio)}", (ratio, row),
-                xytext=(0, 7 * up), textcoords="offset points", ha="center",
-                va="bottom" if up > 0 else "top", fontsize=8,
+                f"{name} {bound}{_times(ratio)}", (ratio, row), xytext=(0, away), textcoords="offset points",
+                ha="center", va="bottom" if away > 0 else "top", fontsize=8,
             )  # fmt: skip
     axes.set_xscale("log")
     axes.margins(x=0.18)
