@@ -29,14 +29,14 @@ test: $(VENV)/ready  ## The whole suite; the end-to-end tests first, as they mos
 	$(BIN)/python -m pytest -q -n 4 --maxschedchunk 1 weather_backfill_tests/e2e weather_backfill_tests
 
 test-long: $(VENV)/ready  ## Sixteen tenants by themselves, the next day on a faked clock (Debian, root; ten minutes)
-	ls /usr/lib/*/faketime/libfaketime.so.1 > /dev/null 2>&1 || apt-get install -y -qq libfaketime > /dev/null
+	ls /usr/lib/*/faketime/libfaketime.so.1 > /dev/null 2>&1 || (apt-get update -qq && apt-get install -y -qq libfaketime) > /dev/null
 	$(BIN)/python -m pytest -q -m long weather_backfill_tests/e2e
 
 test-s3: $(VENV)/ready  ## The tests that use S3, against a throw-away Ceph object gateway (Debian, root)
 	.ci/radosgw $(BIN)/python -m pytest -q -n 2 -k s3
 
 test-cluster: $(VENV)/ready  ## Three Ray workers on hosts of their own, PostgreSQL and radosgw; hosts die (Debian, root; 20 minutes)
-	command -v postgres /usr/lib/postgresql/*/bin/postgres > /dev/null || apt-get install -y -qq postgresql > /dev/null
+	command -v postgres /usr/lib/postgresql/*/bin/postgres > /dev/null || (apt-get update -qq && apt-get install -y -qq postgresql) > /dev/null
 	RADOSGW_ADDRESS=10.77.0.1 .ci/namespaces 3 .ci/radosgw $(BIN)/python -m pytest -s -q weather_backfill_tests/cluster
 
 test-ui: $(VENV)/ready  ## Dagster's pages clicked through in Chromium (Debian, root; WEATHER_UI_SCREENSHOTS=docs keeps pictures)
@@ -60,10 +60,11 @@ lint: $(VENV)/ready  ## Ruff and the type checker
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-test-soak: $(VENV)/ready  ## 24 days of operation on a faked clock: leaks, gaps, audit (Debian's libfaketime; an hour at most; SOAK="--days 3" is quick)
+test-soak: $(VENV)/ready  ## 24 days of operation on a faked clock: leaks, gaps, audit (Debian, root; SOAK="--days 3" is quick)
+	ls /usr/lib/*/faketime/libfaketime.so.1 > /dev/null 2>&1 || (apt-get update -qq && apt-get install -y -qq libfaketime) > /dev/null
 	$(BIN)/python -m weather_backfill_tests.soak $(SOAK)
 
-bench: $(VENV)/ready .bench-venv/ready  ## Speed and memory against the obvious ways (hours; docs/benchmarks.md)
+bench: $(VENV)/ready .bench-venv/ready  ## Speed and memory against the obvious ways (50 minutes on two idle cores; docs/benchmarks.md)
 	-$(BIN)/python -m weather_backfill_tests.bench
 	$(BIN)/python -m weather_backfill_tests.bench report
 

@@ -13,7 +13,9 @@ only the HTTP call replaced by a file; the others neither flag nor check. "Arrow
 reader on two threads, one sort, one write.
 dlt's REST client pages through the same files behind a `requests` adapter and loads them as Parquet with its
 filesystem destination; it is left out with a word where the peers' environment does not have it. Its normalizer and
-loader may work in processes of their own, whose CPU and memory are not counted.
+loader may work in processes of their own, whose CPU and memory are not counted. pandas and dlt run once.
+
+What ours has written is then opened by five readers (`readers.py`), which have to find the same rows.
 """
 
 from __future__ import annotations
@@ -166,6 +168,7 @@ def polars(folder: Path, out: Path) -> Callable[[], Path]:
 
 def arrow(folder: Path, out: Path) -> Callable[[], Path]:
     import numpy as np
+    import pandas  # noqa: F401 - NumPy's asarray of an Arrow array would load it on its first call
     import pyarrow as pa
     import pyarrow.compute as pc
     import pyarrow.json as pj
@@ -270,6 +273,7 @@ def run(options: Options) -> Sequence[Comparison]:
     from weather_backfill_tests.bench.agree import assert_same
     from weather_backfill_tests.bench.data import once
     from weather_backfill_tests.bench.harness import Comparison, Side, Target, compare
+    from weather_backfill_tests.bench.readers import agreeing_readers
 
     points = 300 if options.quick else POINTS
     rows = points * 1440
@@ -285,6 +289,7 @@ def run(options: Options) -> Sequence[Comparison]:
             Path(sys.executable) if name == "weather_backfill" else options.peer_python,
             [MODULE, name, str(folder), str(outs[name])],
             {"RUNTIME__DLTHUB_TELEMETRY": "false"},
+            slow=name in ("json + pandas", "dlt"),
         )
         for name in names
     ]
@@ -299,13 +304,15 @@ def run(options: Options) -> Sequence[Comparison]:
     written = next(outs["weather_backfill"].rglob("*.parquet"))
     for name in names[1:4]:
         assert_same(written, outs[name] / "day.parquet", KEY, ["value"])
-    title = f"{rows / 1e6:.1f} million samples in JSON pages to raw"
+    title = f"1. {rows / 1e6:.1f} million samples in JSON pages to raw"
     targets = [
         Target(f"{title}: times faster than json + pandas", frames.seconds / mine.seconds, 8, at_least=True),
         Target(f"{title}: seconds against Arrow alone", mine.seconds / floor.seconds, 1.5, at_least=False),
         Target(f"{title}: bytes a sample", mine.output_bytes / rows, BYTES_PER_SAMPLE, at_least=False),
     ]
-    return [Comparison("api", title, results, targets)]
+    agreed = agreeing_readers(options.peer_python, written)
+    targets.append(Target(f"{title}: readers that find the same rows in it", len(agreed), 5, at_least=True))
+    return [Comparison("api", title, results, targets, [f"Read alike by {', '.join(agreed)}."])]
 
 
 if __name__ == "__main__":

@@ -19,7 +19,6 @@ from __future__ import annotations
 import io
 import os
 import shutil
-import subprocess
 import sys
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
@@ -183,7 +182,7 @@ def after(work: Work) -> Any:
 
 
 def wetterdienst_way(root: Path, out: Path, work: Work) -> int:
-    """wetterdienst's own parser (as of 0.170), its columns made numbers and long rows, cut and written."""
+    """wetterdienst's own parser (as of 0.175), its columns made numbers and long rows, cut and written."""
     import polars as pl
     from wetterdienst.metadata.period import Period
     from wetterdienst.provider.dwd.observation.metadata import DwdObservationMetadata
@@ -248,16 +247,17 @@ CONTENDERS = {
 
 def once(name: str, root: Path, out: Path, work: Work) -> Callable[[], Path]:
     """One contender's work; imports are not what is measured."""
-    if name.startswith("ours"):
+    if name != "wetterdienst":
         import pandas  # noqa: F401 - pyarrow's to_numpy would load it on its first call
-
+        import pyarrow.csv
+        import pyarrow.parquet  # noqa: F401
+    if name.startswith("ours"):
         import weather_backfill.assets.raw
         import weather_backfill.sources.dwd.source  # noqa: F401
     elif name == "wetterdienst":
-        import wetterdienst.provider.dwd.observation  # noqa: F401
-    else:
-        import pyarrow.csv
-        import pyarrow.parquet  # noqa: F401
+        import wetterdienst.provider.dwd.observation.metadata
+        import wetterdienst.provider.dwd.observation.parser
+        import wetterdienst.util.network  # noqa: F401
     out.mkdir(parents=True)
 
     def measured() -> Path:
@@ -268,37 +268,23 @@ def once(name: str, root: Path, out: Path, work: Work) -> Callable[[], Path]:
     return measured
 
 
-def install_wetterdienst(folder: Path) -> str | None:
-    """An interpreter with wetterdienst in it, or None."""
-    python = folder / "bin" / "python"
-    if not python.exists():
-        steps = [
-            [sys.executable, "-m", "venv", str(folder)],
-            [str(python), "-m", "pip", "install", "-q", "wetterdienst", "pyarrow"],
-        ]
-        for step in steps:
-            done = subprocess.run(step, capture_output=True, text=True)
-            if done.returncode:
-                print(f"wetterdienst is left out: {done.stderr.strip().splitlines()[-1:]}")
-                return None
-    return str(python)
-
-
 def run(options: Options) -> Sequence[Comparison]:
     """Both comparisons and their targets."""
+    from weather_backfill_tests.bench.environments import WETTERDIENST, python_with
+
     pythons = dict.fromkeys(CONTENDERS, Path(sys.executable))
-    own = install_wetterdienst(options.folder / "wetterdienst")
+    own = python_with(options.folder / "wetterdienst", WETTERDIENST)
     if own:
-        pythons["wetterdienst"] = Path(own)
+        pythons["wetterdienst"] = own
     else:
         del pythons["wetterdienst"]
     rows = 100_000 if options.quick else 1_000_000
     made = options.folder / f"dwd-tree-{rows}"
     if not made.exists():
         make_tree(made, rows)
-    found = [compared("made", f"(e) {rows:,} ten-minute rows of DWD to 365 days", made, pythons, options, 3)]
+    found = [compared("made", f"4. {rows:,} ten-minute rows of DWD to 365 days", made, pythons, options, 3)]
     if REAL.is_dir():
-        title = "(f) 182 real stations of DWD, 18 months, to 550 days"
+        title = "4. 182 real stations of DWD, 18 months, to 550 days"
         found.insert(0, compared("real", title, REAL, pythons, options, 5))
     else:
         print(f"The real stations of DWD are left out: no files at {REAL}; set WEATHER_TEST_DATA.")
@@ -318,7 +304,7 @@ def compared(work: str, title: str, root: Path, pythons: dict[str, Path], option
         for name, least in (("wetterdienst", times), ("pandas", times))
         if name in results
     ]
-    return Comparison(f"dwd-{work}", title, results, targets)
+    return Comparison(f"dwd_{work}", title, results, targets)
 
 
 if __name__ == "__main__":

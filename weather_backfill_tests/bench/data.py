@@ -66,6 +66,27 @@ def raw_day(folder: Path, stations: int, points: int) -> Path:
     return once(folder / f"raw-{stations}x{points}", make)
 
 
+def raw_days(folder: Path, stations: int, points: int, days: int) -> Path:
+    """A lake with that many raw days: the first as `raw_day` makes it, every other the same at its own time."""
+    first = raw_day(folder, stations, points)
+
+    def make(root: Path) -> None:
+        store = ObjectStore(str(root))
+        table = parquet.decode((first / layout.day_key(layout.RAW_OBSERVATIONS, SERVICE, _key(0))).read_bytes())
+        times = np.asarray(table["observed_at"].cast(pa.int64()))
+        for number in range(days):
+            shifted = pa.array(times + number * MINUTES * MINUTE_US).cast(RAW.field("observed_at").type)
+            day = table.set_column(table.schema.get_field_index("observed_at"), RAW.field("observed_at"), shifted)
+            data = parquet.encode(day, parquet.cadence_lineage(CADENCE))
+            store.put(layout.day_key(layout.RAW_OBSERVATIONS, SERVICE, _key(number)), data)
+
+    return once(folder / f"raw-{stations}x{points}-{days}-days", make)
+
+
+def _key(number: int) -> PartitionKey:
+    return PartitionKey(DAY + timedelta(days=number), TENANT)
+
+
 def _raw_table(stations: int, points: int) -> pa.Table:
     rng = np.random.default_rng(1)
     known = sorted(name for name, metric in METRICS.items() if metric.rule is Rule.MEAN)[: points // 3]

@@ -12,7 +12,7 @@ import platform
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -22,29 +22,35 @@ from typing import Any
 from weather_backfill_tests.bench.measured import MARK
 
 PROJECT = Path(__file__).resolve().parents[2]
-RESULTS = PROJECT / "build" / "bench"
-MEDIANS = ("seconds", "cpu_seconds", "peak_bytes", "output_bytes")
+RESULTS = PROJECT / "docs" / "benchmarks.json"
+QUICK_RESULTS = PROJECT / "build" / "bench" / "quick.json"
+DATA = PROJECT / "build" / "bench" / "data"
+MEDIANS = ("seconds", "cpu_seconds", "peak_bytes", "output_bytes", "done")
 PACKAGE = "weather_backfill_tests.bench"
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How to run: how often, in what size, and where the peers' Python and the inputs are."""
+    """How to run: how often, in what size, where the peers' Python and the inputs are, and whether slow peers may
+    take all the time they need.
+    """
 
     runs: int
     quick: bool
     peer_python: Path
     folder: Path
+    thorough: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """One way of doing the work: a module of this package with its arguments."""
+    """One way of doing the work: a module of this package with its arguments; one that is slow runs once."""
 
     name: str
     python: Path
     arguments: Sequence[str]
     environment: Mapping[str, str] = field(default_factory=dict)
+    slow: bool = False
 
     @classmethod
     def ours(cls, name: str, *arguments: str, environment: Mapping[str, str] | None = None) -> Side:
@@ -52,19 +58,22 @@ class Side:
         return cls(name, Path(sys.executable), [f"{PACKAGE}.ours", *arguments], environment or {})
 
     @classmethod
-    def peer(cls, options: Options, name: str, *arguments: str, environment: Mapping[str, str] | None = None) -> Side:
+    def peer(
+        cls, python: Path, name: str, *arguments: str, environment: Mapping[str, str] | None = None, slow: bool = False
+    ) -> Side:
         """Another way, in the peers' environment."""
-        return cls(name, options.peer_python, [f"{PACKAGE}.peers", *arguments], environment or {})
+        return cls(name, python, [f"{PACKAGE}.peers", *arguments], environment or {}, slow)
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """Medians of one side, and the seconds of every run."""
+    """Medians of one side, and the seconds of every run; `done` is below 1 where the side was stopped."""
 
     seconds: float
     cpu_seconds: float
     peak_bytes: float
     output_bytes: float
+    done: float
     all_seconds: list[float]
 
 
@@ -117,31 +126,19 @@ class Comparison:
         return "\n".join([*lines, "", *(f"- {line}" for line in (*self.targets, *self.notes)), ""])
 
     def write(self, options: Options) -> Path:
-        """The same as JSON below build/bench."""
-        RESULTS.mkdir(parents=True, exist_ok=True)
-        path = RESULTS / f"{self.name}.json"
-        document = {
+        """The same as JSON, in place of what the file held of this comparison; other comparisons stay."""
+        path = QUICK_RESULTS if options.quick else RESULTS
+        path.parent.mkdir(parents=True, exist_ok=True)
+        held = json.loads(path.read_text()) if path.exists() else {}
+        held[self.name] = {
             "title": self.title,
-            "runs": options.runs,
             "quick": options.quick,
             "machine": machine(),
-            "sides": {
-                side: {
-                    "seconds": r.seconds,
-                    "cpu_seconds": r.cpu_seconds,
-                    "peak_bytes": r.peak_bytes,
-                    "output_bytes": r.output_bytes,
-                    "all_seconds": r.all_seconds,
-                }
-                for side, r in self.results.items()
-            },
-            "targets": [
-                {"text": t.text, "value": t.value, "limit": t.limit, "at_least": t.at_least, "met": t.met}
-                for t in self.targets
-            ],
+            "sides": {side: asdict(result) for side, result in self.results.items()},
+            "targets": [asdict(target) | {"met": target.met} for target in self.targets],
             "notes": list(self.notes),
         }
-        path.write_text(json.dumps(document, indent=2) + "\n")
+        path.write_text(json.dumps(dict(sorted(held.items())), indent=1) + "\n")
         return path
 
 
@@ -186,6 +183,8 @@ def compare(
     runs: dict[str, list[dict[str, float]]] = {side.name: [] for side in sides}
     for number in range(options.runs):
         for side in sides:
+            if side.slow and number:
+                continue
             before_each()
             runs[side.name].append(run_side(side))
             seconds = runs[side.name][-1]["seconds"]

@@ -34,12 +34,16 @@ def measure(work: Callable[[], Path]) -> None:
     say(time.perf_counter() - started, time.process_time() - cpu, peak_bytes(), output)
 
 
-def say(seconds: float, cpu_seconds: float, peak: float, output: Path | int) -> None:
-    """Print what was measured, and the bytes of the file or folder that was written (or those bytes)."""
+def say(seconds: float, cpu_seconds: float, peak: float, output: Path | int, done: float = 1.0) -> None:
+    """Print what was measured, and the bytes of the file or folder that was written (or those bytes).
+
+    `done` is the share of the work that was done when a slow side was stopped: its seconds are a lower bound.
+    """
     found = {
         "seconds": seconds,
         "cpu_seconds": cpu_seconds,
         "peak_bytes": peak,
+        "done": done,
         "output_bytes": output if isinstance(output, int) else _bytes_below(output),
     }
     print(MARK + json.dumps(found), flush=True)

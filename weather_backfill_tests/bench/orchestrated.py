@@ -1,6 +1,6 @@
 """One request of a range of days, from asking to complete, through real servers; the sides of workload 5.
 
-    python -m weather_backfill_tests.bench.orchestrated dagit|cli|sensor|plain ARCHIVE OUTPUT FIRST DAYS
+    python -m weather_backfill_tests.bench.orchestrated dagit|cli|sensor|plain ARCHIVE OUTPUT FIRST DAYS [SECONDS]
 
 dagit    `launchPartitionBackfill`, the mutation of Dagster's page, on a running webserver
 cli      `weather-backfill start`, its own start-up included
@@ -8,7 +8,8 @@ sensor   a tenant file is put where the sensor looks
 plain    the same work as plain Dagster does it: one run a day
 
 The daemon is the real one with its ticks of 30 seconds, and runs before the clock starts, as it does in
-production. The clock stops when Dagster calls the backfill completed.
+production. The clock stops when Dagster calls the backfill completed, or after SECONDS, and then says which share
+of the days was done.
 """
 
 from __future__ import annotations
@@ -81,7 +82,7 @@ WAYS: dict[str, Callable[[Platform, str, Path, list[date]], None]] = {
 }  # fmt: skip
 
 
-def main(way: str, archive: str, output: str, first: str, number: str) -> None:
+def main(way: str, archive: str, output: str, first: str, number: str, patience: str = "") -> None:
     """Start the servers, ask, wait, check, and say what it took."""
     begin = date.fromisoformat(first)
     days = days_between(begin, begin + timedelta(days=int(number) - 1))
@@ -95,16 +96,23 @@ def main(way: str, archive: str, output: str, first: str, number: str) -> None:
     if way in ("dagit", "cli"):
         connection = TempestConnection(archive_url=archive)
         TenantRegistry(platform.settings.tenant_files()).put(Tenant(id=TENANT, services=Services(tempest=connection)))
-        with platform.instance as instance:
+    with platform.instance as instance:  # which makes Dagster's tables, as two processes at once must not
+        if way in ("dagit", "cli"):
             register_tenant(instance, SERVICE, TENANT)
     with servers(platform, way) as (url, watch), platform.instance as instance:
         started = time.perf_counter()
         WAYS[way](platform, url, Path(archive), days)
-        ended = until(lambda: _ended(instance), LONGEST, every=0.5)
+        limit = float(patience or LONGEST)
+        over = until(lambda: _ended(instance) or time.perf_counter() - started > limit, LONGEST + 60, every=0.5)
         seconds = time.perf_counter() - started
-    assert ended.status == BulkActionStatus.COMPLETED_SUCCESS, ended
-    _check(platform, days)
-    say(seconds, watch.cpu_seconds, watch.peak_bytes, Path(platform.storage_url))
+    done = 1.0
+    if isinstance(over, PartitionBackfill):
+        assert over.status == BulkActionStatus.COMPLETED_SUCCESS, over
+        _check(platform, days)
+    else:
+        assert patience, f"not complete after {LONGEST} s"
+        done = len(platform.dates(layout.REFINED_15M, TENANT)) / len(days)
+    say(seconds, watch.cpu_seconds, watch.peak_bytes, Path(platform.storage_url), done)
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """The product's side of every comparison, each in the process that this module starts as.
 
 archive URL OUTPUT DAY                  an archive's day to a raw day in the lake
-refine LAKE OUTPUT DAY                  a raw day of a lake to a refined day
+refine LAKE OUTPUT DAY [DAYS]           raw days of a lake to refined days
 range-loop ARCHIVE OUTPUT DAY DAYS      raw and refined of a range, a plain loop
 range-dagster ARCHIVE OUTPUT DAY DAYS   the same as a run of Dagster
 """
@@ -39,8 +39,8 @@ def archive(url: str, output: str, day: str) -> Callable[[], Path]:
     return work
 
 
-def refine(raw_lake: str, output: str, day: str) -> Callable[[], Path]:
-    """Refine, check and write one day, as the refined asset does."""
+def refine(raw_lake: str, output: str, day: str, days: str = "1") -> Callable[[], Path]:
+    """Refine, check and write one day or several, as the refined asset does; the last one's file, or the folder."""
     from weather_backfill.assets.refined import refine_day
     from weather_backfill.lake import layout
     from weather_backfill.lake.io_manager import write_day
@@ -48,10 +48,11 @@ def refine(raw_lake: str, output: str, day: str) -> Callable[[], Path]:
     from weather_backfill.partitions import PartitionKey
 
     def work() -> Path:
-        key = PartitionKey(date.fromisoformat(day), TENANT)
-        refined = refine_day(ObjectStore(raw_lake), SERVICE, key)
-        lake = ObjectStore(output)
-        return Path(lake.uri(write_day(lake, SERVICE, layout.REFINED_15M, refined).object_key))
+        lake, raw = ObjectStore(output), ObjectStore(raw_lake)
+        for number in range(int(days)):
+            key = PartitionKey(date.fromisoformat(day) + timedelta(days=number), TENANT)
+            record = write_day(lake, SERVICE, layout.REFINED_15M, refine_day(raw, SERVICE, key))
+        return Path(lake.uri(record.object_key)) if days == "1" else Path(output)
 
     return work
 

@@ -2,18 +2,23 @@
 
 archive-frames  a pandas frame an object, as tutorials do it
 archive-rows    the same with one frame for all, as a careful person does it
+archive-wrangler  awswrangler's S3 reader, which makes a frame an object itself
+archive-duckdb  DuckDB's read_json over all objects
 refine-pandas   15-minute windows with pandas
 refine-duckdb   15-minute windows with one DuckDB query
 refine-polars   15-minute windows with polars, streaming
 refine-spark    15-minute windows with Spark on two threads of this machine
+refine-pandas-days  the same with pandas, day by day, a file each: a month in one frame would take 36 GB
 """
 
 from __future__ import annotations
 
 import importlib
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator
+from glob import glob
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +81,54 @@ def archive_rows(url: str, output: Path) -> Path:
     return write_long(pd.DataFrame(rows, columns=["epoch", *NAMES, "station_id"]), output)
 
 
+def archive_wrangler(url: str, output: Path) -> Path:
+    """One call of awswrangler for all objects, then their reports as rows."""
+    import awswrangler as wr  # type: ignore[import-not-found]
+
+    wr.config.s3_endpoint_url = os.environ["AWS_ENDPOINT_URL"]
+    messages = wr.s3.read_json(f"{url}/{DAY}/", lines=True, use_threads=2)
+    rows = [
+        [*report, serial]
+        for serial, reports in zip(messages["serial_number"], messages["obs"], strict=True)
+        for report in reports
+    ]
+    return write_long(pd.DataFrame(rows, columns=["epoch", *NAMES, "station_id"]), output)
+
+
+def archive_duckdb(url: str, output: Path) -> Path:
+    """One query over all objects, sorted and written by DuckDB, on two threads."""
+    import duckdb
+
+    connection = duckdb.connect(config={"threads": 2, "allow_unsigned_extensions": True})
+    if url.startswith("s3://"):
+        from duckdb_extensions import import_extension  # type: ignore[import-not-found]
+
+        import_extension("httpfs", con=connection)
+        endpoint = os.environ["AWS_ENDPOINT_URL"].removeprefix("http://")
+        connection.execute(
+            f"CREATE SECRET (TYPE s3, KEY_ID 'bench', SECRET 'bench', REGION 'us-east-1', ENDPOINT '{endpoint}', "
+            "URL_STYLE 'path', USE_SSL false)"
+        )
+    names = ", ".join(f"'{name}'" for name in NAMES)
+    connection.execute(
+        f"""
+        COPY (
+            WITH reports AS (
+                SELECT serial_number AS station_id, unnest(obs) AS report
+                FROM read_json('{url}/{DAY}/**/*.json', format = 'unstructured', maximum_object_size = 1000000,
+                               columns = {{serial_number: 'VARCHAR', obs: 'DOUBLE[][]'}})
+            )
+            SELECT DISTINCT ON (station_id, metric, observed_at)
+                station_id, make_timestamptz((report[1] * 1000000)::BIGINT) AS observed_at,
+                unnest([{names}]) AS metric, unnest(report[2:]) AS value
+            FROM reports
+            ORDER BY station_id, metric, observed_at
+        ) TO '{output}' (FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 3)
+        """
+    )
+    return output
+
+
 def write_long(wide: pd.DataFrame, output: Path) -> Path:
     """Long rows like the product's, without its quality flags."""
     wide["observed_at"] = pd.to_datetime(wide.pop("epoch"), unit="s", utc=True).dt.as_unit("us")
@@ -103,6 +156,14 @@ def refine_pandas(source: str, output: Path) -> Path:
         standard_deviation="std",
     )
     windows.reset_index().to_parquet(output, **PARQUET)
+    return output
+
+
+def refine_pandas_days(source: str, output: Path) -> Path:
+    """A loop over the files that the pattern matches; returns the folder."""
+    output.mkdir(parents=True, exist_ok=True)
+    for number, path in enumerate(sorted(glob(source))):
+        refine_pandas(path, output / f"{number:02d}.parquet")
     return output
 
 
@@ -190,16 +251,22 @@ def refine_spark(source: str, output: Path) -> Path:
 WORKS: dict[str, Callable[[str, Path], Path]] = {
     "archive-frames": archive_frames,
     "archive-rows": archive_rows,
+    "archive-wrangler": archive_wrangler,
+    "archive-duckdb": archive_duckdb,
     "refine-pandas": refine_pandas,
+    "refine-pandas-days": refine_pandas_days,
     "refine-duckdb": refine_duckdb,
     "refine-polars": refine_polars,
     "refine-spark": refine_spark,
 }
 
+# Imported before the clock, like the others' imports.
+LIBRARIES = {"duckdb": "duckdb", "polars": "polars", "spark": "pyspark.sql", "wrangler": "awswrangler"}
+
 if __name__ == "__main__":
     name, source, output = sys.argv[1:]
-    if library := {"refine-duckdb": "duckdb", "refine-polars": "polars", "refine-spark": "pyspark.sql"}.get(name):
-        importlib.import_module(library)  # before the clock, like the others' imports
-    if source.startswith("s3://"):
+    if library := LIBRARIES.get(name.rpartition("-")[2]):
+        importlib.import_module(library)
+    elif source.startswith("s3://"):
         import s3fs  # noqa: F401
     measure(lambda: WORKS[name](source, Path(output)))

@@ -1,8 +1,9 @@
-"""The page about the benchmarks: from the JSON of `make bench` to docs/benchmarks.md and docs/benchmarks.png."""
+"""The page about the benchmarks, its picture and the README's table, from docs/benchmarks.json."""
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,21 +11,27 @@ from typing import Any
 from weather_backfill_tests.bench.harness import PROJECT, RESULTS
 
 DOCS = PROJECT / "docs"
-_NO_PEERS = ("scale_", "range_memory")  # their sides are sizes of our own
-_OURS_TOO = ("by ", "weather_backfill")
+MISSED = Path(__file__).with_name("missed.md")
+_AWAY = (6, -6, 17, -17)  # points
+_NO_PEERS = ("scale_", "range_memory", "query")  # their sides are sizes of our own
+_OWN_LOAD = 2  # what a benchmark adds itself
+_OURS_TOO = ("by ", "weather_backfill", "ours, whole")
 _RERUN = """\
 ## Run it again
 
 ```console
-make bench          # everything, about three hours; results in build/bench/*.json
+make bench          # everything, 50 minutes on two idle cores; the first time half an hour more, for inputs and peers
 make bench-quick    # small inputs, to see that it works: its ratios mean little
-.venv/bin/python -m weather_backfill_tests.bench orchestration scale query   # some of them
-.venv/bin/python -m weather_backfill_tests.bench report                      # this page from those results
+.venv/bin/python -m weather_backfill_tests.bench 3 dwd        # some of them, by number or name
+.venv/bin/python -m weather_backfill_tests.bench --thorough 5 # hours: slow peers to their end
+.venv/bin/python -m weather_backfill_tests.bench report       # this page from the results there are
 ```
 
-Each side is a process of its own; sides take turns (A B A B). Seconds are medians; imports lie before the
-clock. Peers have environments of their own, pinned in `weather_backfill_tests/bench/peers.txt`; one that cannot
-be installed is left out with a word.
+Results are merged into `docs/benchmarks.json`, so the page may be made from runs of different times. Each side is a
+process of its own; sides take turns (A B A B). Seconds are medians; imports lie before the clock; a peer that takes
+minutes runs once. Peers have environments of their own, pinned in `weather_backfill_tests/bench/peers.txt` and
+`environments.py`; one that cannot be installed is left out with a word. Spark needs Java (Debian:
+`openjdk-17-jre-headless`).
 """
 _LIMITS = """\
 ## Where Dagster itself ends, and what to do
@@ -43,22 +50,69 @@ _LIMITS = """\
 
 
 def write_report() -> list[Path]:
-    """Write both files from whatever results there are; their paths. Raises `SystemExit` if there are none."""
-    found = [json.loads(path.read_text()) | {"name": path.stem} for path in sorted(RESULTS.glob("*.json"))]
-    if not found:
-        raise SystemExit(f"there are no results below {RESULTS}: run `make bench` first.")
-    found.sort(key=lambda document: (document["title"].startswith("("), document["title"]))
-    DOCS.mkdir(exist_ok=True)
-    page, picture = DOCS / "benchmarks.md", DOCS / "benchmarks.png"
+    """Write page, picture and README's table from whatever results there are; their paths. Raises `SystemExit` if
+    there are none.
+    """
+    if not RESULTS.exists():
+        raise SystemExit(f"there is no {RESULTS}: run `make bench` first.")
+    found = [document | {"name": name} for name, document in json.loads(RESULTS.read_text()).items()]
+    found.sort(key=lambda document: _order(document["title"]))
+    page, picture, readme = DOCS / "benchmarks.md", DOCS / "benchmarks.png", PROJECT / "README.md"
     page.write_text(_page(found))
-    draw([document for document in found if not document["name"].startswith(_NO_PEERS)], picture)
-    return [page, picture]
+    peers = [document for document in found if not document["name"].startswith(_NO_PEERS)]
+    draw(peers, picture)
+    readme.write_text(with_table(readme.read_text(), peers))
+    return [page, picture, readme]
+
+
+def _order(title: str) -> tuple[int, int]:
+    """The workload's number, then the first size in its title."""
+    workload, *sizes = [int(number) for number in re.findall(r"\d+", title.replace(",", ""))]
+    return workload, (sizes or [0])[0]
 
 
 def _page(found: Sequence[dict[str, Any]]) -> str:
     parts = ["# Benchmarks", _machines(found), "![Times as long as ours, by workload](benchmarks.png)", _targets(found)]
+    parts += [text] if (text := _why_missed(found)) else []
     parts += [_table(document) for document in found]
     return "\n\n".join([*parts, _LIMITS, _RERUN])
+
+
+def _why_missed(found: Sequence[dict[str, Any]]) -> str:
+    """The parts of missed.md about comparisons that miss a target now: their headings are the comparisons' names."""
+    title, *parts = re.split(r"^## ", MISSED.read_text(), flags=re.MULTILINE)
+    texts = dict(part.split("\n", 1) for part in parts)
+    missing = [d for d in found if not all(t["met"] for t in d["targets"])]
+    about = [f"### {d['title']}\n\n{texts[d['name']].strip()}" for d in missing if d["name"] in texts]
+    heading = title.splitlines()[0]
+    return "\n\n".join([f"#{heading}", *about]) if about else ""
+
+
+_BEGIN, _END = "<!-- benchmarks: written by `make bench` -->", "<!-- /benchmarks -->"
+_README = ("api", "archive_s3", "refine_days", "dwd_real", "orchestration_trivial_365")
+
+
+def with_table(readme: str, found: Sequence[dict[str, Any]]) -> str:
+    """The README with table and picture between the marks made anew; raises `ValueError` if it has no marks."""
+    rows = ["| workload | weather_backfill | peers, times as long |", "|---|---:|---|"]
+    for document in (document for document in found if document["name"] in _README):
+        ours, *others = document["sides"].items()
+        peers = [
+            f"{name} {'> ' if r['done'] < 1 else ''}{_times(r['seconds'] / ours[1]['seconds'])}"
+            for name, r in sorted(others, key=lambda item: -item[1]["seconds"])
+            if not name.startswith(_OURS_TOO)
+        ]
+        rows.append(f"| {document['title'][3:]} | {ours[1]['seconds']:.1f} s | {', '.join(peers)} |")
+    before, _, rest = readme.partition(_BEGIN)
+    _, _, after = rest.partition(_END)
+    if not after:
+        raise ValueError(f"README.md does not hold {_BEGIN} and {_END}")
+    plot = "![Times as long as ours, by workload](docs/benchmarks.png)"
+    return "\n".join([before + _BEGIN, *rows, "", plot, _END + after])
+
+
+def _times(ratio: float) -> str:
+    return f"{ratio:.2g}×" if ratio < 10 else f"{ratio:.0f}×"
 
 
 def _machines(found: Sequence[dict[str, Any]]) -> str:
@@ -92,16 +146,26 @@ def _table(document: dict[str, Any]) -> str:
     sides = document["sides"]
     base = max(next(iter(sides.values()))["seconds"], 1e-9)
     rows = [
-        f"| {side} | {r['seconds']:.2f} | {r['seconds'] / base:.2f} | {r['cpu_seconds']:.2f} "
+        f"| {side} | {_bound(r)}{r['seconds']:.2f} | {_bound(r)}{r['seconds'] / base:.2f} | {r['cpu_seconds']:.2f} "
         f"| {r['peak_bytes'] / 1e6:.0f} | {r['output_bytes'] / 1e6:.2f} |"
         for side, r in sides.items()
     ]
     runs = max(len(r["all_seconds"]) for r in sides.values())
     load = document["machine"].get("load")
-    about = f"Medians of {runs} run{'s' * (runs > 1)}" + (f"; load of the machine {load}." if load is not None else ".")
+    rounds = f"Medians of {runs} runs" if runs > 1 else "One run"
+    once = [side for side, r in sides.items() if len(r["all_seconds"]) < runs]
+    about = rounds + (f" ({', '.join(once)}: one)" if once else "")
+    about += f"; load of the machine {load}." if load is not None else "."
+    if load is not None and load > document["machine"]["cpus"] + _OWN_LOAD:
+        about += " **Others were busy on it: the seconds mean little.**"
     head = ["| | seconds | × the first | CPU seconds | peak MB | output MB |", "|---|---:|---:|---:|---:|---:|"]
+    stopped = [f"\n{side} was stopped with {r['done']:.0%} of the work done." for side, r in sides.items() if _bound(r)]
     notes = [f"\n{note}" for note in document.get("notes", [])]
-    return "\n".join([f"## {document['title']}", "", *head, *rows, "", about, *notes])
+    return "\n".join([f"## {document['title']}", "", *head, *rows, "", about, *stopped, *notes])
+
+
+def _bound(result: dict[str, Any]) -> str:
+    return "> " if result["done"] < 1 else ""
 
 
 def draw(found: Sequence[dict[str, Any]], path: Path) -> None:
@@ -112,19 +176,20 @@ def draw(found: Sequence[dict[str, Any]], path: Path) -> None:
     import matplotlib.pyplot as plt
     from matplotlib.ticker import FuncFormatter
 
-    figure, axes = plt.subplots(figsize=(11, max(3.0, 0.85 * len(found) + 1.4)), layout="constrained")
+    figure, axes = plt.subplots(figsize=(11, max(3.0, 0.95 * len(found) + 1.4)), layout="constrained")
     axes.axvline(1, color="#1b5e20", linewidth=2)
     for row, document in enumerate(found):
         ours, *others = document["sides"].items()
         axes.axhline(row, color="#e0e0e0", linewidth=1, zorder=0)
-        peers = [(name, r["seconds"] / ours[1]["seconds"]) for name, r in others if not name.startswith(_OURS_TOO)]
-        for number, (name, ratio) in enumerate(sorted(peers, key=lambda peer: peer[1])):
+        peers = [
+            (_bound(r), name, r["seconds"] / ours[1]["seconds"]) for name, r in others if not name.startswith(_OURS_TOO)
+        ]
+        for number, (bound, name, ratio) in enumerate(sorted(peers, key=lambda peer: peer[2])):
             axes.plot(ratio, row, "o", color="#c62828" if ratio < 1 else "#1565c0", markersize=7)
-            up = -1 if number % 2 else 1
+            away = _AWAY[number % len(_AWAY)]  # neighbours' names do not lie on each other
             axes.annotate(
-                f"{name} {ratio:.2g}×" if ratio < 10 else f"{name} {ratio:.0f}×", (ratio, row),
-                xytext=(0, 7 * up), textcoords="offset points", ha="center",
-                va="bottom" if up > 0 else "top", fontsize=8,
+                f"{name} {bound}{_times(ratio)}", (ratio, row), xytext=(0, away), textcoords="offset points",
+                ha="center", va="bottom" if away > 0 else "top", fontsize=8,
             )  # fmt: skip
     axes.set_xscale("log")
     axes.margins(x=0.18)
