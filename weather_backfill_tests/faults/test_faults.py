@@ -1,0 +1,65 @@
+"""Each fault at each point of the path; `make test-faults` runs all of it, the suite a handful."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from weather_backfill_tests.faults import table
+from weather_backfill_tests.faults.__main__ import MATRIX
+from weather_backfill_tests.faults.cells import MIDWAY, Cell, by_process, by_server, reason_to_skip, try_cell
+from weather_backfill_tests.faults.scene import Stage, staged
+
+
+@pytest.fixture(scope="module")
+def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    with staged(tmp_path_factory.mktemp("faults")) as found:
+        yield found
+
+
+def survive(stage: Stage, cell: Cell, keep: bool = False) -> None:
+    if reason := reason_to_skip(cell.kind):
+        pytest.skip(reason)
+    outcome = try_cell(stage, cell)
+    if keep:
+        table.append(table.row(outcome), MATRIX)
+    assert outcome.reached, "the fault has not happened"
+    assert outcome.problems == []
+
+
+QUICK = [
+    Cell("write", "kill run", MIDWAY["write"]),
+    Cell("record", "time-out", MIDWAY["record"]),
+    Cell("fetch", "SlowDown", 3, "s3", server=True),
+]
+
+
+@pytest.mark.parametrize("cell", QUICK, ids=str)
+def test_a_handful(stage: Stage, cell: Cell) -> None:
+    survive(stage, cell)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("cell", [*by_process(), *by_server()], ids=str)
+def test_each_fault_at_each_point(stage: Stage, cell: Cell) -> None:
+    survive(stage, cell, keep=True)
+
+
+def test_what_is_lost_is_noticed(stage: Stage) -> None:
+    """The comparison itself: a byte, an object, an event that is not as it should be."""
+    undisturbed = stage.undisturbed("local")
+    with stage.scene("local") as scene:
+        assert scene.materialize().returncode == 0
+        assert scene.differences(undisturbed) == []
+        key = min(undisturbed)
+        path = Path(scene.platform.storage_url) / key
+        data = path.read_bytes()
+        path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+        assert any("other bytes" in problem for problem in scene.differences(undisturbed))
+        assert any("another sha256" in problem for problem in scene.dishonest(undisturbed))
+        path.unlink()
+        assert f"{key}: missing" in scene.differences(undisturbed)
+        assert any("materialized but not there" in problem for problem in scene.dishonest(undisturbed))
