@@ -1,9 +1,9 @@
 """What is cleaned up when it is old. What nobody needs goes; what is a record is archived, and read from there.
 
 Deleted: replaced versions of days, journals that no run goes on with (what they know of writers goes into the
-ledger first), the ledger of who was told of incidents that are over, and markers of looks at connections that are
-long gone. Archived (`lake/archive.py`): backfills that have ended, audit events, and the ledger of writers. The
-counters in `_metrics/` are one object, and stay.
+ledger first), the ledger of who was told of incidents that are over, markers of looks at connections that are long
+gone, and files that a killed process had begun. Archived (`lake/archive.py`): backfills that have ended, audit events,
+and the ledger of writers. The counters in `_metrics/` are one object, and stay.
 
 Onboardings stay as they are, for their manifests decide whether a connection was onboarded; so do backfills that a
 person has paused or cancelled, and all of the last days, whose ids the sensors ask for.
@@ -29,14 +29,14 @@ from weather_backfill.backfill.records import audit, open_manifests
 from weather_backfill.errors import ConfigurationError, UnreadableObjectError
 from weather_backfill.lake import archive, kept, layout, ledger
 from weather_backfill.lake.days import DayRecord
-from weather_backfill.lake.storage import ObjectStore, StoredObject
+from weather_backfill.lake.storage import STAGING, ObjectStore, StoredObject
 from weather_backfill.settings import Settings
 
 _log = logging.getLogger(__name__)
 RECENT = timedelta(days=3)
-"""So long a backfill that has ended stays, whatever the settings say."""
+"""So long a backfill that has ended stays, and a file that is being written, whatever the settings say."""
 _ENDED = (DagsterRunStatus.SUCCESS, DagsterRunStatus.FAILURE, DagsterRunStatus.CANCELED)
-VERSIONS, JOURNALS, TOLD, LOOKS = "versions", "journals", "told alerts", "looks"
+VERSIONS, JOURNALS, TOLD, LOOKS, BEGUN = "versions", "journals", "told alerts", "looks", "writes cut short"
 ARCHIVED = {"backfills": layout.BACKFILLS, "audit events": layout.AUDIT, "written objects": layout.LEDGER}
 
 
@@ -70,6 +70,7 @@ def find(
         JOURNALS: _journals(instance, store, records),
         TOLD: _told(store, records),
         LOOKS: [stored.key for stored in store.list(layout.LOOKS) if stored.last_modified < records],
+        BEGUN: [stored.key for stored in store.list(STAGING) if stored.last_modified < now - RECENT],
     }
     archived = {
         "backfills": _ended_backfills(store, min(records, now - RECENT)),

@@ -30,7 +30,7 @@ from weather_backfill.backfill.records import (
 )
 from weather_backfill.housekeeping import clean, find
 from weather_backfill.lake import archive, layout
-from weather_backfill.lake.storage import ObjectStore
+from weather_backfill.lake.storage import STAGING, ObjectStore
 from weather_backfill.lake.warehouse import create_views
 from weather_backfill.settings import Settings
 from weather_backfill_tests.backfill.test_open_manifests import manifest
@@ -224,3 +224,15 @@ def test_the_schedule_runs_the_same(instance: dg.DagsterInstance, tmp_path) -> N
     assert job.execute_in_process(instance=instance).success
     assert [e["action"] for e in audit_events(store)] == ["housekeeping", "old"]
     assert len(store.list(layout.AUDIT)) == 1, "the old one is in the archive"
+
+
+def test_what_a_killed_writer_has_begun_goes_after_days(instance: dg.DagsterInstance, lake: ObjectStore) -> None:
+    """A local write that is killed between staging and renaming leaves its file below `_staging/`."""
+    assert lake.folder
+    for name, moment in (("dead", OLD), ("being-written", NOW)):
+        path = lake.folder / STAGING / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"half a day")
+        os.utime(path, (moment.timestamp(),) * 2)
+    assert run(instance, lake)["writes cut short"] == ("delete", 1)
+    assert [stored.key for stored in lake.list(STAGING)] == [f"{STAGING}/being-written"]
