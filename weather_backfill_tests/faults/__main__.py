@@ -11,9 +11,7 @@ import argparse
 import os
 import random
 import sys
-import tempfile
 import time
-from pathlib import Path
 
 from weather_backfill_tests.faults import points, proxy, table
 from weather_backfill_tests.faults.cells import BY_PROCESS, CALLS, FITTING, Cell, reason_to_skip, try_cells
@@ -49,7 +47,10 @@ def go_on(stage: Stage, seconds: float, seed: int) -> list[dict]:
         for outcome in outcomes:
             table.append({**table.row(outcome), "step": number, "seed": seed}, RANDOM)
         word = "survived" if not any(o.problems for o in outcomes) else "LOST"
-        print(f"{number:4} {word}: " + "; then ".join(f"{o.cell}{'' if o.reached else ' (not reached)'}" for o in outcomes))
+        print(
+            f"{number:4} {word}: "
+            + "; then ".join(f"{o.cell}{'' if o.reached else ' (not reached)'}" for o in outcomes)
+        )
         for problem in [p for o in outcomes for p in o.problems]:
             print("     ", problem)
         sys.stdout.flush()
@@ -67,7 +68,7 @@ def main() -> int:
     else:
         os.environ |= CREDENTIALS
         table.forget(RANDOM)
-        with tempfile.TemporaryDirectory(prefix="weather-faults-") as folder, staged(Path(folder)) as stage:
+        with staged() as stage:
             rows = go_on(stage, given.seconds, given.seed)
         title = f"Random faults for {given.seconds:.0f} s, seed {given.seed}, {rows[-1]['step']} steps"
     table.show(rows, title)

@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -101,8 +102,23 @@ class Stage:
 
 
 @contextmanager
-def staged(folder: Path) -> Iterator[Stage]:
-    """A stage with an S3 server and a faulty proxy before it."""
+def staged() -> Iterator[Stage]:
+    """A stage with an S3 server and a faulty proxy before it, in memory where that can be.
+
+    A run waits for the disk hundreds of times, which is most of its time; no fault here takes the machine's power.
+    """
+    memory = Path("/dev/shm")
+    where = str(memory) if os.access(memory, os.W_OK) else None
+    with (
+        tempfile.TemporaryDirectory(prefix="weather-faults-", dir=where, ignore_cleanup_errors=True) as name,
+        served(Path(name)) as stage,
+    ):
+        yield stage
+
+
+@contextmanager
+def served(folder: Path) -> Iterator[Stage]:
+    """The same in a folder."""
     with s3_server(folder / "s3.log") as endpoint, FaultyProxy.running(endpoint) as proxy, Starter() as starter:
         yield Stage(folder, endpoint, proxy, starter)
 
@@ -158,7 +174,7 @@ class Scene:
     def _register(self) -> None:
         registry = TenantRegistry(ObjectStore(str(self.folder / "tenants")))
         for tenant in TENANTS:
-            connection = TempestConnection(archive_url=self.stage.archive_url(self.store, tenant))
+            connection = TempestConnection(archive_url=self.stage.archive_url(self.store, tenant), lookback_days=1)
             registry.put(Tenant(id=tenant, services=Services(tempest=connection)))
         with self.platform.instance as instance:
             instance.add_dynamic_partitions("tempest_tenants", list(TENANTS))

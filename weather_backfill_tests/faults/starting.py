@@ -91,8 +91,10 @@ class Starter:
         self._process.stdin.close()
         self._process.wait(30)
 
-    def run(self, arguments: list[str], environment: dict[str, str], folder: str, log: str, patience: float) -> tuple[int, int]:
-        """Run `dagster` with arguments; its process id and its code (negative: the signal). Killed after `patience` s."""
+    def run(
+        self, arguments: list[str], environment: dict[str, str], folder: str, log: str, patience: float
+    ) -> tuple[int, int]:
+        """Run `dagster …`; its process id and its code (negative: the signal). Killed after `patience` seconds."""
         order = {"arguments": arguments, "environment": environment, "folder": folder, "log": log}
         assert self._process.stdin
         print(json.dumps(order), file=self._process.stdin, flush=True)

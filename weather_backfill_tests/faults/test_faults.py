@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from weather_backfill_tests.faults import table
 from weather_backfill_tests.faults.__main__ import MATRIX
-from weather_backfill_tests.faults.cells import MIDWAY, Cell, by_process, by_server, reason_to_skip, try_cell
+from weather_backfill_tests.faults.cells import MIDWAY, Cell, Outcome, by_process, by_server, reason_to_skip, try_cell
 from weather_backfill_tests.faults.scene import Stage, staged
+from weather_backfill_tests.faults.under_daemon import orders, try_order, try_victim, victims
 
 
 @pytest.fixture(scope="module")
-def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    with staged(tmp_path_factory.mktemp("faults")) as found:
+def stage() -> Iterator[Stage]:
+    with staged() as found:
         yield found
 
 
-def survive(stage: Stage, cell: Cell, keep: bool = False) -> None:
+def survive(stage: Stage, cell: Cell, keep: bool = False, by: Callable[[Stage, Cell], Outcome] = try_cell) -> None:
     if reason := reason_to_skip(cell.kind):
         pytest.skip(reason)
-    outcome = try_cell(stage, cell)
+    outcome = by(stage, cell)
     if keep:
         table.append(table.row(outcome), MATRIX)
     assert outcome.reached, "the fault has not happened"
@@ -39,6 +40,13 @@ QUICK = [
 @pytest.mark.parametrize("cell", QUICK, ids=str)
 def test_a_handful(stage: Stage, cell: Cell) -> None:
     survive(stage, cell)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("cell", [*victims(), *orders()], ids=str)
+def test_each_process_dies_at_each_point(stage: Stage, cell: Cell) -> None:
+    survive(stage, cell, keep=True, by=try_order if cell.store == "order" else try_victim)
 
 
 @pytest.mark.long
