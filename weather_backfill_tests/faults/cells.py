@@ -31,6 +31,12 @@ FITTING = {
     "time-out": ("fetch", "write"),
 }
 """Where a fault of the server can be; the others can be anywhere. A time-out costs the minute that the client waits."""
+ENOUGH = {
+    "home disk full": ("fetch", "record", "event", "audit"),
+    "database busy": ("check", "event"),
+    "clock back": ("write", "event"),
+}
+"""Where these faults of the process are tried by the matrix: elsewhere they are what a neighbour in the list is."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +71,7 @@ class Outcome:
 
 def by_process() -> list[Cell]:
     """Faults inside the run's process: all at all points over a local lake, kill -9 on S3 too."""
-    found = [Cell(point, kind, MIDWAY[point]) for kind in BY_PROCESS for point in points.POINTS]
+    found = [Cell(point, kind, MIDWAY[point]) for kind in BY_PROCESS for point in ENOUGH.get(kind, points.POINTS)]
     return found + [Cell(point, "kill run", MIDWAY[point], "s3") for point in points.POINTS if point != "place"]
 
 

@@ -36,7 +36,7 @@ ENOUGH = 240
 
 def victims() -> list[Cell]:
     """Each process killed at each point, of one tenant's run: half as many calls as of two."""
-    return [Cell(point, kind, max(MIDWAY[point] // 2, 1), UNDER_DAEMON) for kind in VICTIMS for point in POINTS]
+    return [Cell(point, kind, max(MIDWAY[point] // 2, 1), UNDER_DAEMON) for point in POINTS for kind in VICTIMS]
 
 
 def orders() -> list[Cell]:
