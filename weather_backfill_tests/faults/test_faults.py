@@ -9,7 +9,16 @@ import pytest
 
 from weather_backfill_tests.faults import table
 from weather_backfill_tests.faults.__main__ import MATRIX
-from weather_backfill_tests.faults.cells import MIDWAY, Cell, Outcome, by_process, by_server, reason_to_skip, try_cell
+from weather_backfill_tests.faults.cells import (
+    MIDWAY,
+    Cell,
+    Outcome,
+    by_process,
+    by_server,
+    diagonals,
+    reason_to_skip,
+    try_cell,
+)
 from weather_backfill_tests.faults.scene import Stage, staged
 from weather_backfill_tests.faults.under_daemon import orders, try_order, try_victim, victims
 
@@ -47,14 +56,14 @@ def test_a_handful(stage: Stage, cell: Cell) -> None:
 
 @pytest.mark.long
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("cell", [*victims(), *orders()], ids=str)
+@pytest.mark.parametrize("cell", [*diagonals(victims()), *orders()], ids=str)
 def test_each_process_dies_at_each_point(stage: Stage, cell: Cell) -> None:
     survive(stage, cell, keep=True, by=try_order if cell.store == "order" else try_victim)
 
 
 @pytest.mark.long
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("cell", [*by_process(), *by_server()], ids=str)
+@pytest.mark.parametrize("cell", diagonals([*by_process(), *by_server()]), ids=str)
 def test_each_fault_at_each_point(stage: Stage, cell: Cell) -> None:
     survive(stage, cell, keep=True)
 

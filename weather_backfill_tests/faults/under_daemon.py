@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 
 from dagster._core.execution.backfill import BulkActionStatus
@@ -30,7 +31,7 @@ ORDER = ("exception", "time-out", "kill run", "disk full", "memory limit", "data
 LAUNCH = """mutation L($p: LaunchBackfillParams!) { launchPartitionBackfill(backfillParams: $p) {
     ... on LaunchBackfillSuccess { backfillId } } }"""
 STATUS = "query S($id: String!) { partitionBackfillOrError(backfillId: $id) { ... on PartitionBackfill { status } } }"
-ENOUGH = 240
+ENOUGH = 420
 """Seconds in which a backfill of four days comes to its end, on a busy machine."""
 
 
@@ -58,7 +59,7 @@ def try_victim(stage: Stage, cell: Cell) -> Outcome:
         name = _launch(scene, cell, servers)
         until(scene.fired.exists, 180)
         status = _restart(scene, cell, servers, name)
-        until(lambda: _ended(scene), ENOUGH, 0.5)
+        _wait(scene, lambda: _ended(scene))
         problems = [] if status is None else _said(status, name)
         with scene.platform.instance as instance:
             backfill = instance.get_backfill(name)
@@ -99,6 +100,18 @@ def _said(url: str, name: str) -> list[str]:
     return [] if status == "COMPLETED_SUCCESS" else [f"the webserver says {status}"]
 
 
+def _wait(scene: Scene, condition: Callable[[], bool]) -> None:
+    """Wait until the condition holds; what the instance and the daemon say if it does not in time."""
+    try:
+        until(condition, ENOUGH, 0.5)
+    except AssertionError as error:
+        with scene.platform.instance as instance:
+            runs = [f"run {run.run_id[:8]} of {run.root_run_id}: {run.status}" for run in instance.get_runs()]
+            natives = [f"{backfill.backfill_id}: {backfill.status}" for backfill in instance.get_backfills()]
+        log = (scene.folder / "daemon.log").read_text(errors="replace")[-3000:]
+        raise AssertionError("\n".join([str(error), *natives, *runs, log])) from error
+
+
 def _ended(scene: Scene) -> bool:
     with scene.platform.instance as instance:
         return not active_backfills(instance)
@@ -121,7 +134,7 @@ def try_order(stage: Stage, cell: Cell) -> Outcome:
             if again.returncode != 0 and "is active over the same days" not in " ".join(again.text.split()):
                 problems.append(f"the second start failed: {again.text}")
         with scene.platform.daemon():
-            until(lambda: _launched(scene) == 1 and _ended(scene), ENOUGH, 0.5)
+            _wait(scene, lambda: _launched(scene) == 1 and _ended(scene))
         log = json.loads(scene.platform.run("weather-backfill", "log", "--json").stdout)
         accepted = [event for event in log if (event["action"], event["outcome"]) == ("start", "accepted")]
         if len(accepted) != 1:
