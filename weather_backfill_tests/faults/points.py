@@ -20,6 +20,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 VARIABLE = "WEATHER_TEST_FAULT"
+OVER = ".over"
+"""What is added to the name of the file `fired` for the one that says that the process lives on after its fault."""
 
 POINTS = {
     "list": "a listing of the archive",
@@ -72,6 +74,7 @@ class _Trigger:
         from weather_backfill_tests.faults import kinds
 
         kinds.happen(self._fault)
+        os.close(os.open(f"{self._fault.fired}{OVER}", os.O_CREAT))
 
 
 def arm(text: str) -> None:

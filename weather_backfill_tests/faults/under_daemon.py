@@ -10,6 +10,7 @@ import json
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from pathlib import Path
 
 from dagster._core.execution.backfill import BulkActionStatus
 
@@ -18,7 +19,7 @@ from weather_backfill.backfill.status import active_backfills
 from weather_backfill.definitions import build_definitions
 from weather_backfill.lake import layout
 from weather_backfill_tests.faults.cells import MIDWAY, Cell, Outcome
-from weather_backfill_tests.faults.points import POINTS
+from weather_backfill_tests.faults.points import OVER, POINTS
 from weather_backfill_tests.faults.scene import DAYS, TENANTS, Scene, Stage
 from weather_backfill_tests.platform import graphql
 from weather_backfill_tests.servers import until
@@ -57,7 +58,9 @@ def try_victim(stage: Stage, cell: Cell) -> Outcome:
         scene.platform.environment |= scene.fault(cell.point, cell.kind, cell.nth)
         servers.enter_context(scene.platform.daemon())
         name = _launch(scene, cell, servers)
-        until(scene.fired.exists, 180)
+        # What is started before the killing is over would be killed with the others.
+        done = scene.fired if cell.kind == "kill run" else Path(f"{scene.fired}{OVER}")
+        until(done.exists, ENOUGH)
         status = _restart(scene, cell, servers, name)
         _wait(scene, lambda: _ended(scene))
         problems = [] if status is None else _said(status, name)
