@@ -42,7 +42,7 @@ MATERIALIZE = (
     "dagster", "asset", "materialize", "-m", "weather_backfill.command_line",
     "--select", "tempest/raw_observations,tempest/refined_15m", "--partition-range",
 )  # fmt: skip
-PATIENCE = 120
+PATIENCE = 240
 """Seconds after which a disturbed command that does not end is killed, as a person would."""
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing", "AWS_DEFAULT_REGION": "us-east-1"}
 
@@ -55,8 +55,32 @@ class Stage:
     s3: str | None = None
     proxy: FaultyProxy | None = None
     starter: Starter | None = None
+    resources: ExitStack = field(default_factory=ExitStack)
+    _on_faked_clock: Starter | None = None
     _undisturbed: dict[str, dict[str, bytes]] = field(default_factory=dict)
     _number: int = 0
+
+    @property
+    def clock(self) -> Path:
+        """The file that says what the faked clock says."""
+        return self.folder / "clock"
+
+    @property
+    def clock_environment(self) -> dict[str, str]:
+        """What makes a process live on the faked clock, in Berlin."""
+        return {
+            "LD_PRELOAD": str(faketime_library()), "FAKETIME_TIMESTAMP_FILE": str(self.clock),
+            "FAKETIME_NO_CACHE": "1", "FAKETIME_DONT_FAKE_MONOTONIC": "1", "TZ": "Europe/Berlin",
+        }  # fmt: skip
+
+    def starter_for(self, environment: dict[str, str]) -> Starter | None:
+        """Who starts a process with this environment; None if it is to be started the long way."""
+        if self.starter is None or "LD_PRELOAD" not in environment:
+            return self.starter
+        if self._on_faked_clock is None:
+            own = {**self.clock_environment, "PYTHONPATH": environment["PYTHONPATH"]}
+            self._on_faked_clock = self.resources.enter_context(Starter(own))
+        return self._on_faked_clock
 
     def archive_url(self, store: str, tenant: str) -> str:
         return f"s3://archive/archive/{tenant}" if store == "s3" else str(self.folder / "archive" / tenant)
@@ -119,8 +143,13 @@ def staged() -> Iterator[Stage]:
 @contextmanager
 def served(folder: Path) -> Iterator[Stage]:
     """The same in a folder."""
-    with s3_server(folder / "s3.log") as endpoint, FaultyProxy.running(endpoint) as proxy, Starter() as starter:
-        yield Stage(folder, endpoint, proxy, starter)
+    with (
+        s3_server(folder / "s3.log") as endpoint,
+        FaultyProxy.running(endpoint) as proxy,
+        Starter() as starter,
+        ExitStack() as resources,
+    ):
+        yield Stage(folder, endpoint, proxy, starter, resources)
 
 
 @contextmanager
@@ -157,7 +186,7 @@ class Scene:
         self.platform = Platform(folder, url, environment)
         self.home = folder / "home"
         self.fired = folder / "fired"
-        self.clock = folder / "clock"
+        self.clock = stage.clock
         self._register()
 
     @property
@@ -189,10 +218,7 @@ class Scene:
         environment = {points.VARIABLE: fault.to_environment(), "PYTHONPATH": f"{hooks}:{PROJECT}"}
         if kind in kinds.STARTS:
             kinds.set_clock(self.clock, kinds.STARTS[kind])
-            environment |= {
-                "LD_PRELOAD": str(faketime_library()), "FAKETIME_TIMESTAMP_FILE": str(self.clock),
-                "FAKETIME_NO_CACHE": "1", "FAKETIME_DONT_FAKE_MONOTONIC": "1", "TZ": "Europe/Berlin",
-            }  # fmt: skip
+            environment |= self.stage.clock_environment
         return environment
 
     def materialize(self, extra: dict[str, str] | None = None) -> Done:
@@ -209,8 +235,9 @@ class Scene:
         """A program of the environment in a process group of its own, killed when patience ends."""
         program = str(Path(sys.executable).parent / command[0])
         environment = {**os.environ, **self.platform.environment, **(extra or {})}
-        if self.stage.starter and command[0] == "dagster" and "LD_PRELOAD" not in environment:
-            return self._by_starter(self.stage.starter, command, environment)
+        starter = self.stage.starter_for(environment) if command[0] == "dagster" else None
+        if starter:
+            return self._by_starter(starter, command, environment)
         log = self.folder / "command.log"
         with log.open("wb") as file:
             running = subprocess.Popen(

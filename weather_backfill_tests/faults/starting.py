@@ -14,6 +14,7 @@ import pkgutil
 import subprocess
 import sys
 import threading
+from collections.abc import Mapping
 from importlib import import_module
 from types import TracebackType
 from typing import Any, Self
@@ -78,9 +79,12 @@ def _become(order: dict[str, Any]) -> None:
 class Starter:
     """The process that has the imports done, as seen from a test."""
 
-    def __init__(self) -> None:
-        command = [sys.executable, "-m", __name__]
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    def __init__(self, environment: Mapping[str, str] | None = None) -> None:
+        """`environment`: what has to be there before a process begins, such as a faked clock."""
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "weather_backfill_tests.faults.starting"], env={**os.environ, **(environment or {})},
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
         self._expect("ready")
 
     def __enter__(self) -> Self:
