@@ -62,6 +62,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m weather_backfill_tests.faults", description=__doc__.split("\n")[0])
     parser.add_argument("--seconds", type=float, help="how long; without it the table of the matrix is shown")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--markdown", action="store_true", help="the matrix's table as in docs/trust.md")
     given = parser.parse_args()
     if given.seconds is None:
         rows, title = table.collect(MATRIX), "Each fault at each point"
@@ -71,7 +72,10 @@ def main() -> int:
         with staged() as stage:
             rows = go_on(stage, given.seconds, given.seed)
         title = f"Random faults for {given.seconds:.0f} s, seed {given.seed}, {rows[-1]['step']} steps"
-    table.show(rows, title)
+    if given.markdown:
+        print(table.markdown(rows))
+    else:
+        table.show(rows, title)
     return 0 if rows and all(row["survived"] or not row["reached"] for row in rows) else 1
 
 

@@ -56,13 +56,15 @@ class Cell:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of it. `reached`: the fault did happen; `retries`: how often a person had to run the command again."""
+    """What came of it. `reached`: the fault did happen; `retries`: how often a person had to run the command again;
+    `given_up`: whether the person had to kill it first, as it did not end."""
 
     cell: Cell
     reached: bool
     retries: int = 0
     seconds: float = 0
     problems: list[str] = field(default_factory=list)
+    given_up: bool = False
 
     @property
     def survived(self) -> bool:
@@ -125,13 +127,14 @@ def try_cells(stage: Stage, cells: list[Cell]) -> list[Outcome]:
             reached = bool(scene.proxy.spoilt if cell.server else scene.fired.exists())
             scene.mend()
             problems = scene.dishonest(undisturbed)
-            outcomes.append(Outcome(cell, reached, int(done.returncode != 0), time.monotonic() - started, problems))
+            again, seconds = int(done.returncode != 0), time.monotonic() - started
+            outcomes.append(Outcome(cell, reached, again, seconds, problems, done.given_up))
         started = time.monotonic()
         last = max(n for n, outcome in enumerate(outcomes) if outcome.seconds)
         if outcomes[last].retries:
-            again = scene.materialize()
-            if again.returncode != 0:
-                outcomes[last].problems.append(f"the retry failed: {again.text}")
+            retry = scene.materialize()
+            if retry.returncode != 0:
+                outcomes[last].problems.append(f"the retry failed: {retry.text}")
         outcomes[last].problems.extend(scene.differences(undisturbed))
     outcomes[last] = replace(outcomes[last], seconds=outcomes[last].seconds + time.monotonic() - started)
     return outcomes

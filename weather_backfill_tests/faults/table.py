@@ -22,6 +22,7 @@ def row(outcome: Outcome) -> dict[str, Any]:
     return {
         "fault": f"S3 {cell.kind}" if cell.server else cell.kind, "point": cell.point, "nth": cell.nth,
         "store": cell.store, "reached": outcome.reached, "retries": outcome.retries, "survived": outcome.survived,
+        "given_up": outcome.given_up,
         "seconds": round(outcome.seconds, 1), "problems": [problem[:2000] for problem in outcome.problems],
     }  # fmt: skip
 
@@ -54,22 +55,38 @@ def show(rows: Iterable[dict[str, Any]], title: str, console: Console | None = N
     for fault, store in dict.fromkeys((r["fault"], r["store"]) for r in rows):
         own = [r for r in rows if (r["fault"], r["store"]) == (fault, store) and r["reached"]]
         cells = [_cell([r for r in own if r["point"] == point]) for point in points]
-        table.add_row(fault, store, *cells, _cell(own).rstrip("r"), f"{sum(r['seconds'] for r in own):.0f}")
+        table.add_row(fault, store, *cells, _cell(own).rstrip("rk"), f"{sum(r['seconds'] for r in own):.0f}")
     reached = [r for r in rows if r["reached"]]
     table.add_section()
     table.add_row(
-        "all", "", *(_cell([r for r in reached if r["point"] == p]).rstrip("r") for p in points),
-        _cell(reached).rstrip("r"), f"{sum(r['seconds'] for r in reached):.0f}",
+        "all", "", *(_cell([r for r in reached if r["point"] == p]).rstrip("rk") for p in points),
+        _cell(reached).rstrip("rk"), f"{sum(r['seconds'] for r in reached):.0f}",
     )  # fmt: skip
     console = console or Console(width=170)
     console.print(table)
-    console.print("survived/tried; r: the command was run again by hand, otherwise the run itself got over it")
+    console.print(
+        "survived/tried; r: run again by hand; k: killed first, as it did not end; else the run itself got over it"
+    )
 
 
+def markdown(rows: Iterable[dict[str, Any]]) -> str:
+    """The same for a page."""
+    reached = [r for r in rows if r["reached"]]
+    points = [point for point in _ORDER if any(r["point"] == point for r in reached)]
+    lines = ["| fault | " + " | ".join(points) + " |", "|---|" + "---|" * len(points)]
+    for fault, store in dict.fromkeys((r["fault"], r["store"]) for r in reached):
+        own = [r for r in reached if (r["fault"], r["store"]) == (fault, store)]
+        where = "" if store == "local" or fault.startswith("S3") else f", {_WHERE[store]}"
+        cells = " | ".join(_cell([r for r in own if r["point"] == point]) for point in points)
+        lines.append(f"| {fault}{where} | {cells} |")
+    return "\n".join(lines)
+
+
+_WHERE = {"s3": "lake on S3", "daemon": "under a daemon", "order": "`start`"}
 _ORDER = ("list", "fetch", "decode", "check", "write", "place", "verify", "record", "event", "refine", "audit")
 
 
 def _cell(rows: list[dict[str, Any]]) -> str:
     if not rows:
         return ""
-    return f"{sum(r['survived'] for r in rows)}/{len(rows)}{'r' if any(r['retries'] for r in rows) else ''}"
+    return f"{sum(r['survived'] for r in rows)}/{len(rows)}{'k' if any(r.get('given_up') for r in rows) else 'r' if any(r['retries'] for r in rows) else ''}"
