@@ -89,4 +89,5 @@ _ORDER = ("list", "fetch", "decode", "check", "write", "place", "verify", "recor
 def _cell(rows: list[dict[str, Any]]) -> str:
     if not rows:
         return ""
-    return f"{sum(r['survived'] for r in rows)}/{len(rows)}{'k' if any(r.get('given_up') for r in rows) else 'r' if any(r['retries'] for r in rows) else ''}"
+    mark = "k" if any(r.get("given_up") for r in rows) else "r" if any(r["retries"] for r in rows) else ""
+    return f"{sum(r['survived'] for r in rows)}/{len(rows)}{mark}"
