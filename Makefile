@@ -48,7 +48,7 @@ test-hostile: $(VENV)/ready  ## 100,000 damaged inputs for every parser, two wri
 	$(BIN)/python -m weather_backfill_tests.hostile
 	WEATHER_TWO_WRITERS_ROUNDS=100 $(BIN)/python -m pytest -q --timeout 900 weather_backfill_tests/lake/test_two_writers.py
 
-test-faults: $(VENV)/ready  ## Each fault at each point of the path, then ten minutes of random ones by SEED (Debian, root; an hour)
+test-faults: $(VENV)/ready  ## Each fault at each point of the path, then ten minutes of random ones by SEED (Debian, root; hours)
 	rm -rf build/faults
 	failed=0; \
 	$(BIN)/python -m pytest -q -m long -n 2 --maxschedchunk 1 weather_backfill_tests/faults || failed=1; \

@@ -70,6 +70,7 @@ def try_victim(stage: Stage, cell: Cell) -> Outcome:
                 problems.append(f"the backfill ended as {backfill and backfill.status}")
         problems += scene.differences(undisturbed, (TENANT,))
         problems += [f"{stored.key}: a journal of a run that has ended" for stored in scene.lake.list(layout.JOURNAL)]
+        problems += _state(scene) if problems else []
     return Outcome(cell, True, 0, time.monotonic() - started, problems)
 
 
@@ -108,11 +109,24 @@ def _wait(scene: Scene, condition: Callable[[], bool]) -> None:
     try:
         until(condition, ENOUGH, 0.5)
     except AssertionError as error:
-        with scene.platform.instance as instance:
-            runs = [f"run {run.run_id[:8]} of {run.root_run_id}: {run.status}" for run in instance.get_runs()]
-            natives = [f"{backfill.backfill_id}: {backfill.status}" for backfill in instance.get_backfills()]
-        log = (scene.folder / "daemon.log").read_text(errors="replace")[-3000:]
-        raise AssertionError("\n".join([str(error), *natives, *runs, log])) from error
+        raise AssertionError("\n".join([str(error), *_state(scene)])) from error
+
+
+def _state(scene: Scene) -> list[str]:
+    """What the instance and the daemon say, for whoever looks into a fault that was not survived."""
+    with scene.platform.instance as instance:
+        natives = [
+            f"{backfill.backfill_id}: {backfill.status} {backfill.error}" for backfill in instance.get_backfills()
+        ]
+        runs = []
+        for run in instance.get_runs():
+            runs.append(
+                f"run {run.run_id[:8]} of {run.root_run_id}: {run.status} {sorted(map(str, run.asset_selection or []))}"
+            )
+            failed = [e for e in instance.all_logs(run.run_id) if e.dagster_event and e.dagster_event.is_failure]
+            runs += [f"  {entry.timestamp:.0f} {entry.message[:300]}" for entry in failed]
+    log = (scene.folder / "daemon.log").read_text(errors="replace")
+    return [*natives, *runs, log[-3000:]]
 
 
 def _ended(scene: Scene) -> bool:
@@ -143,6 +157,7 @@ def try_order(stage: Stage, cell: Cell) -> Outcome:
         if len(accepted) != 1:
             problems.append(f"the audit tells of {len(accepted)} starts")
         problems += scene.differences(undisturbed, (TENANT,))
+        problems += _state(scene) if problems else []
     return Outcome(cell, reached, retries, time.monotonic() - started, problems)
 
 
