@@ -1,11 +1,12 @@
 # Everything runs in .venv, made from requirements.lock (pinned versions and hashes).
 VENV := .venv
 BIN := $(VENV)/bin
+SEED ?= 1
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 export DAGSTER_HOME := $(CURDIR)/.dagster_home
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help demo dev test audit test-hostile test-long test-s3 test-cluster test-ui test-soak lint format bench bench-quick lock clean
+.PHONY: help demo dev test audit test-hostile test-faults test-long test-s3 test-cluster test-ui test-soak lint format bench bench-quick lock clean
 
 help:  ## What there is
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -46,6 +47,14 @@ test-ui: $(VENV)/ready  ## Dagster's pages clicked through in Chromium (Debian, 
 test-hostile: $(VENV)/ready  ## 100,000 damaged inputs for every parser, two writers of a day (half an hour)
 	$(BIN)/python -m weather_backfill_tests.hostile
 	WEATHER_TWO_WRITERS_ROUNDS=100 $(BIN)/python -m pytest -q --timeout 900 weather_backfill_tests/lake/test_two_writers.py
+
+test-faults: $(VENV)/ready  ## Each fault at each point of the path, then ten minutes of random ones by SEED (Debian, root; hours)
+	rm -rf build/faults
+	failed=0; \
+	$(BIN)/python -m pytest -q -m long -n 2 --maxschedchunk 1 weather_backfill_tests/faults || failed=1; \
+	$(BIN)/python -m weather_backfill_tests.faults || failed=1; \
+	$(BIN)/python -m weather_backfill_tests.faults --seconds 600 --seed $(SEED) || failed=1; \
+	exit $$failed
 
 audit: .audit-venv/ready  ## Known vulnerabilities of what the lock pins (needs the internet)
 	.audit-venv/bin/pip-audit --strict --require-hashes --disable-pip --progress-spinner off -r requirements.lock

@@ -148,7 +148,7 @@ def run(days: int, minutes: float, folder: Path, to: Path) -> list[str]:
         platform = Platform(folder, "s3://soak/lake", environment)
         platform.environment |= clock.environment
         config = Path(platform.environment["DAGSTER_HOME"]) / "dagster.yaml"
-        patient = config.read_text().replace("start_timeout_seconds: 60", "start_timeout_seconds: 600")
+        patient = config.read_text().replace("start_timeout_seconds: 180", "start_timeout_seconds: 600")
         config.write_text(patient)  # as the sensors' time above
         world = World(folder / "upstream", folder / "tenants", datetime.now(UTC).date(), script, mirror.url)
         world.begin()
