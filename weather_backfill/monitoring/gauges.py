@@ -18,9 +18,9 @@ from dagster._core.storage.tags import RETRY_NUMBER_TAG
 from prometheus_client.core import GaugeMetricFamily, Metric
 
 from weather_backfill.alerts.incidents import Register
-from weather_backfill.backfill.onboarding import connections
 from weather_backfill.backfill.operations import Desk
 from weather_backfill.backfill.status import active_backfills, service_of
+from weather_backfill.backfill.wanted import connections
 from weather_backfill.lake import layout
 from weather_backfill.partitions import PartitionKey, daily_by_tenant
 from weather_backfill.run_coordinator import TENANT_TAG

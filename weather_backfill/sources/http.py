@@ -16,7 +16,7 @@ import ipaddress
 import random
 import threading
 import time
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, NoReturn
 from urllib.parse import urlsplit
@@ -32,6 +32,7 @@ from weather_backfill.errors import (
     PermanentError,
     SourceUnavailableError,
 )
+from weather_backfill.sources.bearer import BearerAuth
 from weather_backfill.sources.breaker import Breaker, BreakerOpenError, BreakerRules, breaker_scope
 from weather_backfill.sources.limits import LONGEST_PAUSE_SECONDS, Limiter, Rate
 from weather_backfill.sources.retry_after import parse_retry_after
@@ -106,31 +107,6 @@ class Usage:
             now, before = (self.retries, self.limiter_wait), self._told
             self._told = now
         return now[0] - before[0], now[1] - before[1]
-
-
-class BearerAuth(httpx.Auth):
-    """`Authorization: Bearer <secret>`, the secret resolved from `${NAME}` for each request."""
-
-    def __init__(self, reference: str) -> None:
-        self.reference = reference
-
-    def __repr__(self) -> str:
-        return f"BearerAuth({self.reference!r})"
-
-    def secret(self) -> str:
-        """The secret; raises `ConfigurationError` if it is not set or no header can carry it."""
-        value = resolve_secret(self.reference).get_secret_value()
-        if not value.isascii() or not value.isprintable() or value != value.strip():
-            raise ConfigurationError(
-                f"the secret behind {self.reference} holds spaces at its ends, line breaks or characters "
-                "outside ASCII: no header can carry it. Often a line break at the end of a file; set it "
-                "without."
-            )
-        return value
-
-    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
-        request.headers["Authorization"] = f"Bearer {self.secret()}"
-        yield request
 
 
 class PoliteClient:

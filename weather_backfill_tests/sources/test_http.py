@@ -20,8 +20,9 @@ from weather_backfill.errors import (
     PermanentError,
     SourceUnavailableError,
 )
+from weather_backfill.sources.bearer import BearerAuth
 from weather_backfill.sources.breaker import BreakerOpenError, BreakerRules, BreakerState
-from weather_backfill.sources.http import Asked, BearerAuth, Policy, PoliteClient, hurried
+from weather_backfill.sources.http import Asked, Policy, PoliteClient, hurried
 from weather_backfill.sources.limits import Rate
 from weather_backfill.sources.retry_after import parse_retry_after
 from weather_backfill.sources.shared_state import MemoryState

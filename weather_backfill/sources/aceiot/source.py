@@ -26,8 +26,9 @@ from weather_backfill.sources.aceiot.decode import Counts, Page, decode_page
 from weather_backfill.sources.aceiot.points import PointSet, choose_points
 from weather_backfill.sources.aceiot.walk import walk_window
 from weather_backfill.sources.base import Cadence, DayFailure, DayInventory, RawDay, each_day
+from weather_backfill.sources.bearer import BearerAuth
 from weather_backfill.sources.breaker import BreakerOpenError, BreakerRules, BreakerStatus
-from weather_backfill.sources.http import BearerAuth, Policy, PoliteClient, hurried
+from weather_backfill.sources.http import Policy, PoliteClient, hurried
 from weather_backfill.sources.limits import WINDOW_SECONDS, LimitStatus, Rate, limit_scope
 from weather_backfill.sources.shared_state import SharedState, open_state
 
