@@ -273,8 +273,10 @@ def load_daily(desk: Desk, today: date, now: datetime | None = None) -> list[str
     late = timedelta(days=desk.settings.late_days)
 
     def plan(wanted: Wanted) -> Plan:
-        begin, end = wanted.window(today, desk.settings.first_day_of(wanted.service))
-        return _plan(desk, wanted, max(begin, end - late), end, reprocess=Reprocess.ALL, order=Order.OLDEST)
+        # However short its look-back, what was loaded on the days before may be late; before `first_day` nothing is.
+        end = today - timedelta(days=1)
+        begin = max(end - late, wanted.connection.first_day or date.min, desk.settings.first_day_of(wanted.service))
+        return _plan(desk, wanted, begin, end, reprocess=Reprocess.ALL, order=Order.OLDEST)
 
     return _once_a_day(desk, today, now, "daily", plan, Outcome.NOTHING)  # yesterday's data may be late
 

@@ -38,6 +38,7 @@ def test_the_others_are_loaded_and_the_object_is_named(damaged: Desk) -> None:
 def test_a_tenant_that_goes_holds_up_nobody(damaged: Desk) -> None:
     damaged.settings.tenant_files().delete("acme.yaml")
     damaged.settings.tenant_files().delete("acme-2.yaml")
+    damaged.settings.tenant_files().put("another.yaml", b"id: another")  # all files gone would be a folder that is gone
     notes = onboard(damaged, TODAY)
     assert any(damaged.store.uri(DAMAGED) in note for note in notes)
     assert any(note.startswith("onboard-acme-2-tempest: stopped") for note in notes)

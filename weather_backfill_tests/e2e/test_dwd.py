@@ -21,6 +21,7 @@ from weather_backfill.backfill.status import natives_of
 from weather_backfill.definitions import build_definitions
 from weather_backfill.lake import layout
 from weather_backfill.partitions import PartitionKey, days_between
+from weather_backfill_tests.backfill.desks import finish
 from weather_backfill_tests.platform import Platform
 from weather_backfill_tests.sources.dwd.files import DWD, in_order, member, needs_data, put, tree, truth
 from weather_backfill_tests.sources.dwd.server import serve
@@ -198,6 +199,8 @@ def launch(platform: Platform, expected: list[date]) -> set[date]:
     assert target == set(expected)
     for run in consecutive(sorted(target)):
         in_process(platform, run[0], run[-1])
+    with platform.instance as instance:
+        finish(Desk(instance, build_definitions(platform.settings), platform.settings))  # as the daemon would say
     return target
 
 
