@@ -166,6 +166,7 @@ def test_yesterday_that_comes_late_is_looked_for_again(desk: Desk, asked: Counte
     assert target_days(desk, "daily-acme-tempest-2024-01-03"), "once its days are free"
 
 
+@pytest.mark.long
 def test_a_server_that_never_answers_holds_up_nobody(
     desk: Desk, archive: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -87,6 +87,7 @@ def metadata_of(platform: Platform, day: date) -> dict[str, Any]:
     return {name: value.value for name, value in latest.asset_materialization.metadata.items()}
 
 
+@pytest.mark.long
 @pytest.mark.timeout(400)
 def test_all_stations_of_eighteen_months_in_one_run(local_platform: Platform) -> None:
     platform = local_platform

@@ -100,7 +100,13 @@ def test_plan_start_status_retry_gaps_log(platform: Platform, desk: Desk) -> Non
 
 
 @pytest.mark.timeout(700)
-@pytest.mark.parametrize("chunk", [{"WEATHER_CHUNK_DAYS": "3"}, {"--chunk-days": "3"}], ids=["setting", "argument"])
+@pytest.mark.parametrize(
+    "chunk",
+    [
+        pytest.param({"WEATHER_CHUNK_DAYS": "3"}, id="setting"),
+        pytest.param({"--chunk-days": "3"}, id="argument", marks=pytest.mark.long),
+    ],
+)
 def test_the_runs_are_the_chunks_of_the_plan(platform: Platform, desk: Desk, chunk: dict[str, str]) -> None:
     """Days and chunks of the plan against the runs that Dagster made of it, with a day in between that is done."""
     platform.environment |= {name: value for name, value in chunk.items() if name.startswith("WEATHER_")}
@@ -150,6 +156,7 @@ def launch_in_dagit(platform: Platform, days: list[date]) -> str:
         return str(graphql(url, launch, {"p": params})["launchPartitionBackfill"]["backfillId"])
 
 
+@pytest.mark.long
 @pytest.mark.timeout(700)
 def test_retry_cancel_gaps_log_and_report_of_what_dagit_launched(platform: Platform, desk: Desk) -> None:
     span = ("--service", "tempest", "--start", "2024-01-03", "--end", "2024-01-05")

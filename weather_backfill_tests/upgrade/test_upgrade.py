@@ -125,6 +125,7 @@ def test_the_reconciler_launches_nothing_again(platform: Platform, desk: Desk) -
     }  # fmt: skip
 
 
+@pytest.mark.long
 @pytest.mark.timeout(600)
 def test_what_was_under_way_is_gone_on_with(platform: Platform, desk: Desk) -> None:
     """What was under way ends, what failed is retried, what was paused is resumed, and a new backfill follows."""
