@@ -177,7 +177,7 @@ def busy(worker: Worker, instance: dg.DagsterInstance) -> set[str]:
     return worker.run_ids(set(runs))
 
 
-@pytest.mark.timeout(1800)
+@pytest.mark.timeout(2400)
 def test_a_killed_and_a_cut_worker_cost_only_their_unfinished_days(ground: Ground) -> None:
     with cluster(ground, "faults", 3) as (platform, (first, second, third)), platform.instance as instance:
         names = start_all(platform)
@@ -192,7 +192,7 @@ def test_a_killed_and_a_cut_worker_cost_only_their_unfinished_days(ground: Groun
         until(lambda: instance.get_run_by_id(victim).is_finished, 240, 0.5)  # type: ignore[union-attr]
         until(lambda: instance.get_run_by_id(lost).is_finished, 240, 0.5)  # type: ignore[union-attr]
         noticed = time.monotonic() - cut_at
-        states = until(lambda: ended(instance, names), 900, 1)
+        states = until(lambda: ended(instance, names), 1500, 1)  # one worker is left for all that was on three
         assert states == ["COMPLETED_SUCCESS"] * len(TENANTS)
         retried = {run.parent_run_id for run in instance.get_runs() if run.parent_run_id}
         assert {victim, lost} <= retried, "monitoring noticed both hosts, and other runs took over"
