@@ -226,6 +226,7 @@ def report(
     """
     from weather_backfill.backfill.report import write_report
     from weather_backfill.backfill.summary import summarize_tenants
+    from weather_backfill.partitions import tenants_partition_name
     from weather_backfill.settings import load_settings
     from weather_backfill.sources.registry import SERVICES
 
@@ -233,6 +234,11 @@ def report(
         raise ConfigurationError(f"service {service!r} is not known: expected one of {', '.join(SERVICES)}.")
     instance = open_instance()
     settings = load_settings()
+    known = set(instance.get_dynamic_partitions(tenants_partition_name(service)))
+    if unknown := sorted(set(tenant or ()) - known):
+        raise ConfigurationError(
+            f"tenant {unknown[0]!r} is not known for {service!r}: `weather-backfill tenants list` shows who is."
+        )
     begin, last = start.date(), end.date()
     rows, drawn = summarize_tenants(instance, settings, service, tenant, begin, last, to.with_suffix(".png"))
     page = write_report(rows, drawn, service, begin, last, to)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from weather_backfill.cli_common import Json, desk, friendly, out, print_rows, print_table, short_time
+from weather_backfill.cli_common import Json, desk, err, friendly, out, print_rows, print_table, short_time
 from weather_backfill.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ def status(
     if not watch:
         print_status(_status(at, backfill_id), as_json)
         return
+    _await_onboarding(at, backfill_id)
     if _watch(at, backfill_id, as_json)["status"] != "completed":
         raise typer.Exit(1)
 
@@ -50,6 +51,29 @@ def _watch(at: Desk, backfill_id: str, as_json: bool) -> dict[str, Any]:
         return found
     with Live(console=out, auto_refresh=False) as live:
         return _ended(at, backfill_id, lambda found: live.update(_status_table(found), refresh=True))
+
+
+def _await_onboarding(at: Desk, backfill_id: str) -> None:
+    """Wait for a connection's onboarding that the daemon is about to launch."""
+    from weather_backfill.backfill.status import status_of
+    from weather_backfill.lake import layout
+
+    if not backfill_id.startswith(layout.ONBOARD):
+        return
+    patience = time.monotonic() + 2 * at.settings.sensor_seconds + 30
+    told = False
+    while True:
+        try:
+            status_of(at.instance, at.graph, at.store, backfill_id)
+        except ConfigurationError:
+            if time.monotonic() > patience:
+                raise
+        else:
+            return
+        if not told:
+            err.print("waiting for the daemon to launch it (is `make dev` running?)", highlight=False)
+            told = True
+        time.sleep(2)
 
 
 def _ended(at: Desk, backfill_id: str, show: Callable[[dict[str, Any]], None]) -> dict[str, Any]:

@@ -26,7 +26,7 @@ def text(incident: Incident, event: str) -> str:
     if len(incident.days) > len(shown):
         lines.append(f"- and {len(incident.days) - len(shown)} more days")
     if incident.command:
-        lines += [f"Fix: {line}" for line in incident.command.splitlines()]
+        lines += [f"When the cause is gone: {line}" for line in incident.command.splitlines()]
     return "\n".join(lines)
 
 

@@ -18,6 +18,7 @@ import dagster as dg
 from weather_backfill.alerts.reconcile import reconcile_alerts
 from weather_backfill.backfill.onboarding import fill_gaps, load_daily, onboard
 from weather_backfill.backfill.operations import Desk
+from weather_backfill.backfill.records import asking_as
 from weather_backfill.settings import Settings
 
 Reconcile = Callable[[Desk, date], list[str]]
@@ -64,7 +65,8 @@ def _reconciler(
         now = datetime.now(UTC)
         if now.hour < from_hour:
             return dg.SkipReason(f"starts at {from_hour}:00 UTC")
-        notes = reconcile(Desk(context.instance, definitions(), settings), now.date())
+        with asking_as(f"sensor {name}"):
+            notes = reconcile(Desk(context.instance, definitions(), settings), now.date())
         for note in notes:
             context.log.info(note)
         return dg.SkipReason("; ".join(notes)[:2000] or "nothing to do")

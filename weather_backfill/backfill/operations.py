@@ -341,6 +341,7 @@ def _go_on(desk: Desk, manifest: Manifest, action: str, *, only_failed: bool) ->
     if not days:
         raise ConfigurationError(
             f"backfill {manifest.backfill_id!r} has no {'failed' if only_failed else 'open'} days."
+            + (f" `weather-backfill resume {manifest.backfill_id}` goes on with those not done." if only_failed else "")
         )
     if not only_failed:  # the failed days of a cancelled backfill are no reason to go on with all of it
         manifest = replace(manifest, state=ACTIVE)

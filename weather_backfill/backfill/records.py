@@ -7,7 +7,9 @@ import hashlib
 import json
 import logging
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from typing import Any
@@ -226,8 +228,23 @@ def _load(store: ObjectStore, keys: list[str]) -> list[Manifest]:
     return sorted(found, key=lambda manifest: manifest.created_at)
 
 
+_asker: ContextVar[str | None] = ContextVar("asker", default=None)
+
+
+@contextmanager
+def asking_as(name: str) -> Iterator[None]:
+    """Within this, `name` is asking: a sensor, where nobody is."""
+    token = _asker.set(name)
+    try:
+        yield
+    finally:
+        _asker.reset(token)
+
+
 def person() -> str:
-    """Who is asking, as far as the machine knows."""
+    """Who is asking: a sensor, or the user as far as the machine knows."""
+    if name := _asker.get():
+        return name
     try:
         return getpass.getuser()
     except (KeyError, OSError):

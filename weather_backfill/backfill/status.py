@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -39,7 +39,6 @@ MANAGED_TAG = "weather/backfill"
 BACKFILL_TAG = "dagster/backfill"
 _ACTIVE = [status for status in BulkActionStatus if status not in BULK_ACTION_TERMINAL_STATUSES]
 _CLOCKS = timedelta(seconds=RUN_START_SECONDS)
-_ENDED_RUNS = (DagsterRunStatus.SUCCESS, DagsterRunStatus.FAILURE, DagsterRunStatus.CANCELED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,12 +68,14 @@ class Status:
             return None
         if self.done:
             pace = (self.last_updated - self.started_at) / len(self.done)
-            return self.last_updated + pace * (len(self.days) - len(self.done) - len(self.failed))
+            expected = self.last_updated + pace * (len(self.days) - len(self.done) - len(self.failed))
+            return max(expected, datetime.now(UTC))
         return self.started_at + timedelta(seconds=self.expected_seconds) if self.expected_seconds else None
 
     def to_json(self) -> dict[str, Any]:
         """Every field, dates as ISO text."""
-        ended = self.ended_at or self.last_updated
+        under_way = self.status in ("queued", "running", "pausing", "canceling")
+        ended = self.ended_at or (datetime.now(UTC) if under_way else self.last_updated)
         completion = self.estimated_completion
         return {
             "status": self.status,
@@ -160,11 +161,12 @@ def status_by(
     # release launched this; then a run takes longer to start than the margin.
     since = manifest.stored_at if manifest and manifest.stored_at else started - _CLOCKS
     done, rows, touched = _done(store, service, tenant, set(days), since)
-    runs = [
-        run for native in natives for run in instance.get_runs(dg.RunsFilter(tags={BACKFILL_TAG: native.backfill_id}))
-    ]
-    failed = {day: why for day, why in failed_days_of(instance, runs).items() if day in set(days) - done}
-    raw_runs = [r for r in runs if any(k.path[-1] == layout.RAW_OBSERVATIONS for k in r.asset_selection or ())]
+    runs = {
+        native.backfill_id: instance.get_runs(dg.RunsFilter(tags={BACKFILL_TAG: native.backfill_id}))
+        for native in natives
+    }
+    failed = {day: why for day, why in _failed(instance, graph, natives, runs).items() if day in set(days) - done}
+    chunks = _chunks(manifest, [run for some in runs.values() for run in some], done, failed)
     active = any(is_active(native) for native in natives)
     there = {native.backfill_id for native in natives}
     launched = manifest is None or all(manifest.ids_of(n) & there for n in range(len(manifest.parts)))
@@ -183,10 +185,39 @@ def status_by(
         expected_seconds=manifest.plan.seconds if manifest else None,
         ended_at=ended,
         failed=failed,
-        chunks_total=len(manifest.plan.chunks) if manifest else len(raw_runs),
-        chunks_succeeded=sum(run.status == DagsterRunStatus.SUCCESS for run in raw_runs),
-        chunks_failed=sum(run.status == DagsterRunStatus.FAILURE for run in raw_runs),
+        chunks_total=chunks[0],
+        chunks_succeeded=chunks[1],
+        chunks_failed=chunks[2],
     )
+
+
+def _failed(
+    instance: dg.DagsterInstance, graph: Any, natives: list[PartitionBackfill], runs: Mapping[str, Iterable[Any]]
+) -> dict[date, str]:
+    """The days that failed last, with their reasons; one that is being tried again has not failed yet."""
+    found: dict[date, str] = {}
+    for native in natives:  # oldest first
+        if is_active(native):
+            again = {key.date for key in target_of(native, graph)}
+            found = {day: why for day, why in found.items() if day not in again}
+        found |= failed_days_of(instance, runs[native.backfill_id])
+    return found
+
+
+def _chunks(
+    manifest: Manifest | None, runs: list[Any], done: Collection[date], failed: Collection[date]
+) -> tuple[int, int, int]:
+    """How many chunks there are, how many are whole, and how many have a failed day.
+
+    Of the plan where there is one; of what Dagster's page launched, the runs of raw.
+    """
+    if manifest:
+        whole = [all(day in done for day in chunk) for chunk in manifest.plan.chunks]
+        broken = [any(day in failed for day in chunk) for chunk in manifest.plan.chunks]
+        return len(whole), sum(whole), sum(broken)
+    raw = [run for run in runs if any(k.path[-1] == layout.RAW_OBSERVATIONS for k in run.asset_selection or ())]
+    ended = [run.status for run in raw]
+    return len(raw), ended.count(DagsterRunStatus.SUCCESS), ended.count(DagsterRunStatus.FAILURE)
 
 
 def _asked(manifest: Manifest | None, natives: list[PartitionBackfill], graph: Any) -> tuple[str, str, list[date]]:

@@ -112,8 +112,8 @@ def test_failed_chunks(watched: Watched) -> None:
     for n in range(4):
         assert f"- {day(n)}: UnreadableObjectError" in text
     assert (
-        "Fix: weather-backfill start --tenant acme --service tempest --start 2024-01-01 --end 2024-01-04 "
-        "--reprocess failed --max-days 4 --yes" in text
+        "When the cause is gone: weather-backfill start --tenant acme --service tempest "
+        "--start 2024-01-01 --end 2024-01-04 --reprocess failed --max-days 4 --yes" in text
     )
     paths[3].unlink()
     assert watched.materialize(day(3))
@@ -128,7 +128,7 @@ def test_long_backfill(watched: Watched) -> None:
     watched.launch("old", [day(n) for n in range(3)], backfill_timestamp=old)
     told_once(watched, "acme / tempest: backfill old is active for more than 20 hours")
     assert f"- {day(2)}: not done yet" in watched.hook.texts[0]
-    assert "Fix: weather-backfill cancel old" in watched.hook.texts[0]
+    assert "When the cause is gone: weather-backfill cancel old" in watched.hook.texts[0]
     backfill = watched.instance.get_backfill("old")
     assert backfill
     watched.instance.update_backfill(backfill.with_status(BulkActionStatus.CANCELED))
@@ -163,7 +163,7 @@ def test_breaker_open(watched: Watched) -> None:
     breaker.failure("503 overloaded")
     told_once(watched, "sunny / aceiot: aceiot at down.example:81 keeps failing and is not asked (breaker open)")
     assert "503 overloaded" in watched.hook.texts[0]
-    assert "Fix: weather-backfill breakers" in watched.hook.texts[0]
+    assert "When the cause is gone: weather-backfill breakers" in watched.hook.texts[0]
     breaker.success()
     resolved_once(watched, "sunny / aceiot: aceiot at down.example:81 keeps failing and is not asked (breaker open)")
 
@@ -174,7 +174,9 @@ def test_broken_tenant_file(watched: Watched) -> None:
     told_once(watched, "beta: the tenant file beta.yaml is broken")
     assert "archive" in watched.hook.texts[0]
     assert "<!" not in watched.hook.texts[0], "no text of a tenant mentions a whole Slack channel"
-    assert "Fix: correct beta.yaml, then: weather-backfill tenants check beta" in watched.hook.texts[0]
+    assert (
+        "When the cause is gone: correct beta.yaml, then: weather-backfill tenants check beta" in watched.hook.texts[0]
+    )
     path.unlink()
     resolved_once(watched, "beta: the tenant file beta.yaml is broken")
 
