@@ -104,6 +104,7 @@ def breakers(platform: Platform) -> list[dict[str, Any]]:
     return rows
 
 
+@pytest.mark.long
 @pytest.mark.timeout(600)
 def test_an_api_that_is_down_opens_the_breaker_and_retry_failed_completes(local_platform: Platform) -> None:
     """Real daemon and webserver; two tenants' runs at once share one breaker."""

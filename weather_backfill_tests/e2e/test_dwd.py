@@ -108,6 +108,7 @@ def test_all_stations_of_eighteen_months_in_one_run(local_platform: Platform) ->
     assert refined["sample_count"].sum() == good["value"].notna().sum() - (good["quality"] == 4).sum()
 
 
+@pytest.mark.long
 @pytest.mark.timeout(200)
 def test_over_http_each_file_is_fetched_once(local_platform: Platform) -> None:
     platform, start = local_platform, date(2020, 3, 1)

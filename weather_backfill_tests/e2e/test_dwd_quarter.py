@@ -31,6 +31,7 @@ def add_dwd(platform: Platform, tenant: str) -> None:
         register_tenant(instance, "dwd", tenant)
 
 
+@pytest.mark.long
 @needs_data
 @pytest.mark.timeout(600)
 def test_a_quarter_of_real_stations(local_platform: Platform) -> None:

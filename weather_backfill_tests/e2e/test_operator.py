@@ -104,9 +104,10 @@ def test_plan_start_status_retry_gaps_log(platform: Platform, desk: Desk) -> Non
     "chunk",
     [
         pytest.param({"WEATHER_CHUNK_DAYS": "3"}, id="setting"),
-        pytest.param({"--chunk-days": "3"}, id="argument", marks=pytest.mark.long),
+        pytest.param({"--chunk-days": "3"}, id="argument"),
     ],
 )
+@pytest.mark.long
 def test_the_runs_are_the_chunks_of_the_plan(platform: Platform, desk: Desk, chunk: dict[str, str]) -> None:
     """Days and chunks of the plan against the runs that Dagster made of it, with a day in between that is done."""
     platform.environment |= {name: value for name, value in chunk.items() if name.startswith("WEATHER_")}
@@ -183,6 +184,7 @@ def test_retry_cancel_gaps_log_and_report_of_what_dagit_launched(platform: Platf
     assert events == [("cancel", second), ("retry", name), ("plan", None)]
 
 
+@pytest.mark.long
 @pytest.mark.timeout(700)
 def test_pause_resume_and_cancel_of_a_backfill_that_dagit_launched(platform: Platform, desk: Desk) -> None:
     days = days_between(START, START + timedelta(days=2))
