@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 from pathlib import Path
 
@@ -109,3 +110,13 @@ def test_the_version(local_platform: Platform) -> None:
     from weather_backfill import __version__
 
     assert cli(local_platform, "--version").stdout.strip() == __version__
+
+
+def test_dev_does_not_start_where_something_listens(local_platform: Platform) -> None:
+    """Else a second daemon would run on the instance of the first."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = str(server.getsockname()[1])
+        done = local_platform.run("weather-backfill", "dev", "--folder", "here", "--port", port, check=False)
+    assert done.returncode == 2
+    assert f"http://127.0.0.1:{port} is in use" in " ".join(done.stderr.split())
+    assert "Dagster:" not in done.stdout
