@@ -184,7 +184,8 @@ def run_dev(folder: Path, host: str, port: int) -> int:
         err.print("There is no demo data yet: `make demo` makes some. Starting empty.")
     out.print(f"Dagster: http://{host}:{port}")
     command = [sys.executable, "-m", "dagster", "dev", "-m", "weather_backfill.definitions"]
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a service manager's way to say Ctrl-C
+    for number in (signal.SIGINT, signal.SIGTERM):  # a service manager's way to say Ctrl-C; ignored in the background
+        signal.signal(number, signal.default_int_handler)
     process = subprocess.Popen(  # noqa: S603 - our own arguments
         [*command, "-h", host, "-p", str(port)], env={**os.environ, **place.environment()}
     )
