@@ -88,8 +88,8 @@ class Incident:
         with documents.reading("this is no incident", "delete it: what is still wrong is told again."):
             document = documents.parsed(data)
             incident = cls(
-                **{**document, "opened_at": _moment(document["opened_at"]), "days": dict(document["days"])}
-                | {"ended_at": _moment(document["ended_at"]) if document["ended_at"] else None}
+                **{**document, "opened_at": documents.moment(document["opened_at"]), "days": dict(document["days"])}
+                | {"ended_at": documents.moment(document["ended_at"]) if document["ended_at"] else None}
             )
             if not all(isinstance(text, str) for text in (incident.id, incident.kind, incident.summary)):
                 raise ValueError("id, kind or summary is no text")
@@ -178,19 +178,12 @@ class Register:
         return [(key, _told(data)) for key, data in self._store.read_many(keys) if isinstance(data, bytes)]
 
 
-def _moment(text: str) -> datetime:
-    moment = datetime.fromisoformat(text)
-    if moment.tzinfo is None:
-        raise ValueError(f"{text} has no time zone")
-    return moment
-
-
 def _told(data: bytes) -> dict[str, Any]:
     """An entry of the ledger; a damaged one is a dead sender's, so that its channel is told again."""
     try:
         with documents.reading("this is no entry of who was told", "delete it."):
             document = documents.parsed(data)
-            return {"at": _moment(document["at"]).isoformat(), "sent": document["sent"] is True}
+            return {"at": documents.moment(document["at"]).isoformat(), "sent": document["sent"] is True}
     except UnreadableObjectError as error:
         _log.error("told again: %s", error)
         return {"at": datetime.fromtimestamp(0, UTC).isoformat(), "sent": False}

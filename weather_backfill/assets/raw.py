@@ -52,8 +52,7 @@ def build_raw(
         def read(tenant: str, days: list[date]) -> Iterator[Day]:
             source = open_source(tenants.registry.get(tenant), service, lake.store, tenants.s3_defaults, settings)
             for day in source.days(days):
-                made = to_raw_table(PartitionKey(day.date, tenant), day, settings)
-                yield replace(made, accept_loss=accept_loss) if isinstance(made, DayTable) else made
+                yield to_raw_table(PartitionKey(day.date, tenant), day, settings, accept_loss)
 
         stream = DayStream(skip_finished(by_tenant(context.partition_keys), journal, read))
         yield dg.Output(stream)
@@ -62,7 +61,7 @@ def build_raw(
     return raw_observations
 
 
-def to_raw_table(key: PartitionKey, day: RawDay | DayFailure, settings: Settings) -> Day:
+def to_raw_table(key: PartitionKey, day: RawDay | DayFailure, settings: Settings, accept_loss: bool = False) -> Day:
     """A day as read to a day to write: flagged, checked, its lineage complete."""
     if isinstance(day, DayFailure):
         return DayFailed(key, day.error)
@@ -80,4 +79,5 @@ def to_raw_table(key: PartitionKey, day: RawDay | DayFailure, settings: Settings
         checks=check_raw(flagged, held, settings.completeness_target, settings.rejects_limit),
         rejects=day.rejects,
         incomplete=day.incomplete,
+        accept_loss=accept_loss,
     )

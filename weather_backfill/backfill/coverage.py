@@ -45,12 +45,12 @@ def held_days(
 
     A damaged object is a day that is incomplete: it holds up neither the other days nor its own repair.
     """
-    objects = _objects(store, layout.RAW_OBSERVATIONS, service, tenant)
+    objects = day_objects(store, layout.RAW_OBSERVATIONS, service, tenant)
     wanted = [stored for day, stored in objects.items() if only is None or day in only]
     return {day.date: day for day in store.each(lambda stored: _held(store, stored), wanted)}
 
 
-def _objects(store: ObjectStore, dataset: str, service: str, tenant: str) -> dict[date, StoredObject]:
+def day_objects(store: ObjectStore, dataset: str, service: str, tenant: str) -> dict[date, StoredObject]:
     """The objects of a tenant's days; what has the name of none is passed over with a word."""
     found = {}
     for stored in store.list(layout.tenant_prefix(dataset, service, tenant)):
@@ -90,15 +90,14 @@ def _held(store: ObjectStore, stored: StoredObject) -> HeldDay:
 
 def refined_dates(store: ObjectStore, service: str, tenant: str) -> set[date]:
     """The days of a tenant that have been refined."""
-    return set(_objects(store, layout.REFINED_15M, service, tenant))
+    return set(day_objects(store, layout.REFINED_15M, service, tenant))
 
 
-def stale_dates(store: ObjectStore, service: str, tenant: str, held: Mapping[date, HeldDay]) -> set[date]:
-    """The days whose refined was made from other rows than raw `held` has now.
+def stale_dates(store: ObjectStore, refined: Mapping[date, StoredObject], held: Mapping[date, HeldDay]) -> set[date]:
+    """The days whose `refined` object was made from other rows than raw `held` has now.
 
     Only what is older than its raw is looked into, and its footer decides: a lake that was copied has other times.
     """
-    refined = _objects(store, layout.REFINED_15M, service, tenant)
     older = [
         refined[day]
         for day, raw in held.items()

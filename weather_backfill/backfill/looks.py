@@ -68,9 +68,7 @@ class Look:
         """From the marker object; raises `UnreadableObjectError` if it is none."""
         with documents.reading("this is no marker of a look", "delete it."):
             found = documents.parsed(data)
-            at = datetime.fromisoformat(found["at"])
-            if at.tzinfo is None:
-                raise ValueError("at has no time zone")
+            at = documents.moment(found["at"])
             return cls(at, str(found["of"]), str(found["outcome"]), int(found["vain"]), float(found["seconds"]))
 
     def is_over(self, of: str, now: datetime) -> bool:

@@ -14,7 +14,7 @@ from typing import Any
 
 import dagster as dg
 
-from weather_backfill.backfill.coverage import HeldDay, held_days, refined_dates, stale_dates
+from weather_backfill.backfill.coverage import HeldDay, day_objects, held_days, stale_dates
 from weather_backfill.backfill.summary import failed_dates
 from weather_backfill.errors import ConfigurationError
 from weather_backfill.lake import documents, layout
@@ -204,8 +204,8 @@ def build_plan(
     days = days_between(start, end)
     failed = set(failed_dates(instance, service, tenant.id, days))
     held = held_days(store, service, tenant.id, only=set(days))
-    refined = refined_dates(store, service, tenant.id)
-    refined_now = refined - stale_dates(store, service, tenant.id, held)
+    refined = day_objects(store, layout.REFINED_15M, service, tenant.id)
+    refined_now = refined.keys() - stale_dates(store, refined, held)
     target = settings.completeness_target
     reasons = {day: _reason(held.get(day), day in refined_now, day in inventory, day in failed, target) for day in days}
     largest = settings.chunk_days_of(service)

@@ -83,9 +83,7 @@ class Manifest:
     def of(cls, document: Mapping[str, Any]) -> Manifest:
         """From what a manifest object says."""
         with documents.reading("this is no manifest of a backfill", "restore it, or move it out of the lake."):
-            created, stored_at = datetime.fromisoformat(document["created_at"]), document.get("stored_at")
-            if created.tzinfo is None:
-                raise ValueError("created_at has no time zone")
+            created, stored_at = documents.moment(document["created_at"]), document.get("stored_at")
             return cls(
                 document["backfill_id"],
                 Plan.from_json(document["plan"]),

@@ -197,7 +197,7 @@ def _failed(
     """The days that failed last, with their reasons; one that is being tried again has not failed yet."""
     found: dict[date, str] = {}
     for native in natives:  # oldest first
-        if is_active(native):
+        if found and is_active(native):
             again = {key.date for key in target_of(native, graph)}
             found = {day: why for day, why in found.items() if day not in again}
         found |= failed_days_of(instance, runs[native.backfill_id])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from typing import Any, NoReturn
 
 from weather_backfill.errors import UnreadableObjectError
@@ -26,6 +27,14 @@ def reading(what: str, instead: str) -> Iterator[None]:
 def parsed(text: bytes | str) -> Any:
     """JSON without NaN and Infinity, which it does not know; raises `ValueError` or `RecursionError`."""
     return json.loads(text, parse_constant=_no_number)
+
+
+def moment(text: str) -> datetime:
+    """A time with its zone; raises `ValueError` for one without."""
+    found = datetime.fromisoformat(text)
+    if found.tzinfo is None:
+        raise ValueError(f"{text} has no time zone")
+    return found
 
 
 def _no_number(word: str) -> NoReturn:

@@ -106,7 +106,8 @@ def lost_rows(old: pa.Table, new: pa.Table, kept_share: float) -> dict[str, tupl
 
 
 def _rows_by_station(table: pa.Table) -> dict[str, int]:
-    counts = pc.value_counts(table["station_id"].cast(pa.string())).to_pylist()
+    stations = parquet.unified(table.select(["station_id"]))["station_id"]
+    counts = pc.value_counts(stations).to_pylist()
     return {str(entry["values"]): int(entry["counts"]) for entry in counts}
 
 

@@ -12,7 +12,14 @@ import numpy as np
 import pytest
 
 from weather_backfill.assets.refined import refine_day
-from weather_backfill.backfill.coverage import HeldDay, draw_calendar, held_days, refined_dates, stale_dates
+from weather_backfill.backfill.coverage import (
+    HeldDay,
+    day_objects,
+    draw_calendar,
+    held_days,
+    refined_dates,
+    stale_dates,
+)
 from weather_backfill.backfill.summary import summarize_tenants
 from weather_backfill.errors import ConfigurationError
 from weather_backfill.lake import layout
@@ -66,7 +73,8 @@ def test_refined_is_stale_where_raw_has_other_rows_now(store: ObjectStore) -> No
     keys = [PartitionKey(START + timedelta(days=day), "acme") for day in range(2)]
     for key in keys:
         write_day(store, "tempest", layout.REFINED_15M, refine_day(store, "tempest", key))
-    assert stale_dates(store, "tempest", "acme", held_days(store, "tempest", "acme")) == set()
+    refined = day_objects(store, layout.REFINED_15M, "tempest", "acme")
+    assert stale_dates(store, refined, held_days(store, "tempest", "acme")) == set()
     write(store, 0, 5)  # the same rows once more
     write(store, 1, 6)
     later = timedelta(seconds=10)  # whatever the clock: both raw days are younger than their refined
@@ -75,7 +83,7 @@ def test_refined_is_stale_where_raw_has_other_rows_now(store: ObjectStore) -> No
         for day, raw in held_days(store, "tempest", "acme").items()
         if raw.modified
     }
-    assert stale_dates(store, "tempest", "acme", held) == {keys[1].date}
+    assert stale_dates(store, refined, held) == {keys[1].date}
 
 
 def red_share(path: Path) -> float:

@@ -14,12 +14,13 @@ from weather_backfill import reading
 from weather_backfill.backfill.onboarding import onboard
 from weather_backfill.backfill.operations import Desk
 from weather_backfill.backfill.records import audit_events, manifests
-from weather_backfill.backfill.status import active_backfills, status_of
+from weather_backfill.backfill.status import active_backfills
 from weather_backfill.definitions import build_definitions
 from weather_backfill.lake import layout
 from weather_backfill.lake.warehouse import connect_warehouse
 from weather_backfill.partitions import days_between
 from weather_backfill_tests.backfill.desks import target_days
+from weather_backfill_tests.e2e.test_operator import word
 from weather_backfill_tests.platform import Platform
 from weather_backfill_tests.servers import until
 from weather_backfill_tests.upgrade.make import unpack
@@ -44,10 +45,6 @@ def platform(tmp_path: Path) -> Platform:
 def desk(platform: Platform) -> Iterator[Desk]:
     with platform.instance as instance:
         yield Desk(instance, build_definitions(platform.settings), platform.settings)
-
-
-def word(desk: Desk, name: str) -> str:
-    return status_of(desk.instance, desk.graph, desk.store, name).status
 
 
 def natives(desk: Desk) -> set[str]:

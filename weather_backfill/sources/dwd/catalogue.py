@@ -151,8 +151,10 @@ def unlisted(catalogue: Catalogue, day: date, today: date) -> str | None:
     missing = [f"station {station} has no file in any folder" for station in catalogue.without_files]
     for folder in catalogue.missing_folders if today - day < RECENT_DAYS else ():
         product, period = folder.rsplit("/", 1)
-        files = [[f for f in own if f.path.startswith(f"{product}/")] for own in catalogue.stations.values()]
-        if period == Period.RECENT.folder and not all(own and covered_by_history(own, day) for own in files):
+        if period != Period.RECENT.folder:
+            continue
+        files = ([f for f in own if f.path.startswith(f"{product}/")] for own in catalogue.stations.values())
+        if not all(own and covered_by_history(own, day) for own in files):
             missing.append(f"folder {folder} is not on the server")
     return " | ".join(missing) or None
 
