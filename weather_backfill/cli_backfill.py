@@ -125,7 +125,6 @@ def start(
     Example: weather-backfill start --tenant acme --service tempest --start 2024-01-01 --end 2024-01-30 --yes
     """
     from weather_backfill.backfill import operations
-    from weather_backfill.run_coordinator import ACCEPT_LOSS_TAG
 
     at = desk()
     asked = {"tenant": tenant, "service": service, "start_date": start, "end_date": end, "reprocess": reprocess,
@@ -143,8 +142,7 @@ def start(
             err.print(_cancelled(other, days), highlight=False, soft_wrap=True)
         if not yes:
             _confirm(made)
-        labels = {ACCEPT_LOSS_TAG: "true"} if accept_loss else {}
-        name = operations.start(at, made, force_restart=force_restart, labels=labels)
+        name = operations.start(at, made, force_restart=force_restart, accept_loss=accept_loss)
     if as_json:
         sys.stdout.write(json.dumps({"backfill_id": name, **made.summary(), "cancels": cancels}) + "\n")
     else:

@@ -21,6 +21,7 @@ from weather_backfill.assets.warehouse import build_warehouse
 from weather_backfill.automation.cleaning import build_housekeeping
 from weather_backfill.automation.reconciling import build_sensors
 from weather_backfill.automation.restatements import build_restatement_job, build_restatement_sensor
+from weather_backfill.automation.starting import build_lost_starts
 from weather_backfill.lake.io_manager import ParquetIOManager
 from weather_backfill.resources import LakeResource, TenantsResource
 from weather_backfill.settings import Settings, absolute, load_settings
@@ -69,7 +70,11 @@ def build_definitions(
             ],
             resources={**build_resources(settings), **(resource_overrides or {})},
             jobs=[build_managed_backfill(settings, lambda: definitions[0]), build_restatement_job(settings)],
-            sensors=[*build_sensors(settings, lambda: definitions[0]), build_restatement_sensor(settings)],
+            sensors=[
+                *build_sensors(settings, lambda: definitions[0]),
+                build_restatement_sensor(settings),
+                build_lost_starts(),
+            ],
             schedules=[build_housekeeping(settings)],
             # A step subprocess costs two seconds, and a run here is one or two steps.
             executor=dg.in_process_executor,

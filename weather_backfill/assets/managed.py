@@ -14,7 +14,6 @@ from weather_backfill.backfill.records import audit
 from weather_backfill.backfill.status import natives_of
 from weather_backfill.errors import ConfigurationError, WeatherError
 from weather_backfill.resources import TenantsResource
-from weather_backfill.run_coordinator import ACCEPT_LOSS_TAG
 from weather_backfill.settings import Settings
 
 # Dagster's forms take the names of an enum's members, not their values: here the names are the words of the CLI.
@@ -45,8 +44,7 @@ def build_managed_backfill(settings: Settings, definitions: Callable[[], dg.Defi
         desk = Desk(context.instance, definitions(), settings)
         try:
             plan = _plan(desk, config, tenants)
-            labels = {ACCEPT_LOSS_TAG: "true"} if config.accept_loss else {}
-            backfill_id = None if config.dry_run else start(desk, plan, labels=labels)
+            backfill_id = None if config.dry_run else start(desk, plan, accept_loss=config.accept_loss)
         except WeatherError as error:
             audit(
                 desk.store, "form", parameters=config.model_dump(), dry_run=config.dry_run, outcome=f"refused: {error}"

@@ -1,1 +1,1 @@
-"""What happens by itself: sensors that reconcile, and the daily look for restatements."""
+"""What happens by itself: sensors that reconcile, the daily look for restatements, and runs that were lost before they began."""

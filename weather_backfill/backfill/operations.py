@@ -48,6 +48,7 @@ from weather_backfill.backfill.status import (
 )
 from weather_backfill.errors import ConfigurationError
 from weather_backfill.lake.storage import ObjectStore
+from weather_backfill.run_coordinator import ACCEPT_LOSS_TAG
 from weather_backfill.settings import Settings
 
 KIND_TAG = "weather/kind"
@@ -154,18 +155,21 @@ def start(
     backfill_id: str | None = None,
     force_restart: bool = False,
     labels: Mapping[str, str] | None = None,
+    accept_loss: bool = False,
     launch: bool = True,
 ) -> str:
     """Write the manifest and launch what capacity allows; returns the managed id.
 
     Raises `ConfigurationError` if there is nothing to do or an active backfill overlaps (`force_restart` cancels
-    that one first, all of it: `given_up`). Idempotent by id: a manifest that exists is gone on with. Without
-    `launch` the parts wait for the sensor, which shares capacity between tenants.
+    that one first, all of it: `given_up`). Idempotent by id: a manifest that exists is gone on with. With
+    `accept_loss` days may lose rows that the lake holds and the upstream no longer has. Without `launch` the parts
+    wait for the sensor, which shares capacity between tenants.
     """
     if not plan.days:
         raise ConfigurationError(
             f"nothing to do: no day of {plan.tenant} from {plan.start} to {plan.end} is in state '{plan.reprocess}'."
         )
+    labels = {**(labels or {}), **({ACCEPT_LOSS_TAG: "true"} if accept_loss else {})}
     name = backfill_id or _free_id(desk, plan)
     manifest = find_manifest(desk.store, name)
     if manifest is None:
@@ -177,7 +181,7 @@ def start(
             cancel(desk, other)
         largest = desk.settings.chunk_days_of(plan.service)
         parts = [plan.days] if plan.chunk_days >= largest else few(chunks_of(plan.days, plan.chunk_days))
-        manifest = Manifest(name, plan, parts, person(), datetime.now(UTC), labels=labels or {})
+        manifest = Manifest(name, plan, parts, person(), datetime.now(UTC), labels=labels)
         if not create_manifest(desk.store, manifest):  # somebody was quicker: look again at what there is now
             return start(
                 desk, plan, backfill_id=backfill_id, force_restart=force_restart, labels=labels, launch=launch
