@@ -1,1 +1,1 @@
-"""What happens by itself: sensors that reconcile, the daily look for restatements, and runs that were lost before they began."""
+"""What happens by itself: sensors that reconcile, the look for restatements, and for runs lost before they began."""

@@ -92,4 +92,5 @@ def save(name: str, png: bytes) -> None:
         # Maximum coverage keeps the one red dot among ten thousand white points; median cut makes it purple.
         few = {"colors": 128, "method": Image.Quantize.MAXCOVERAGE, "dither": Image.Dither.NONE}
         small = Image.open(io.BytesIO(png)).convert("RGB").quantize(**few)
+        Path(PICTURES).mkdir(parents=True, exist_ok=True)
         small.save(Path(PICTURES) / f"{name}.png", optimize=True)
