@@ -23,6 +23,7 @@ import psycopg2
 import pytest
 
 from weather_backfill.backfill.launch import register_tenant
+from weather_backfill.backfill.status import natives_of
 from weather_backfill.lake import layout
 from weather_backfill.lake.storage import ObjectStore, S3Options
 from weather_backfill.simulate.tempest import Archive, write_archive
@@ -153,8 +154,10 @@ def start_all(platform: Platform) -> list[str]:
 
 def ended(instance: dg.DagsterInstance, names: list[str]) -> list[str]:
     """The end states of the backfills; empty until all have ended."""
-    found = [instance.get_backfill(name) for name in names]
-    states = [backfill.status.value if backfill else "" for backfill in found]
+    found = [native for name in names for native in natives_of(instance, name)]
+    states = [backfill.status.value for backfill in found]
+    if len(states) < len(names):
+        return []
     return states if all(state.startswith(("COMPLETED", "FAILED", "CANCELED")) for state in states) else []
 
 
