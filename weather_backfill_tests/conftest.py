@@ -77,6 +77,12 @@ def platform(request: pytest.FixtureRequest, tmp_path: Path) -> Platform:
     return Platform(tmp_path, f"s3://{name}/lake", environment)
 
 
+def long_on(place: str) -> pytest.MarkDecorator:
+    """For a test of minutes that takes `platform`: that lake belongs to `make test-long`, the other to `make test`."""
+    other = "s3" if place == "local" else "local"
+    return pytest.mark.parametrize("platform", [other, pytest.param(place, marks=pytest.mark.long)], indirect=True)
+
+
 @pytest.fixture
 def local_platform(tmp_path: Path) -> Platform:
     return Platform(tmp_path, str(tmp_path / "lake"))

@@ -43,6 +43,7 @@ FAULTS = [
 ]  # fmt: skip
 
 
+@pytest.mark.long
 @pytest.mark.timeout(600)
 def test_three_runs_at_once_complete_a_week_within_the_limit(local_platform: Platform) -> None:
     """Every fault on, a minute of 60 seconds; three processes share one limit."""

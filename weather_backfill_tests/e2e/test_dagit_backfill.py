@@ -11,6 +11,7 @@ import pytest
 from weather_backfill.lake.storage import ObjectStore
 from weather_backfill.partitions import days_between
 from weather_backfill.simulate.tempest import Archive, Faults, write_archive
+from weather_backfill_tests.conftest import long_on
 from weather_backfill_tests.platform import START, Platform, graphql
 from weather_backfill_tests.servers import until
 
@@ -81,6 +82,7 @@ def wait_for(url: str, backfill: str) -> dict[str, tuple[int, int, int]]:
     }  # fmt: skip
 
 
+@long_on("local")
 @pytest.mark.timeout(800)
 def test_one_bad_day_of_thirty_costs_only_itself_and_is_retried_alone(platform: Platform) -> None:
     archive = platform.add_tempest("acme", DAYS, faults=Faults(corrupt_day=12))
