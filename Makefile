@@ -36,7 +36,7 @@ test-long: $(VENV)/ready  ## Minutes of a real daemon each: sixteen tenants by t
 test-s3: $(VENV)/ready  ## The tests that use S3, against a throw-away Ceph object gateway (Debian, root)
 	.ci/radosgw $(BIN)/python -m pytest -q -n 2 -k s3
 
-test-cluster: $(VENV)/ready  ## Three Ray workers on hosts of their own, PostgreSQL and radosgw; hosts die (Debian, root; 20 minutes)
+test-cluster: $(VENV)/ready  ## Three Ray workers on hosts of their own, PostgreSQL and radosgw; hosts die (Debian, root; 46 minutes)
 	command -v postgres /usr/lib/postgresql/*/bin/postgres > /dev/null || (apt-get update -qq && apt-get install -y -qq postgresql) > /dev/null
 	RADOSGW_ADDRESS=10.77.0.1 .ci/namespaces 3 .ci/radosgw $(BIN)/python -m pytest -s -q weather_backfill_tests/cluster
 
