@@ -43,14 +43,19 @@ def build_refined(
         journal = journal_of(context.get_step_execution_context(), lake.store, key)
 
         def read(tenant: str, days: list[date]) -> Iterator[Day]:
-            for made in each_day(days, lambda day: refine_day(lake.store, service, PartitionKey(day, tenant))):
-                yield DayFailed(PartitionKey(made.date, tenant), made.error) if isinstance(made, DayFailure) else made
+            return refine_days(lake.store, service, tenant, days)
 
         stream = DayStream(skip_finished(by_tenant(context.partition_keys), journal, read))
         yield dg.Output(stream)
         yield from check_results(key, REFINED_CHECKS, stream)
 
     return refined_15m
+
+
+def refine_days(store: ObjectStore, service: str, tenant: str, days: list[date]) -> Iterator[Day]:
+    """Refine a tenant's raw days in order, one ahead of the consumer; a day that cannot be is `DayFailed`."""
+    for made in each_day(days, lambda day: refine_day(store, service, PartitionKey(day, tenant))):
+        yield DayFailed(PartitionKey(made.date, tenant), made.error) if isinstance(made, DayFailure) else made
 
 
 def refine_day(store: ObjectStore, service: str, key: PartitionKey) -> DayTable:

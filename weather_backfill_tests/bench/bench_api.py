@@ -46,14 +46,13 @@ BYTES_PER_SAMPLE = 1.5
 
 def make_pages(folder: Path, points: int) -> None:
     """Page files, one folder a window, the points' names beside them."""
-    from dataclasses import replace
-
     from weather_backfill.simulate.aceiot import page_body
-    from weather_backfill.simulate.aceiot_data import SiteData, clean_site
+    from weather_backfill.simulate.aceiot_data import SiteData, SiteSpec
     from weather_backfill.sources.aceiot import budget
     from weather_backfill.sources.aceiot.source import windows_of
 
-    data = SiteData(replace(clean_site(SITE, points), resolution=0.1))
+    clean = {"unconfigured": 0, "null_every": 0, "bad_every": 0, "repeat_every": 0}  # every row is a sample
+    data = SiteData(SiteSpec(SITE, points, 60, resolution=0.1, **clean))
     folder.mkdir(parents=True)
     (folder / "points.json").write_text(json.dumps(data.configured))
     for window in windows_of(SITE, DAY, budget.shape_of(points, bench_connection()).windows):

@@ -41,17 +41,18 @@ def archive(url: str, output: str, day: str) -> Callable[[], Path]:
 
 def refine(raw_lake: str, output: str, day: str, days: str = "1") -> Callable[[], Path]:
     """Refine, check and write one day or several, as the refined asset does; the last one's file, or the folder."""
-    from weather_backfill.assets.refined import refine_day
+    from weather_backfill.assets.refined import refine_days
     from weather_backfill.lake import layout
+    from weather_backfill.lake.days import DayTable
     from weather_backfill.lake.io_manager import write_day
     from weather_backfill.lake.storage import ObjectStore
-    from weather_backfill.partitions import PartitionKey
 
     def work() -> Path:
         lake, raw = ObjectStore(output), ObjectStore(raw_lake)
-        for number in range(int(days)):
-            key = PartitionKey(date.fromisoformat(day) + timedelta(days=number), TENANT)
-            record = write_day(lake, SERVICE, layout.REFINED_15M, refine_day(raw, SERVICE, key))
+        dates = [date.fromisoformat(day) + timedelta(days=number) for number in range(int(days))]
+        for refined in refine_days(raw, SERVICE, TENANT, dates):
+            assert isinstance(refined, DayTable), refined
+            record = write_day(lake, SERVICE, layout.REFINED_15M, refined)
         return Path(lake.uri(record.object_key)) if days == "1" else Path(output)
 
     return work
