@@ -7,6 +7,7 @@ import json
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date
 from enum import StrEnum
@@ -200,11 +201,13 @@ def build_plan(
         )
     store = settings.lake()
     source = opened() if opened else open_source(tenant, service, store, settings.s3, settings)
-    inventory = source.inventory(start, end)
     days = days_between(start, end)
-    failed = set(failed_dates(instance, service, tenant.id, days))
-    held = held_days(store, service, tenant.id, only=set(days))
-    refined = day_objects(store, layout.REFINED_15M, service, tenant.id)
+    with ThreadPoolExecutor(2, thread_name_prefix="lake") as lake:  # which is looked at while the upstream answers
+        holding = lake.submit(held_days, store, service, tenant.id, set(days))
+        refining = lake.submit(day_objects, store, layout.REFINED_15M, service, tenant.id)
+        inventory = source.inventory(start, end)
+        failed = set(failed_dates(instance, service, tenant.id, days))
+        held, refined = holding.result(), refining.result()
     refined_now = refined.keys() - stale_dates(store, refined, held)
     target = settings.completeness_target
     reasons = {day: _reason(held.get(day), day in refined_now, day in inventory, day in failed, target) for day in days}
@@ -225,7 +228,8 @@ def build_plan(
         False,
     )
     taken = [inventory.get(day, DayInventory(0, 0)) for day in plan.raw_days]
-    a_day = measured_seconds(instance, service, tenant.id, sorted(refined)[-_HISTORY:])
+    recent = sorted(refined)[-_HISTORY:] if plan.days else []  # where there is nothing to do, nothing is estimated
+    a_day = measured_seconds(instance, service, tenant.id, recent)
     requests = sum(held.requests for held in taken)
     pace = getattr(source, "requests_per_minute", None)  # of sources whose inventory counts requests
     waiting = 60 * requests / pace if pace else 0

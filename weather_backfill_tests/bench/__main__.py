@@ -13,7 +13,7 @@ import argparse
 import sys
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from weather_backfill_tests.bench import (
@@ -29,7 +29,7 @@ from weather_backfill_tests.bench import (
 from weather_backfill_tests.bench.harness import DATA, PROJECT, Comparison, Options
 from weather_backfill_tests.bench.report import write_report
 
-BENCHMARKS = {
+BENCHMARKS: dict[str, Callable[[Options], Iterable[Comparison]]] = {
     "api": bench_api.run,
     "archive": bench_archive.run,
     "refine": bench_refine.run,
@@ -80,14 +80,13 @@ def main(arguments: list[str]) -> int:
     return 0 if all(target.met for target in targets) and not failed else 1
 
 
-def _results(name: str, options: Options, failed: list[str]) -> Sequence[Comparison]:
-    """A benchmark's comparisons; one that breaks is noted, and the others go on."""
+def _results(name: str, options: Options, failed: list[str]) -> Iterator[Comparison]:
+    """A benchmark's comparisons as they come; one that breaks is noted, and the others go on."""
     try:
-        return BENCHMARKS[name](options)
+        yield from BENCHMARKS[name](options)
     except Exception as error:
         traceback.print_exc()
         failed.append(f"{name}: {type(error).__name__}: {error}")
-        return []
 
 
 if __name__ == "__main__":

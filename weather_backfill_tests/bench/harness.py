@@ -96,6 +96,11 @@ class Target:
         return f"{'met   ' if self.met else 'MISSED'} {self.text}: {self.value:.2f} ({sign} {self.limit:g})"
 
 
+def _ratio(value: float, ours: float) -> str:
+    """Nothing where our side took less than the clock of CPU seconds tells."""
+    return f"{value / ours:.2f}" if ours else ""
+
+
 @dataclass(frozen=True, slots=True)
 class Comparison:
     """All sides of one benchmark and the targets judged from them; the first side is ours."""
@@ -118,9 +123,9 @@ class Comparison:
         for side, r in self.results.items():
             every = " ".join(f"{s:.2f}" for s in r.all_seconds)
             lines.append(
-                f"| {side} | {r.seconds:.2f} | {r.seconds / ours.seconds:.2f} "
-                f"| {r.cpu_seconds:.2f} | {r.cpu_seconds / ours.cpu_seconds:.2f} "
-                f"| {r.peak_bytes / 1e6:.0f} | {r.peak_bytes / ours.peak_bytes:.2f} "
+                f"| {side} | {r.seconds:.2f} | {_ratio(r.seconds, ours.seconds)} "
+                f"| {r.cpu_seconds:.2f} | {_ratio(r.cpu_seconds, ours.cpu_seconds)} "
+                f"| {r.peak_bytes / 1e6:.0f} | {_ratio(r.peak_bytes, ours.peak_bytes)} "
                 f"| {r.output_bytes / 1e6:.2f} | {every} |"
             )
         return "\n".join([*lines, "", *(f"- {line}" for line in (*self.targets, *self.notes)), ""])

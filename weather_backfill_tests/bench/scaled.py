@@ -124,7 +124,11 @@ def _take_back(desk: Desk, platform: Platform, names: list[str], began: datetime
 
 
 def page(platform: Platform) -> None:
-    """Both assets' partitions over a real webserver."""
+    """Both assets' partitions over a real webserver, which reads them all: Dagster's own cache of them is emptied."""
+    index = Path(platform.environment["DAGSTER_HOME"]) / "history" / "runs" / "index.db"
+    with closing(sqlite3.connect(index)) as connection:
+        connection.execute("UPDATE asset_keys SET cached_status_data = NULL")
+        connection.commit()
     answers = []
     with platform.webserver_process() as (url, pid), Watch([pid]) as watch:
         began = time.perf_counter()
@@ -149,6 +153,9 @@ def main(operation: str, root: str, archive: str, days: str) -> None:
         if operation == "launch":
             launch(desk, int(days), platform)
             return
+
+        if operation == "gaps":  # as if it were the next night: a look is not repeated in the same one
+            desk.store.delete([stored.key for stored in desk.store.list(layout.LOOKS)])
 
         def work() -> Path:
             OPERATIONS[operation](desk, int(days))
