@@ -7,7 +7,6 @@ import json
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date
 from enum import StrEnum
@@ -202,12 +201,10 @@ def build_plan(
     store = settings.lake()
     source = opened() if opened else open_source(tenant, service, store, settings.s3, settings)
     days = days_between(start, end)
-    with ThreadPoolExecutor(2, thread_name_prefix="lake") as lake:  # which is looked at while the upstream answers
-        holding = lake.submit(held_days, store, service, tenant.id, set(days))
-        refining = lake.submit(day_objects, store, layout.REFINED_15M, service, tenant.id)
-        inventory = source.inventory(start, end)
-        failed = set(failed_dates(instance, service, tenant.id, days))
-        held, refined = holding.result(), refining.result()
+    inventory = source.inventory(start, end)
+    failed = set(failed_dates(instance, service, tenant.id, days))
+    held = held_days(store, service, tenant.id, only=set(days))
+    refined = day_objects(store, layout.REFINED_15M, service, tenant.id)
     refined_now = refined.keys() - stale_dates(store, refined, held)
     target = settings.completeness_target
     reasons = {day: _reason(held.get(day), day in refined_now, day in inventory, day in failed, target) for day in days}

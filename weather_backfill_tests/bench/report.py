@@ -39,8 +39,9 @@ _LIMITS = """\
 - **The daemon looks every 30 seconds**, and a request needs three looks: launch raw, launch refined, see the
   end. That is up to 90 seconds of waiting however small the work is; it is hard-coded in Dagster.
 - **An asset's partitions are one value to Dagster**: the page of partitions and the backfill daemon read and
-  write all of them at once. Up to about 100,000 (270 tenants with a year each) that is a second or two. Our own
-  verbs ask for a tenant's days alone and do not grow with the others.
+  write all of them at once. The page's first answer after a load took 0.7 s for 10 tenants with a year
+  each, 4 s for 100, 44 s for 1,000 (and 0.3 s and 0.7 s once Dagster holds it ready). Our own verbs ask for a
+  tenant's days alone and do not grow with the others: the nightly look for gaps took 0.9 s, 9 s and 124 s.
 - **Beyond that**: shard by service. Each service has assets of its own, and so status values of its own;
   several installations, each with its `DAGSTER_HOME` and its tenants, may share one lake. Begin
   `WEATHER_FIRST_DAY` where the data begins: days before it cost, too.
