@@ -5,6 +5,7 @@
 import time
 from collections.abc import Iterator
 from datetime import date
+from functools import partial
 
 import dagster as dg
 
@@ -42,9 +43,7 @@ def build_refined(
     ) -> Iterator[dg.Output[DayStream] | dg.AssetCheckResult]:
         journal = journal_of(context.get_step_execution_context(), lake.store, key)
 
-        def read(tenant: str, days: list[date]) -> Iterator[Day]:
-            return refine_days(lake.store, service, tenant, days)
-
+        read = partial(refine_days, lake.store, service)
         stream = DayStream(skip_finished(by_tenant(context.partition_keys), journal, read))
         yield dg.Output(stream)
         yield from check_results(key, REFINED_CHECKS, stream)

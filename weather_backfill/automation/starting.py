@@ -2,15 +2,13 @@
 
 Dagster's run monitoring asks a launcher about runs that have started only. A job that Ray (or ECS, or Kubernetes)
 gave up before its run began would stay `STARTING` until `start_timeout_seconds`, which is long wherever
-runs may wait for a free host. When a Ray node dies, all jobs that wait go with it, those of other nodes too.
+runs may wait for a free host. A Ray node that dies takes with it all jobs that it had in its queue.
 """
 
 # No `from __future__ import annotations`: Dagster reads the annotations of sensors.
 
 import dagster as dg
-from dagster._core.launcher import DefaultRunLauncher, WorkerStatus
-
-LOST_STARTS = "lost_starts"
+from dagster._core.launcher import WorkerStatus
 
 
 def fail_lost_starts(instance: dg.DagsterInstance) -> list[str]:
@@ -20,7 +18,7 @@ def fail_lost_starts(instance: dg.DagsterInstance) -> list[str]:
     """
     launcher = instance.run_launcher
     # A process of this machine waits in no queue: the default launcher's start time-out is short.
-    if isinstance(launcher, DefaultRunLauncher) or not launcher.supports_check_run_worker_health:
+    if isinstance(launcher, dg.DefaultRunLauncher) or not launcher.supports_check_run_worker_health:
         return []
     notes = []
     for run in instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTING])):
@@ -42,7 +40,7 @@ def build_lost_starts() -> dg.SensorDefinition:
     """The sensor `lost_starts`. It runs whatever `automation` says, for it launches nothing of its own."""
 
     @dg.sensor(
-        name=LOST_STARTS,
+        name="lost_starts",
         minimum_interval_seconds=30,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="Fails runs whose place in the queue of hosts was lost (a dead Ray node), so that they are retried",

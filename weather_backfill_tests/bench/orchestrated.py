@@ -39,6 +39,7 @@ from weather_backfill_tests.platform import Platform, graphql
 from weather_backfill_tests.servers import until
 
 LONGEST = 3 * 3600
+TOLD = ("dagit", "year", "cli")  # ways that ask of a tenant who is there already
 PLAIN = "weather_backfill_tests.bench.plain_dagster"
 _LAUNCH = """
 mutation Launch($params: LaunchBackfillParams!) {
@@ -96,11 +97,11 @@ def main(way: str, archive: str, output: str, first: str, number: str, patience:
     if way == "year":
         platform.environment["WEATHER_CHUNK_DAYS"] = number
     os.environ |= platform.environment
-    if way in ("dagit", "year", "cli"):
+    if way in TOLD:
         connection = TempestConnection(archive_url=archive)
         TenantRegistry(platform.settings.tenant_files()).put(Tenant(id=TENANT, services=Services(tempest=connection)))
     with platform.instance as instance:  # which makes Dagster's tables, as two processes at once must not
-        if way in ("dagit", "year", "cli"):
+        if way in TOLD:
             register_tenant(instance, SERVICE, TENANT)
     with servers(platform, way) as (url, watch), platform.instance as instance:
         started = time.perf_counter()
