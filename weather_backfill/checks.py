@@ -1,7 +1,7 @@
 """Asset checks, per partition: what must hold of a day, judged from its table alone.
 
 Gaps warn, corruption is an error. In a run over a range Dagster records no partition for an
-`AssetCheckResult`, so each day's outcome is logged as an evaluation of its partition (`lake/io_manager.py`)
+`AssetCheckResult`, so each day's outcome is logged as an evaluation of its partition (`lake/recording.py`)
 and one result for the run sums them up (`summarize`).
 """
 

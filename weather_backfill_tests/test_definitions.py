@@ -16,7 +16,7 @@ from weather_backfill.sources.registry import SERVICES
 
 @pytest.fixture(scope="module")
 def definitions() -> dg.Definitions:
-    chosen = Settings(chunk_days=30, service_chunk_days={"tempest": 10}, first_day={"tempest": date(2020, 2, 29)})
+    chosen = Settings(service_chunk_days={"tempest": 10}, first_day={"tempest": date(2020, 2, 29)})
     return build_definitions(chosen)
 
 

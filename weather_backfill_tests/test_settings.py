@@ -29,6 +29,14 @@ def test_values_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> No
     assert settings.first_day_of("another") == date(2018, 1, 1)
 
 
+def test_a_chunk_suits_its_service_unless_one_is_set() -> None:
+    services = ("tempest", "aceiot", "dwd")
+    assert [Settings().chunk_days_of(service) for service in services] == [92, 30, 365]
+    assert [Settings(chunk_days=7).chunk_days_of(service) for service in services] == [7, 7, 7]
+    chosen = Settings(chunk_days=7, service_chunk_days={"dwd": 100})
+    assert [chosen.chunk_days_of(service) for service in services] == [7, 7, 100]
+
+
 def test_values_come_from_a_file(tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("WEATHER_CHUNK_DAYS=9\nOTHER=1\n")
     assert load_settings().chunk_days == 9

@@ -15,7 +15,8 @@ from weather_backfill.backfill.operations import Desk, busy_days
 from weather_backfill.backfill.records import audit
 from weather_backfill.errors import ConfigurationError, NotFoundError
 from weather_backfill.lake import documents, kept, layout, ledger, parquet
-from weather_backfill.lake.io_manager import data_version_tags, write_day
+from weather_backfill.lake.io_manager import write_day
+from weather_backfill.lake.recording import data_version_tags
 from weather_backfill.lake.storage import ObjectStore
 from weather_backfill.partitions import PartitionKey
 from weather_backfill.retries import retrying

@@ -111,7 +111,7 @@ def main(way: str, archive: str, output: str, first: str, number: str, patience:
         seconds = time.perf_counter() - started
     done = 1.0
     if isinstance(over, PartitionBackfill):
-        assert over.status == BulkActionStatus.COMPLETED_SUCCESS, over
+        assert over.status == BulkActionStatus.COMPLETED_SUCCESS, over.status
         _check(platform, days)
     else:
         assert patience, f"not complete after {LONGEST} s"

@@ -187,6 +187,19 @@ def test_a_write_is_tried_again_when_the_store_hiccups(local_platform: Platform)
     assert event.metadata["dagster/row_count"].value == platform.day(layout.RAW_OBSERVATIONS, "acme", START).num_rows
 
 
+def test_the_events_of_a_range_come_day_by_day(local_platform: Platform) -> None:
+    """For the backfill daemon, which may look in between, launches a run for every unbroken range that it sees."""
+    platform = local_platform
+    platform.add_tempest("acme", 40)
+    raw = build_definitions(platform.settings).resolve_assets_def(RAW_KEY)
+    days = [str(PartitionKey(START + timedelta(days=number), "acme")) for number in range(40)]
+    tags = {"dagster/asset_partition_range_start": days[0], "dagster/asset_partition_range_end": days[-1]}
+    with platform.instance as instance:
+        result = dg.materialize([raw], instance=instance, tags=tags)
+    events = result.asset_materializations_for_node(raw.op.name)
+    assert [event.partition for event in events if event.asset_key == RAW_KEY] == days
+
+
 def test_the_file_says_whether_a_day_is_whole(tmp_path: Path) -> None:
     store = ObjectStore(str(tmp_path))
     key = PartitionKey(date(2024, 1, 1), "acme")
