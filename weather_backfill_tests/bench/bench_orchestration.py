@@ -26,7 +26,6 @@ from weather_backfill_tests.bench.harness import PACKAGE, Comparison, Options, R
 STATIONS, MINUTES_PER_OBJECT = 5, 60
 WAYS = {
     "dagit": "by Dagster's page",
-    "year": "by Dagster's page, all days in a run",
     "cli": "by the command line",
     "sensor": "by the sensor",
 }

@@ -1,9 +1,8 @@
 """One request of a range of days, from asking to complete, through real servers; the sides of workload 5.
 
-    python -m weather_backfill_tests.bench.orchestrated dagit|year|cli|sensor|plain ARCHIVE OUTPUT FIRST DAYS [SECONDS]
+    python -m weather_backfill_tests.bench.orchestrated dagit|cli|sensor|plain ARCHIVE OUTPUT FIRST DAYS [SECONDS]
 
 dagit    `launchPartitionBackfill`, the mutation of Dagster's page, on a running webserver
-year     the same, with all days in one run (`WEATHER_CHUNK_DAYS`)
 cli      `weather-backfill start`, its own start-up included
 sensor   a tenant file is put where the sensor looks
 plain    the same work as plain Dagster does it: one run a day
@@ -39,7 +38,7 @@ from weather_backfill_tests.platform import Platform, graphql
 from weather_backfill_tests.servers import until
 
 LONGEST = 3 * 3600
-TOLD = ("dagit", "year", "cli")  # ways that ask of a tenant who is there already
+TOLD = ("dagit", "cli")  # ways that ask of a tenant who is there already
 PLAIN = "weather_backfill_tests.bench.plain_dagster"
 _LAUNCH = """
 mutation Launch($params: LaunchBackfillParams!) {
@@ -80,7 +79,7 @@ def by_plain(platform: Platform, url: str, archive: Path, days: list[date]) -> N
 
 
 WAYS: dict[str, Callable[[Platform, str, Path, list[date]], None]] = {
-    "dagit": by_dagit, "year": by_dagit, "cli": by_cli, "sensor": by_sensor, "plain": by_plain
+    "dagit": by_dagit, "cli": by_cli, "sensor": by_sensor, "plain": by_plain
 }  # fmt: skip
 
 
@@ -94,8 +93,6 @@ def main(way: str, archive: str, output: str, first: str, number: str, patience:
         "WEATHER_AUTOMATION": "true" if way == "sensor" else "false",
         "BENCH_ARCHIVE": archive,
     }
-    if way == "year":
-        platform.environment["WEATHER_CHUNK_DAYS"] = number
     os.environ |= platform.environment
     if way in TOLD:
         connection = TempestConnection(archive_url=archive)
@@ -127,7 +124,7 @@ def servers(platform: Platform, way: str) -> Iterator[tuple[str, Watch]]:
         daemon = stack.enter_context(platform.daemon("dagster._daemon", definitions))
         sessions = [daemon.pid]
         url = ""
-        if way in ("dagit", "year", "plain"):
+        if way in ("dagit", "plain"):
             url, pid = stack.enter_context(platform.webserver_process(definitions))
             sessions.append(pid)
         with platform.instance as instance:
