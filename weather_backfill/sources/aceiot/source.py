@@ -27,9 +27,9 @@ from weather_backfill.sources.aceiot.points import PointSet, choose_points
 from weather_backfill.sources.aceiot.walk import walk_window
 from weather_backfill.sources.base import Cadence, DayFailure, DayInventory, RawDay, each_day
 from weather_backfill.sources.bearer import BearerAuth
-from weather_backfill.sources.breaker import BreakerOpenError, BreakerRules, BreakerStatus
+from weather_backfill.sources.breaker import BreakerOpenError, BreakerRules
 from weather_backfill.sources.http import Policy, PoliteClient, hurried
-from weather_backfill.sources.limits import WINDOW_SECONDS, LimitStatus, Rate, limit_scope
+from weather_backfill.sources.limits import WINDOW_SECONDS, Rate, limit_scope
 from weather_backfill.sources.shared_state import SharedState, open_state
 
 SERVICE = "aceiot"
@@ -113,10 +113,10 @@ def windows_of(site: str, day: date, count: int) -> list[Window]:
 
 
 class AceiotSource:
-    """A `Source`: one tenant's sites."""
+    """A `Source`: one tenant's sites; `client` knows how the service and its rate limit are doing."""
 
     def __init__(self, connection: AceiotConnection, client: PoliteClient, *, spill_folder: Path | None = None) -> None:
-        self._connection, self._client = connection, client
+        self._connection, self.client = connection, client
         self._api = AceiotApi(client)
         self.requests_per_minute = client.limiter.rate.requests
         self._sites = sorted(connection.sites)
@@ -127,15 +127,7 @@ class AceiotSource:
 
     def close(self) -> None:
         """End requests under way and waits, and close connections."""
-        self._client.close()
-
-    def breaker_status(self) -> BreakerStatus:
-        """Whether the service is being asked."""
-        return self._client.breaker.status()
-
-    def limit_status(self) -> LimitStatus:
-        """How full the rate limit is."""
-        return self._client.limiter.status()
+        self.client.close()
 
     def points(self, site: str) -> PointSet:
         """A site's wanted points, asked for once: a key or site that was refused is refused for all days."""
@@ -152,7 +144,7 @@ class AceiotSource:
     def plan(self, days: int) -> budget.Plan:
         """What a number of days costs at the rate limit, by page size."""
         counts = {site: self.points(site).configured for site in self._sites}
-        rate = self._client.limiter.rate
+        rate = self.client.limiter.rate
         per_minute = max(int(rate.requests * 60 / rate.window), 1)
         return budget.plan(counts, self._connection, days, per_minute)
 
@@ -230,7 +222,7 @@ class AceiotSource:
             counts.add(file.counts)
         if not counts.reconciled or counts.kept != rows:
             raise SchemaError(f"{day}: {counts} do not add up to the {rows} rows of the day; nothing is kept.")
-        retries, waited = self._client.usage.since_last()
+        retries, waited = self.client.usage.since_last()
         total = {key: sum(f.facts[key] for f in files) for key in ("pages", "bytes", "repaired", "widened")}
         return {
             "rows_read": counts.read,

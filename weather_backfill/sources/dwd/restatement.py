@@ -15,26 +15,15 @@ from weather_backfill.lake.versions import RowChanges, differences
 from weather_backfill.sources.dwd.stamps import DAY
 
 
-def compare(old: pa.Table, new: pa.Table, held_from: Mapping[str, datetime] | None = None) -> RowChanges:
-    """Count the differences. Both tables have the columns of `schemas.RAW`, optionally `source_quality`.
-
-    `held_from` gives per station the first instant (UTC) the upstream still holds: older rows expired.
-    """
-    return sum(changed_days(old, new, held_from).values(), RowChanges())
-
-
-def changed_days(
-    old: pa.Table, new: pa.Table, held_from: Mapping[str, datetime] | None = None
-) -> dict[date, RowChanges]:
+def changed_days(old: pa.Table, new: pa.Table, held_from: Mapping[str, datetime]) -> dict[date, RowChanges]:
     """The UTC days whose rows differ, in order, with their counts; days without a difference are absent.
 
-    Without `held_from`, a station's window is taken to begin with its first row in the new version; a
-    station that is not in the new version at all counts as removed. Give it when the tables hold less
-    than the whole window, or a row removed at the head of the tables would pass for an expired one.
+    Both tables have the columns of `schemas.RAW`, optionally `source_quality`. `held_from` gives per station the
+    first instant (UTC) the upstream still holds: older rows expired. Those of a station without one were removed.
     """
     found = differences(old, new)
     gone = old.take(pa.array(found.removed)).select(["station_id", "observed_at"])
-    expired = _before_window(gone, _first_rows(new) if held_from is None else held_from)
+    expired = _before_window(gone, held_from)
     old_days, new_days = _days(old)[found.removed], _days(new)
     counted = {
         "inserted": new_days[found.inserted],
@@ -56,12 +45,6 @@ def _days(table: pa.Table) -> np.ndarray:
 
 def _date(day: int) -> date:
     return np.datetime64(day, "D").astype(date)
-
-
-def _first_rows(table: pa.Table) -> dict[str, datetime]:
-    keyed = pa.table({"s": table["station_id"].cast(pa.string()), "t": table["observed_at"]})
-    firsts = keyed.group_by("s").aggregate([("t", "min")]).to_pylist()
-    return {row["s"]: row["t_min"] for row in firsts}
 
 
 def _before_window(rows: pa.Table, held_from: Mapping[str, datetime]) -> np.ndarray:

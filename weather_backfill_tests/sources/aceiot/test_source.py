@@ -109,7 +109,7 @@ def test_a_wrong_key_fails_every_day_and_says_so(server: Simulator, monkeypatch:
     assert isinstance(error, AccessDeniedError)
     assert f"Check the key in ${{{VARIABLE}}}" in str(error)
     assert "wr0ng-key" not in str(error)
-    assert chosen.breaker_status().state is BreakerState.CLOSED
+    assert chosen.client.breaker.status().state is BreakerState.CLOSED
     monkeypatch.delenv(VARIABLE)
     error = failure(source(server.url, ["north"]).days([DAY]))
     assert isinstance(error, ConfigurationError)
@@ -175,7 +175,7 @@ def test_an_api_that_is_down_opens_the_breaker_and_the_days_complete_when_it_is_
     first, *_, last = (o.error for o in outcomes if isinstance(o, DayFailure))
     assert "ConnectError" in str(first) or "ConnectError" in str(last)
     assert isinstance(last, BreakerOpenError)
-    status = down.breaker_status()
+    status = down.client.breaker.status()
     assert status.state is not BreakerState.CLOSED
     assert status.failures >= 6
     assert "ConnectError" in (status.last_error or "")
@@ -187,7 +187,7 @@ def test_an_api_that_is_down_opens_the_breaker_and_the_days_complete_when_it_is_
         patient = Policy(retry_waits=(0.01,), breaker=BreakerRules(threshold=6, cooldown=0.3, patience=60))
         again = source(url, ["north"], state=state, policy=patient)
         assert all(isinstance(o, RawDay) for o in again.days(days))
-        assert again.breaker_status().state is BreakerState.CLOSED
+        assert again.client.breaker.status().state is BreakerState.CLOSED
 
 
 def test_a_consumer_that_stops_early_ends_the_day_under_way(server: Simulator, tmp_path: Path) -> None:

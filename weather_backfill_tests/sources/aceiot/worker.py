@@ -40,7 +40,7 @@ def main(config: dict[str, object]) -> int:
         staged.replace(out / f"{day.date}.parquet")
         (out / f"{day.date}.json").write_bytes(orjson.dumps(dict(day.facts)))
         print(day.date, "done", dict(day.facts), flush=True)
-    print(source.limit_status(), source.breaker_status(), flush=True)
+    print(source.client.limiter.status(), source.client.breaker.status(), flush=True)
     return 1 if failed else 0
 
 

@@ -12,7 +12,7 @@ import pytest
 from weather_backfill.partitions import days_between
 from weather_backfill.sources.dwd.connection import DwdConnection
 from weather_backfill.sources.dwd.days import DAY_SCHEMA
-from weather_backfill.sources.dwd.restatement import RowChanges, changed_days, compare
+from weather_backfill.sources.dwd.restatement import RowChanges, changed_days
 from weather_backfill_tests.sources.dwd.files import DWD, good, member, needs_data, read_days, tree, truth
 
 STATIONS = ["00379", "00390", "02627", "05111", "05149"]
@@ -51,11 +51,21 @@ def independent(old: str, new: str) -> dict[date, tuple[int, int, int]]:
     return {d: tuple(map(int, row)) for d, row in zip(sums.index, sums.to_numpy(), strict=True) if row.any()}
 
 
+def first_rows(rows: pa.Table) -> dict[str, datetime]:
+    """Where each station's upstream begins, when `rows` are all that it holds."""
+    firsts = rows.select(["station_id", "observed_at"]).to_pandas().groupby("station_id", observed=True).min()
+    return {str(station): first.to_pydatetime() for station, first in firsts["observed_at"].items()}
+
+
+def compare(old: pa.Table, new: pa.Table) -> RowChanges:
+    return sum(changed_days(old, new, first_rows(new)).values(), RowChanges())
+
+
 @needs_data
 @pytest.mark.parametrize(("old", "new"), [("2020-03-24", "2020-03-26")])
 def test_between_two_snapshots_exactly_the_restated_days_are_named(old, new) -> None:
     before, after = load(old), load(new)
-    found = changed_days(before, after)
+    found = changed_days(before, after, first_rows(after))
     assert {d: (c.inserted, c.changed, c.removed) for d, c in found.items()} == independent(old, new)
     assert compare(before, after).changed > 0
     assert compare(after, after) == RowChanges()
@@ -73,7 +83,7 @@ def test_the_last_snapshot_too() -> None:
     before, after = load("2020-03-26"), load("2020-03-27")
     expected = independent("2020-03-26", "2020-03-27")
     history = {s for s in STATIONS if list((DWD / "cdc-2020-03-27/hourly/air_temperature/historical").glob(f"*_{s}_*"))}
-    rows_only_in_history = changed_days(before, after)
+    rows_only_in_history = changed_days(before, after, first_rows(after))
     assert set(expected) <= set(rows_only_in_history)
     extra = set(rows_only_in_history) - set(expected)
     assert not extra or (history and max(extra) <= date(2018, 12, 31)), extra
@@ -110,7 +120,8 @@ OLD = table([("2020-01-01T00:00", 1.0, 1), ("2020-01-02T00:00", None, 1), ("2020
     ],
 )  # fmt: skip
 def test_each_kind_of_change(rows, expected) -> None:
-    found = changed_days(OLD, table(rows))
+    new = table(rows)
+    found = changed_days(OLD, new, first_rows(new))
     assert found == {date(2020, 1, day): changes for day, changes in expected.items()}
 
 
