@@ -27,7 +27,7 @@ from weather_backfill.tenants import Tenant
 TICK_SECONDS = 30  # the backfill daemon's, hard-coded in Dagster
 RUN_START_SECONDS = 3
 DEFAULT_DAY_SECONDS = 1.0
-_HISTORY = 10
+_HISTORY = 5  # latest days whose pace is taken
 
 
 class Reason(StrEnum):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 import tempfile
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -242,14 +243,25 @@ class ObjectStore:
 
     def list(self, prefix: str = "") -> Listing:
         """All objects below a folder-like prefix, sorted by key; empty if there are none."""
+        return self._listed(prefix, sys.maxsize) or []
 
+    def list_if_few(self, prefix: str, most: int) -> Listing | None:
+        """`list`, or None where there are more than `most` objects: no more is asked for than is needed to know."""
+        return self._listed(prefix, most)
+
+    def _listed(self, prefix: str, most: int) -> Listing | None:
         def collect() -> Listing:
             if self._holds_nothing():
                 return []
-            chunks = obstore.list(self._store, prefix.rstrip("/") or None, chunk_size=_LIST_CHUNK)
-            return [_stored(meta) for chunk in chunks for meta in chunk]
+            found: Listing = []
+            for chunk in obstore.list(self._store, prefix.rstrip("/") or None, chunk_size=_LIST_CHUNK):
+                found += map(_stored, chunk)
+                if len(found) > most:
+                    break
+            return found
 
-        return sorted(self._call("list", prefix, collect), key=lambda o: o.key)
+        found = self._call("list", prefix, collect)
+        return sorted(found, key=lambda o: o.key) if len(found) <= most else None
 
     def names(self) -> Names:
         """The names of the objects directly below the root, sorted; files with impossible names among them.

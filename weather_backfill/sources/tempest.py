@@ -16,10 +16,10 @@ import io
 import time
 import zlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
-from itertools import islice, pairwise
+from itertools import groupby, islice, pairwise
 from typing import Any
 
 import numpy as np
@@ -40,6 +40,7 @@ from weather_backfill.sources.tempest_messages import (
 )
 
 CADENCE = Cadence(60)
+_FEW = 2000  # objects of a month: two pages of S3, where its days would be thirty requests
 _DECODE_BATCH = 4096
 MOST_BYTES = 128 << 20  # of one object, unpacked: a day of hundreds of stations
 _BATCH_BYTES = 128 << 20
@@ -55,25 +56,31 @@ class TempestSource:
     expected_stations: tuple[str, ...] = ()
 
     def inventory(self, start: date, end: date) -> dict[date, DayInventory]:
-        """Days with objects between start and end (both included): their objects and bytes, from listings."""
+        """Days with objects between start and end (both included): their objects and bytes, from listings.
 
-        def look(day: date) -> tuple[date, DayInventory]:
-            found = _messages_only(self.archive.list(day_folder(day)))
-            return day, DayInventory(len(found), sum(o.size for o in found))
-
-        found = self.archive.each(look, self._day_folders(start, end))
-        return {day: held for day, held in found if held.objects}
-
-    def _day_folders(self, start: date, end: date) -> list[date]:
-        """The days that have a folder: a few listings tell, where an archive holds little of a long range."""
-        folders: set[str] = set()
-        for year in self.archive.folders():
-            if not f"year={start:%Y}" <= year <= f"year={end:%Y}":
+        A month of few objects is listed at once, and the days of a crowded one beside each other.
+        """
+        found: dict[date, DayInventory] = {}
+        crowded: list[date] = []
+        wanted = {month: list(days) for month, days in groupby(days_between(start, end), month_folder)}
+        months = self._months(wanted)
+        listings = self.archive.each(lambda month: self.archive.list_if_few(month, _FEW), months)
+        for month, listing in zip(months, listings, strict=True):
+            if listing is None:
+                folders = set(self.archive.folders(month))
+                crowded += [day for day in wanted[month] if f"day={day:%d}" in folders]
                 continue
-            for month in self.archive.folders(year):
-                if f"year={start:%Y}/month={start:%m}" <= f"{year}/{month}" <= f"year={end:%Y}/month={end:%m}":
-                    folders |= {f"{year}/{month}/{day}" for day in self.archive.folders(f"{year}/{month}")}
-        return [day for day in days_between(start, end) if day_folder(day) in folders]
+            by_folder = groupby(_messages_only(listing), lambda stored: "/".join(stored.key.split("/")[:3]))
+            held = {folder: _inventory(objects) for folder, objects in by_folder}
+            found |= {day: held[day_folder(day)] for day in wanted[month] if day_folder(day) in held}
+        looked = self.archive.each(lambda day: _inventory(_messages_only(self.archive.list(day_folder(day)))), crowded)
+        return found | {day: held for day, held in zip(crowded, looked, strict=True) if held.objects}
+
+    def _months(self, wanted: Collection[str]) -> list[str]:
+        """The folders of the months wanted that are there: a few listings tell, where an archive holds little."""
+        years = [year for year in self.archive.folders() if any(month.startswith(f"{year}/") for month in wanted)]
+        months = [f"{year}/{month}" for year in years for month in self.archive.folders(year)]
+        return [month for month in months if month in wanted]
 
     def days(self, dates: Sequence[date]) -> Iterator[RawDay | DayFailure]:
         """Read days in order, one ahead of the consumer."""
@@ -180,13 +187,23 @@ def unpack(packed: bytes) -> bytes:
     return found
 
 
+def month_folder(day: date) -> str:
+    """The folder of a day's month in the archive."""
+    return f"year={day:%Y}/month={day:%m}"
+
+
 def day_folder(day: date) -> str:
     """The folder of a day in the archive."""
-    return f"year={day:%Y}/month={day:%m}/day={day:%d}"
+    return f"{month_folder(day)}/day={day:%d}"
 
 
 def _messages_only(objects: list[StoredObject]) -> list[StoredObject]:
     return [o for o in objects if o.key.endswith((".json", ".json.gz"))]
+
+
+def _inventory(objects: Iterable[StoredObject]) -> DayInventory:
+    sizes = [stored.size for stored in objects]
+    return DayInventory(len(sizes), sum(sizes))
 
 
 def _fingerprint(objects: list[StoredObject]) -> str:

@@ -71,6 +71,14 @@ def test_a_listing_is_sorted_and_ends_at_the_folder(store: ObjectStore) -> None:
     assert store.folders("nothing") == []
 
 
+def test_a_listing_of_few_is_none_where_there_are_more(store: ObjectStore) -> None:
+    for name in ("b", "a", "c"):
+        store.put(f"x/{name}", b"")
+    assert [o.key for o in store.list_if_few("x", 3) or ()] == ["x/a", "x/b", "x/c"]
+    assert store.list_if_few("x", 2) is None
+    assert store.list_if_few("y", 2) == []
+
+
 def test_every_listed_object_can_be_read(store: ObjectStore) -> None:
     for key in KEYS:
         store.put(key, key.encode())

@@ -18,6 +18,7 @@ from weather_backfill.errors import UnreadableObjectError
 from weather_backfill.lake.storage import ObjectStore
 from weather_backfill.schemas import RAW
 from weather_backfill.simulate.tempest import Archive, Faults, weather, write_archive
+from weather_backfill.sources import tempest
 from weather_backfill.sources.base import DayFailure, RawDay
 from weather_backfill.sources.tempest import TempestSource
 
@@ -117,12 +118,22 @@ def test_a_bad_day_in_a_range_is_a_failure_between_good_days(store: ObjectStore)
     assert first.table.num_rows == last.table.num_rows == 17
 
 
-def test_inventory_counts_objects_and_bytes_of_days_that_hold_any(store: ObjectStore) -> None:
+@pytest.mark.parametrize("few", [0, 2000], ids=["crowded months, day by day", "months of few objects, at once"])
+def test_inventory_counts_objects_and_bytes_of_days_that_hold_any(
+    store: ObjectStore, few: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempest, "_FEW", few)
     put(store, "a.json", body(MIDNIGHT))
-    put(store, "b.json", body(MIDNIGHT))
+    put(store, "b.json", body(MIDNIGHT), hour=13)
     put(store, "notes.txt", b"not a message")
-    found = TempestSource(store).inventory(DAY - timedelta(days=3), DAY + timedelta(days=3))
-    assert {day: (held.objects, held.bytes) for day, held in found.items()} == {DAY: (2, 2 * len(body(MIDNIGHT)))}
+    december, outside = DAY - timedelta(days=3), DAY + timedelta(days=4)
+    put(store, "c.json", body(MIDNIGHT), day=december)
+    put(store, "d.json", body(MIDNIGHT), day=outside)
+    put(store, "notes.txt", b"not a message", day=DAY + timedelta(days=1))
+    put(store, "e.json", body(MIDNIGHT), day=DAY - timedelta(days=366))
+    found = TempestSource(store).inventory(december, outside - timedelta(days=1))
+    size = len(body(MIDNIGHT))
+    assert {day: (held.objects, held.bytes) for day, held in found.items()} == {december: (1, size), DAY: (2, 2 * size)}
 
 
 def test_a_simulated_day_comes_back_as_it_was_made(store: ObjectStore) -> None:
