@@ -35,6 +35,7 @@ SHARED_STAMPS = 0.01  # distinct stamps a row
 REGULAR_STEPS = 16
 WHOLE_SERIES = "whole series"
 TAGS = ("station_id", "metric")
+_OURS = b"weather."
 
 
 def encode(table: pa.Table, lineage: Mapping[str, str]) -> bytes:
@@ -241,9 +242,9 @@ def footer_of(metadata: pq.FileMetaData) -> dict[str, str]:
     """Our part of the key-value metadata of a file's footer."""
     pairs = metadata.metadata or {}
     return {
-        key.decode(errors="replace").removeprefix("weather."): value.decode(errors="replace")
+        key[len(_OURS) :].decode(errors="replace"): value.decode(errors="replace")
         for key, value in pairs.items()
-        if key.startswith(b"weather.")
+        if key.startswith(_OURS)
     }
 
 

@@ -358,8 +358,11 @@ class ObjectStore:
 
 
 def _range(path: Path, start: int, stop: int) -> bytes:
-    with path.open("rb", buffering=0) as file:
-        return os.pread(file.fileno(), stop - start, start)
+    file = os.open(path, os.O_RDONLY)  # a plan asks for hundreds: a third of what a file object takes
+    try:
+        return os.pread(file, stop - start, start)
+    finally:
+        os.close(file)
 
 
 def _place(url: str) -> tuple[str, tuple[str, ...]]:

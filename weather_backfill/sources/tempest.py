@@ -72,7 +72,7 @@ class TempestSource:
                 continue
             by_folder = groupby(_messages_only(listing), lambda stored: "/".join(stored.key.split("/")[:3]))
             held = {folder: _inventory(objects) for folder, objects in by_folder}
-            found |= {day: held[day_folder(day)] for day in wanted[month] if day_folder(day) in held}
+            found |= {day: held[folder] for day in wanted[month] if (folder := day_folder(day)) in held}
         looked = self.archive.each(lambda day: _inventory(_messages_only(self.archive.list(day_folder(day)))), crowded)
         return found | {day: held for day, held in zip(crowded, looked, strict=True) if held.objects}
 
@@ -189,12 +189,12 @@ def unpack(packed: bytes) -> bytes:
 
 def month_folder(day: date) -> str:
     """The folder of a day's month in the archive."""
-    return f"year={day:%Y}/month={day:%m}"
+    return f"year={day.year:04}/month={day.month:02}"
 
 
 def day_folder(day: date) -> str:
     """The folder of a day in the archive."""
-    return f"{month_folder(day)}/day={day:%d}"
+    return f"{month_folder(day)}/day={day.day:02}"
 
 
 def _messages_only(objects: list[StoredObject]) -> list[StoredObject]:
