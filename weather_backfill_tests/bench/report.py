@@ -41,9 +41,8 @@ _LIMITS = """\
 - **A run takes some 5 seconds of CPU to start**, most of it imports. A year of small days in runs of 30 days took 150
   to 180 s, in runs of 92 days 120 s; where a day takes seconds it makes no difference. `WEATHER_CHUNK_DAYS` sets it.
 - **An asset's partitions are one value to Dagster**: the page of partitions and the backfill daemon read and
-  write all of them at once. The page's first answer after a load took 0.7 s for 10 tenants with a year
-  each, 4 s for 100, 44 s for 1,000 (and 0.3 s and 0.7 s once Dagster holds it ready). Our own verbs ask for a
-  tenant's days alone and do not grow with the others: the nightly look for gaps took 0.9 s, 9 s and 124 s.
+  write all of them at once, so that the page's first answer after a load takes seconds for 100 tenants with a year
+  each, and most of a minute for 1,000. Our own verbs ask for a tenant's days alone and do not grow with the others.
 - **Beyond that**: shard by service. Each service has assets of its own, and so status values of its own;
   several installations, each with its `DAGSTER_HOME` and its tenants, may share one lake. Begin
   `WEATHER_FIRST_DAY` where the data begins: days before it cost, too.
