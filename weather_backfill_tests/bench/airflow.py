@@ -85,7 +85,7 @@ def _settings(home: Path) -> dict[str, str]:
     port = "28080"
     return {
         "AIRFLOW_HOME": str(home),
-        # `backfill create` writes all its days beside a scheduler: five seconds, the default, are not enough for SQLite.
+        # `backfill create` writes all its days beside a scheduler: five seconds, the default, are not enough for it.
         # A year is too much for it even so: "database is locked" comes at once to who reads first and then writes.
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home.absolute() / 'airflow.db'}?timeout=120",
         "AIRFLOW__CORE__LOAD_EXAMPLES": "false",
