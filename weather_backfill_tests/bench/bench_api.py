@@ -51,8 +51,9 @@ def make_pages(folder: Path, points: int) -> None:
     from weather_backfill.sources.aceiot import budget
     from weather_backfill.sources.aceiot.source import windows_of
 
-    clean = {"unconfigured": 0, "null_every": 0, "bad_every": 0, "repeat_every": 0}  # every row is a sample
-    data = SiteData(SiteSpec(SITE, points, 60, resolution=0.1, **clean))
+    # every row is a sample
+    spec = SiteSpec(SITE, points, 60, resolution=0.1, unconfigured=0, null_every=0, bad_every=0, repeat_every=0)
+    data = SiteData(spec)
     folder.mkdir(parents=True)
     (folder / "points.json").write_text(json.dumps(data.configured))
     for window in windows_of(SITE, DAY, budget.shape_of(points, bench_connection()).windows):
@@ -106,7 +107,7 @@ def ours(folder: Path, out: Path) -> Callable[[], Path]:
         number = served[start] = served.get(start, -1) + 1
         return (folder / f"{start:%H%M}" / f"{number:03}.json").read_bytes()
 
-    source._api.samples = samples  # type: ignore[method-assign]
+    source._api.samples = samples  # type: ignore[method-assign,assignment]
     lake = ObjectStore(str(out))
 
     def work() -> Path:
@@ -139,7 +140,7 @@ def pandas(folder: Path, out: Path) -> Callable[[], Path]:
 
 
 def polars(folder: Path, out: Path) -> Callable[[], Path]:
-    import polars as pl  # type: ignore[import-not-found]
+    import polars as pl
 
     text = pl.String
     page_schema = {"point_samples": pl.List(pl.Struct({"name": text, "value": text, "time": text}))}
@@ -208,9 +209,9 @@ def arrow(folder: Path, out: Path) -> Callable[[], Path]:
 
 
 def dlt(folder: Path, out: Path) -> Callable[[], Path]:
-    import dlt as library  # type: ignore[import-not-found]
+    import dlt as library
     import requests
-    from dlt.sources.helpers.rest_client import RESTClient  # type: ignore[import-not-found]
+    from dlt.sources.helpers.rest_client import RESTClient
     from dlt.sources.helpers.rest_client.paginators import JSONResponseCursorPaginator
 
     class Files(requests.adapters.BaseAdapter):
@@ -218,7 +219,7 @@ def dlt(folder: Path, out: Path) -> Callable[[], Path]:
             super().__init__()
             self.served: dict[str, int] = {}
 
-        def send(self, request: Any, **options: Any) -> requests.Response:
+        def send(self, request: Any, *_: Any, **options: Any) -> requests.Response:
             window = request.path_url.split("?")[0].strip("/")
             number = self.served[window] = self.served.get(window, -1) + 1
             response = requests.Response()

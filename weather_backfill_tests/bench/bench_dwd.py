@@ -157,7 +157,7 @@ def pandas_way(root: Path, out: Path, work: Work) -> int:
     parts = []
     for files in station_files(root, work):
         texts = [io.BytesIO(text_of(path)) for path in files]
-        frames = [pd.read_csv(t, sep=";", skipinitialspace=True, na_values=[-999]) for t in texts]
+        frames = [pd.read_csv(t, sep=";", skipinitialspace=True, na_values=["-999"]) for t in texts]
         wide = pd.concat([f.rename(columns=str.strip) for f in frames])
         if len(files) > 1:
             wide = wide.drop_duplicates("MESS_DATUM")

@@ -83,7 +83,7 @@ def archive_rows(url: str, output: Path) -> Path:
 
 def archive_wrangler(url: str, output: Path) -> Path:
     """One call of awswrangler for all objects, then their reports as rows."""
-    import awswrangler as wr  # type: ignore[import-not-found]
+    import awswrangler as wr
 
     wr.config.s3_endpoint_url = os.environ["AWS_ENDPOINT_URL"]
     messages = wr.s3.read_json(f"{url}/{DAY}/", lines=True, use_threads=2)
@@ -199,7 +199,7 @@ def refine_duckdb(source: str, output: Path) -> Path:
 
 def refine_polars(source: str, output: Path) -> Path:
     """The plain aggregate by polars' streaming engine."""
-    import polars as pl  # type: ignore[import-not-found]
+    import polars as pl
 
     value, time = pl.col("value"), pl.col("observed_at")
     valid = value.is_not_null()
@@ -224,7 +224,7 @@ def refine_polars(source: str, output: Path) -> Path:
 
 def refine_spark(source: str, output: Path) -> Path:
     """The plain aggregate by Spark; the start of its session counts, its JVM's CPU and memory do not."""
-    from pyspark.sql import SparkSession  # type: ignore[import-not-found]
+    from pyspark.sql import SparkSession
 
     options = {"spark.ui.enabled": "false", "spark.sql.shuffle.partitions": "2", "spark.driver.memory": "4g"}
     options |= {"spark.sql.session.timeZone": "UTC", "spark.driver.host": "127.0.0.1"}

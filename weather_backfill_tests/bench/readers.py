@@ -38,19 +38,20 @@ def by_duckdb(path: str) -> Found:
     """One query."""
     import duckdb
 
-    (found,) = duckdb.sql(_QUESTION.format(micros="epoch_us", table=f"read_parquet('{path}')")).fetchall()
+    asked = _QUESTION.format(micros="epoch_us", table=f"read_parquet('{path}')")
+    (found,) = duckdb.execute(asked).fetchall()
     return found
 
 
 def by_polars(path: str) -> Found:
     """A lazy scan."""
-    import polars as pl  # type: ignore[import-not-found]
+    import polars as pl
 
     time = pl.col("observed_at").dt.timestamp("us")
     return pl.scan_parquet(path).select(
         pl.len(), pl.col("station_id").n_unique(), pl.col("metric").n_unique(), time.min().alias("first"),
         time.max().alias("last"), pl.col("value").sum(),
-    ).collect().row(0)  # type: ignore[no-any-return]  # fmt: skip
+    ).collect().row(0)  # fmt: skip
 
 
 def by_pandas(path: str) -> Found:
@@ -65,14 +66,14 @@ def by_pandas(path: str) -> Found:
 
 def by_spark(path: str) -> Found:
     """A query over the file as a table."""
-    from pyspark.sql import SparkSession  # type: ignore[import-not-found]
+    from pyspark.sql import SparkSession
 
     options = {"spark.ui.enabled": "false", "spark.driver.host": "127.0.0.1", "spark.driver.memory": "2g"}
     spark = SparkSession.builder.master("local[2]").config(map=options).getOrCreate()
     spark.read.parquet(path).createOrReplaceTempView("raw")
     row = spark.sql(_QUESTION.format(micros="unix_micros", table="raw")).collect()[0]
     spark.stop()
-    return tuple(row)  # type: ignore[return-value]
+    return tuple(row)
 
 
 READERS: Mapping[str, Callable[[str], Found]] = {
@@ -89,7 +90,7 @@ def agreeing_readers(python: Path, path: Path) -> list[str]:
         if done.returncode:
             print(f"  {name} does not read {path}: {done.stderr[-400:]}", file=sys.stderr, flush=True)
         else:
-            found[name] = tuple(json.loads(done.stdout.splitlines()[-1]))  # type: ignore[assignment]
+            found[name] = tuple(json.loads(done.stdout.splitlines()[-1]))
     first = found["pyarrow"]
     for name, other in found.items():
         if not _same(first, other):
