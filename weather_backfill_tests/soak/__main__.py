@@ -3,8 +3,9 @@
     python -m weather_backfill_tests.soak [--days 24] [--minutes 55] [--to .soak] [--folder DIR]
 
 Each simulated day the upstreams get a day, the clock jumps to four in the morning, and nothing is touched until all
-that should follow has followed; then it jumps to the hour of the housekeeping, and a sample is taken. Exits with 1 if
-anything of what `verify.py` and `samples.py` promise is not so.
+that should follow has followed; where the platform only waits for a sensor's next look, the clock jumps two minutes
+at a time. Then it jumps to the hour of the housekeeping, and a sample is taken. Exits with 1 if anything of what
+`verify.py` and `samples.py` promise is not so.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from pathlib import Path
 
 import dagster as dg
 from dagster import DagsterRunStatus, RunsFilter
+from dagster._core.storage.dagster_run import FINISHED_STATUSES
 
 from weather_backfill.automation.cleaning import HOUSEKEEPING
 from weather_backfill.automation.restatements import JOB
@@ -38,6 +40,9 @@ from weather_backfill_tests.sources.dwd.server import serve
 DAY_SECONDS = 1200
 """A simulated day that takes longer is stuck; on two free cores it takes less than one."""
 LOADS_HOUR, HOUSEKEEPING_HOUR = 4, 5
+IDLE_LOOKS, IDLE_JUMP = 3, 120
+"""After so many looks, two seconds apart, at which nothing was at work, so many seconds are left out."""
+UNENDED = [s for s in DagsterRunStatus if s not in FINISHED_STATUSES]
 KEEP_DAYS = 7  # so that weeks see what is old go
 
 
@@ -57,8 +62,7 @@ class Soak:
         """Day `number` until nothing is left to do; its sample."""
         begun = time.monotonic()
         self.world.pass_day(number)
-        # A little later every day, for a sensor that looks once in 24 hours looked some minutes after the last jump.
-        morning = self.world.morning(number, LOADS_HOUR) + timedelta(minutes=3 * number)
+        morning = self.world.morning(number, LOADS_HOUR)
         self.clock.set(morning)
         self._wait(lambda: self._unlooked(morning) + self._unloaded(number) + self._uncompared(number, morning))
         night = self.world.morning(number, HOUSEKEEPING_HOUR) + timedelta(minutes=35)
@@ -72,15 +76,24 @@ class Soak:
 
     def _wait(self, condition: Callable[[], list[str]]) -> None:
         """Until nothing is awaited any more; `condition` says what is."""
+        idle = 0
 
         def done() -> bool:
+            nonlocal idle
             self.waiting = condition()
+            idle = 0 if self._at_work() else idle + 1
+            if self.waiting and idle >= IDLE_LOOKS:
+                self.clock.jump(IDLE_JUMP)
+                idle = 1
             return not self.waiting
 
         try:
             until(done, DAY_SECONDS, 2)
         except AssertionError as error:
             raise SystemExit(f"stuck after {DAY_SECONDS} s, waiting for: {'; '.join(self.waiting)}") from error
+
+    def _at_work(self) -> bool:
+        return bool(active_backfills(self.instance) or self.instance.get_runs(RunsFilter(statuses=UNENDED), limit=1))
 
     def _unloaded(self, number: int = 0) -> list[str]:
         """Daily loads that were not written down, backfills that go on, days that are not there."""
@@ -135,7 +148,7 @@ def run(days: int, minutes: float, folder: Path, to: Path) -> list[str]:
     begun = time.monotonic()
     script = LONG if days > max(SHORT) else SHORT
     clock = Clock(folder / "clock")
-    clock.start()
+    clock.jump(0)
     with ExitStack() as stack:
         endpoint = stack.enter_context(lake_server(folder, clock))
         (folder / "upstream" / "dwd").mkdir(parents=True)

@@ -25,6 +25,7 @@ class Clock:
     """What time it is for every process that has `environment`; a second passes in a second."""
 
     file: Path
+    ahead: float = 0  # seconds before the machine's clock
 
     @property
     def environment(self) -> dict[str, str]:
@@ -38,16 +39,14 @@ class Clock:
         }  # fmt: skip
 
     def set(self, moment: datetime) -> None:
-        """It is `moment` from now on."""
-        self._write(f"+{(moment - datetime.now(UTC)).total_seconds():.0f}")
+        """It is `moment` from now on, or later if it is already; the clock never goes back."""
+        self.jump(max(0, (moment - datetime.now(UTC)).total_seconds() - self.ahead))
 
-    def start(self) -> None:
-        """It is what it is."""
-        self._write("+0")
-
-    def _write(self, text: str) -> None:
+    def jump(self, seconds: float) -> None:
+        """So much time has passed; 0 writes the file that there has to be."""
+        self.ahead = round(self.ahead + seconds)
         fresh = self.file.with_suffix(".new")
-        fresh.write_text(f"{text}\n")
+        fresh.write_text(f"+{self.ahead}\n")
         fresh.rename(self.file)
 
 
