@@ -37,8 +37,10 @@ ENOUGH = 420
 
 
 def victims() -> list[Cell]:
-    """Each process killed at each point, of one tenant's run: half as many calls as of two."""
-    return [Cell(point, kind, max(MIDWAY[point] // 2, 1), UNDER_DAEMON) for point in POINTS for kind in VICTIMS]
+    """Each process killed at each point: of one tenant's runs, half as many calls as of two in one."""
+    midway = {point: max(MIDWAY[point] // 2, 1) for point in POINTS}
+    midway["check"] = len(DAYS) // 2  # raw and refined are runs of their own here
+    return [Cell(point, kind, midway[point], UNDER_DAEMON) for point in POINTS for kind in VICTIMS]
 
 
 def orders() -> list[Cell]:
