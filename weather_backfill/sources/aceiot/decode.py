@@ -7,6 +7,7 @@ time that is none (rejected with its text), a point nobody asked for (counted).
 
 from __future__ import annotations
 
+import codecs
 from dataclasses import dataclass, field, fields
 from datetime import datetime, timedelta
 
@@ -188,6 +189,8 @@ def _read(body: bytes, columns: list[tuple[str, pa.DataType]]) -> pa.Table:
             ("has_more", pa.bool_()),
         ]
     )
+    if not body.removeprefix(codecs.BOM_UTF8).lstrip().startswith(b"{"):  # Arrow 26 brings the process down over `null`
+        raise pa.ArrowInvalid("no JSON object")
     table = pj.read_json(
         pa.BufferReader(body),
         # The page is one JSON value, so it has to be one block.

@@ -110,6 +110,8 @@ def test_numbers_instead_of_texts_and_unknown_fields_are_read() -> None:
     [
         (b"", SourceUnavailableError),
         (b"<html>", SourceUnavailableError),
+        (b"null", SourceUnavailableError),
+        (b"\xef\xbb\xbf null {}", SchemaError),
         (b'{"point_samples":[{"na', SourceUnavailableError),
         (b"{}", SchemaError),
         (b'{"point_samples":null,"has_more":false}', SchemaError),
