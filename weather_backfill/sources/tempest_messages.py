@@ -106,14 +106,17 @@ def _read_at_once(bodies: Sequence[bytes]) -> pa.Table | None:
     lines = [body.strip() for body in bodies]
     if not lines or any(line[:1] != b"{" or b"\n" in line for line in lines):
         return None
+    whole = b"\n".join(lines)
     try:
+        if not whole.isascii():
+            whole.decode()  # in what it passes over, as unknown fields, Arrow takes any bytes
         table = pj.read_json(
-            io.BytesIO(b"\n".join(lines)),
+            io.BytesIO(whole),
             read_options=pj.ReadOptions(block_size=4 << 20),
             parse_options=pj.ParseOptions(explicit_schema=_MESSAGES, unexpected_field_behavior="ignore"),
         ).combine_chunks()
         table.validate(full=True)  # Arrow takes texts that are no UTF-8 as they come
-    except pa.ArrowException:
+    except (pa.ArrowException, UnicodeDecodeError):
         return None
     if table.num_rows != len(lines) or not _all_good(table):
         return None
