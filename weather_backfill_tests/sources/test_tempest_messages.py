@@ -137,6 +137,14 @@ def test_a_cut_line_of_ndjson_costs_only_itself() -> None:
     assert [r.reason for r in decoded.rejects] == ["not_json"]
 
 
+@pytest.mark.parametrize("beside", [[], [b"{"]], ids=["alone", "beside a damaged object"])
+def test_bytes_that_are_no_utf8_are_rejected_whatever_lies_beside(beside: list[bytes]) -> None:
+    odd = message([1704067200, *[1.0] * 17], field="X").replace(b"X", b"\xcd")
+    found = decode([(str(number), body) for number, body in enumerate([odd, *beside])])
+    assert len(found.epoch_us) == 0
+    assert [reject.reason for reject in found.rejects] == ["not_json"] * (1 + len(beside))
+
+
 def test_raw_text_is_cut_at_one_kilobyte() -> None:
     [reject] = decode([("a.json", b"x" * 5000)]).rejects
     assert len(reject.raw_text) == 1000
