@@ -141,7 +141,7 @@ def _places() -> Any:
 
 def _is_embedded(home: str) -> bool:
     """Whether an instance keeps its events in SQLite files below its home, by the storage that Dagster would open."""
-    from dagster._core.instance.ref import InstanceRef
+    from weather_backfill.dagster_private import InstanceRef
 
     try:
         storage = InstanceRef.from_dir(home).event_storage_data

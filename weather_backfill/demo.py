@@ -15,12 +15,12 @@ from datetime import date, timedelta
 from pathlib import Path
 
 import dagster as dg
-from dagster._core.execution.backfill import BULK_ACTION_TERMINAL_STATUSES
 
 from weather_backfill.backfill.coverage import refined_dates
 from weather_backfill.backfill.launch import launch_backfill, register_tenant
 from weather_backfill.backfill.summary import summarize_tenants
 from weather_backfill.cli_common import err, out, print_rows, progress_bar
+from weather_backfill.dagster_private import BULK_ACTION_TERMINAL_STATUSES
 from weather_backfill.errors import ConfigurationError
 from weather_backfill.lake import layout
 from weather_backfill.lake.storage import ObjectStore

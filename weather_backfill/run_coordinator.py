@@ -9,15 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 
-from dagster import DagsterRun
-from dagster._core.run_coordinator import QueuedRunCoordinator, SubmitRunContext
-from dagster._core.storage.tags import (
+from dagster import DagsterRun, QueuedRunCoordinator, SubmitRunContext
+
+from weather_backfill.dagster_private import (
     ASSET_PARTITION_RANGE_END_TAG,
     ASSET_PARTITION_RANGE_START_TAG,
     PARTITION_NAME_TAG,
     PRIORITY_TAG,
 )
-
 from weather_backfill.errors import ConfigurationError
 from weather_backfill.lake.layout import STATION_HISTORY
 from weather_backfill.partitions import PartitionKey

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Sequence
 from datetime import date
 
 import dagster as dg
-from dagster._core.storage.tags import BACKFILL_ID_TAG
 
 from weather_backfill.backfill.status import MANAGED_TAG
+from weather_backfill.dagster_private import BACKFILL_ID_TAG
 
 
 def retry_command(

@@ -11,14 +11,13 @@ from datetime import date, datetime, timedelta
 from functools import partial
 
 import dagster as dg
-from dagster._core.execution.backfill import BulkActionsFilter, BulkActionStatus, PartitionBackfill
-from dagster._core.storage.tags import BACKFILL_ID_TAG
 
 from weather_backfill.alerts.commands import start_command
 from weather_backfill.alerts.incidents import Condition, Explanation
 from weather_backfill.backfill.footers import remembered, unread
 from weather_backfill.backfill.operations import Desk
 from weather_backfill.backfill.status import failed_days_of, service_of, target_of
+from weather_backfill.dagster_private import BACKFILL_ID_TAG, BulkActionsFilter, BulkActionStatus, PartitionBackfill
 from weather_backfill.errors import StorageUnavailableError
 from weather_backfill.lake import layout
 from weather_backfill.lake.storage import ObjectStore

@@ -11,8 +11,6 @@ from urllib.parse import urlsplit
 
 import dagster as dg
 from dagster import DagsterRunStatus
-from dagster._core.execution.backfill import PartitionBackfill
-from dagster._core.storage.tags import WILL_RETRY_TAG
 
 from weather_backfill.alerts.commands import retry_command, start_command
 from weather_backfill.alerts.completeness import incomplete_backfills
@@ -26,6 +24,7 @@ from weather_backfill.backfill.status import (
     service_of,
     status_of,
 )
+from weather_backfill.dagster_private import WILL_RETRY_TAG, PartitionBackfill
 from weather_backfill.errors import WeatherError
 from weather_backfill.lake import layout
 from weather_backfill.partitions import tenants_partition_name

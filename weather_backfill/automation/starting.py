@@ -8,7 +8,8 @@ runs may wait for a free host. A Ray node that dies takes with it all jobs that 
 # No `from __future__ import annotations`: Dagster reads the annotations of sensors.
 
 import dagster as dg
-from dagster._core.launcher import WorkerStatus
+
+from weather_backfill.dagster_private import WorkerStatus
 
 
 def fail_lost_starts(instance: dg.DagsterInstance) -> list[str]:

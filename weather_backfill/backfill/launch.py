@@ -7,12 +7,14 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import date
 
 import dagster as dg
-from dagster._core.definitions.assets.graph.asset_graph_subset import AssetGraphSubset
-from dagster._core.definitions.events import AssetKeyPartitionKey
-from dagster._core.execution.backfill import PartitionBackfill
-from dagster._time import get_current_timestamp
 from sqlalchemy.exc import IntegrityError
 
+from weather_backfill.dagster_private import (
+    AssetGraphSubset,
+    AssetKeyPartitionKey,
+    PartitionBackfill,
+    get_current_timestamp,
+)
 from weather_backfill.errors import ConfigurationError
 from weather_backfill.lake import layout
 from weather_backfill.partitions import PartitionKey, tenants_partition_name, validate_tenant_id

@@ -12,7 +12,6 @@ from datetime import UTC, date, datetime
 from typing import Any
 
 import dagster as dg
-from dagster._core.execution.backfill import BulkActionStatus
 
 from weather_backfill.backfill.launch import launch_backfill, native_of, register_tenant
 from weather_backfill.backfill.plan import Order, Plan, Reason, Reprocess, chunks_of
@@ -46,6 +45,7 @@ from weather_backfill.backfill.status import (
     target_of,
     write_summary,
 )
+from weather_backfill.dagster_private import BulkActionStatus
 from weather_backfill.errors import ConfigurationError
 from weather_backfill.lake.storage import ObjectStore
 from weather_backfill.run_coordinator import ACCEPT_LOSS_TAG

@@ -10,12 +10,6 @@ from typing import Any
 
 import dagster as dg
 from dagster import DagsterEventType, DagsterRunStatus
-from dagster._core.execution.backfill import (
-    BULK_ACTION_TERMINAL_STATUSES,
-    BulkActionsFilter,
-    BulkActionStatus,
-    PartitionBackfill,
-)
 
 from weather_backfill.backfill.footers import remembered
 from weather_backfill.backfill.launch import native_of
@@ -29,6 +23,12 @@ from weather_backfill.backfill.records import (
     close,
     find_manifest,
     mark_open,
+)
+from weather_backfill.dagster_private import (
+    BULK_ACTION_TERMINAL_STATUSES,
+    BulkActionsFilter,
+    BulkActionStatus,
+    PartitionBackfill,
 )
 from weather_backfill.errors import ConfigurationError
 from weather_backfill.lake import layout

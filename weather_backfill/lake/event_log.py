@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 
 import dagster as dg
-from dagster._core.storage.event_log.sqlite import SqliteEventLogStorage
-from dagster._core.storage.event_log.sqlite.sqlite_event_log import INDEX_SHARD_NAME
+
+from weather_backfill.dagster_private import INDEX_SHARD_NAME, SqliteEventLogStorage
 
 
 @contextmanager

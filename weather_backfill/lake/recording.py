@@ -8,10 +8,13 @@ from typing import Any
 
 import dagster as dg
 from dagster import DagsterEvent
-from dagster._core.definitions.data_version import DATA_VERSION_IS_USER_PROVIDED_TAG, DATA_VERSION_TAG
-from dagster._core.definitions.partitions.subset import DefaultPartitionsSubset
 
 from weather_backfill.checks import Outcome
+from weather_backfill.dagster_private import (
+    DATA_VERSION_IS_USER_PROVIDED_TAG,
+    DATA_VERSION_TAG,
+    DefaultPartitionsSubset,
+)
 from weather_backfill.lake import layout
 from weather_backfill.lake.days import DayRecord
 from weather_backfill.partitions import PartitionKey

@@ -243,13 +243,16 @@ class ObjectStore:
 
     def list(self, prefix: str = "") -> Listing:
         """All objects below a folder-like prefix, sorted by key; empty if there are none."""
-        return self._listed(prefix, sys.maxsize) or []
+        return self._listed(prefix)
 
     def list_if_few(self, prefix: str, most: int) -> Listing | None:
         """`list`, or None where there are more than `most` objects: no more is asked for than is needed to know."""
-        return self._listed(prefix, most)
+        found = self._listed(prefix, most)
+        return found if len(found) <= most else None
 
-    def _listed(self, prefix: str, most: int) -> Listing | None:
+    def _listed(self, prefix: str, most: int = sys.maxsize) -> Listing:
+        """All objects, or somewhat more than `most` of them."""
+
         def collect() -> Listing:
             if self._holds_nothing():
                 return []
@@ -260,8 +263,7 @@ class ObjectStore:
                     break
             return found
 
-        found = self._call("list", prefix, collect)
-        return sorted(found, key=lambda o: o.key) if len(found) <= most else None
+        return sorted(self._call("list", prefix, collect), key=lambda o: o.key)
 
     def names(self) -> Names:
         """The names of the objects directly below the root, sorted; files with impossible names among them.

@@ -12,15 +12,18 @@ from datetime import UTC, datetime
 
 import dagster as dg
 from dagster import DagsterRunStatus
-from dagster._core.execution.backfill import BulkActionsFilter, BulkActionStatus
-from dagster._core.storage.partition_status_cache import get_and_update_asset_status_cache_value
-from dagster._core.storage.tags import RETRY_NUMBER_TAG
 from prometheus_client.core import GaugeMetricFamily, Metric
 
 from weather_backfill.alerts.incidents import Register
 from weather_backfill.backfill.operations import Desk
 from weather_backfill.backfill.status import active_backfills, service_of
 from weather_backfill.backfill.wanted import connections
+from weather_backfill.dagster_private import (
+    RETRY_NUMBER_TAG,
+    BulkActionsFilter,
+    BulkActionStatus,
+    get_and_update_asset_status_cache_value,
+)
 from weather_backfill.lake import layout
 from weather_backfill.partitions import PartitionKey, daily_by_tenant
 from weather_backfill.run_coordinator import TENANT_TAG

@@ -17,9 +17,8 @@ from typing import Any
 
 import dagster as dg
 from dagster import DagsterRunStatus
-from dagster._core.event_api import AssetRecordsFilter
-from dagster._core.storage.runs import SqlRunStorage
 
+from weather_backfill.dagster_private import SqlRunStorage
 from weather_backfill.errors import ConfigurationError, NotFoundError, UnreadableObjectError
 from weather_backfill.lake import documents, layout
 from weather_backfill.lake.storage import ObjectStore
@@ -122,7 +121,7 @@ class Tally:
         name = asset.to_user_string()
         settled = (datetime.now(UTC) - SETTLED).timestamp()
         for _ in range(pages):
-            after = AssetRecordsFilter(asset_key=asset, after_storage_id=self.snapshot.cursors.get(name, 0))
+            after = dg.AssetRecordsFilter(asset_key=asset, after_storage_id=self.snapshot.cursors.get(name, 0))
             records = self._instance.fetch_materializations(after, limit=_PAGE, ascending=True).records
             for record in records:
                 if record.timestamp > settled:

@@ -67,8 +67,8 @@ class TempestSource:
         listings = self.archive.each(lambda month: self.archive.list_if_few(month, _FEW), months)
         for month, listing in zip(months, listings, strict=True):
             if listing is None:
-                folders = set(self.archive.folders(month))
-                crowded += [day for day in wanted[month] if f"day={day:%d}" in folders]
+                folders = {f"{month}/{name}" for name in self.archive.folders(month)}
+                crowded += [day for day in wanted[month] if day_folder(day) in folders]
                 continue
             by_folder = groupby(_messages_only(listing), lambda stored: "/".join(stored.key.split("/")[:3]))
             held = {folder: _inventory(objects) for folder, objects in by_folder}
@@ -78,8 +78,9 @@ class TempestSource:
 
     def _months(self, wanted: Collection[str]) -> list[str]:
         """The folders of the months wanted that are there: a few listings tell, where an archive holds little."""
-        years = [year for year in self.archive.folders() if any(month.startswith(f"{year}/") for month in wanted)]
-        months = [f"{year}/{month}" for year in years for month in self.archive.folders(year)]
+        years = {month.split("/")[0] for month in wanted}
+        there = [year for year in self.archive.folders() if year in years]
+        months = [f"{year}/{month}" for year in there for month in self.archive.folders(year)]
         return [month for month in months if month in wanted]
 
     def days(self, dates: Sequence[date]) -> Iterator[RawDay | DayFailure]:

@@ -24,11 +24,7 @@ from weather_backfill_tests.bench.environments import AIRFLOW, python_with
 from weather_backfill_tests.bench.harness import PACKAGE, Comparison, Options, Result, Side, Target, compare
 
 STATIONS, MINUTES_PER_OBJECT = 5, 60
-WAYS = {
-    "dagit": "by Dagster's page",
-    "cli": "by the command line",
-    "sensor": "by the sensor",
-}
+WAYS = {"dagit": "by Dagster's page", "cli": "by the command line", "sensor": "by the sensor"}
 _TIMES_LOOP, _MORE_SECONDS = 1.5, 90
 _LONG = 30  # a longer peer is stopped after
 _PATIENCE = 90

@@ -22,7 +22,7 @@ from pathlib import Path
 
 import dagster as dg
 from dagster import DagsterRunStatus, RunsFilter
-from dagster._core.storage.dagster_run import FINISHED_STATUSES
+from dagster._core.storage.dagster_run import NOT_FINISHED_STATUSES
 
 from weather_backfill.automation.cleaning import HOUSEKEEPING
 from weather_backfill.automation.restatements import JOB
@@ -42,7 +42,6 @@ DAY_SECONDS = 1200
 LOADS_HOUR, HOUSEKEEPING_HOUR = 4, 5
 IDLE_LOOKS, IDLE_JUMP = 3, 120
 """After so many looks, two seconds apart, at which nothing was at work, so many seconds are left out."""
-UNENDED = [s for s in DagsterRunStatus if s not in FINISHED_STATUSES]
 KEEP_DAYS = 7  # so that weeks see what is old go
 
 
@@ -93,7 +92,8 @@ class Soak:
             raise SystemExit(f"stuck after {DAY_SECONDS} s, waiting for: {'; '.join(self.waiting)}") from error
 
     def _at_work(self) -> bool:
-        return bool(active_backfills(self.instance) or self.instance.get_runs(RunsFilter(statuses=UNENDED), limit=1))
+        unended = RunsFilter(statuses=NOT_FINISHED_STATUSES)
+        return bool(active_backfills(self.instance) or self.instance.get_runs(unended, limit=1))
 
     def _unloaded(self, number: int = 0) -> list[str]:
         """Daily loads that were not written down, backfills that go on, days that are not there."""
