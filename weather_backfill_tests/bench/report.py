@@ -97,7 +97,8 @@ _README = ("api", "archive_s3", "refine_days", "dwd_real", "orchestration_trivia
 def with_table(readme: str, found: Sequence[dict[str, Any]]) -> str:
     """The README with table and picture between the marks made anew; raises `ValueError` if it has no marks."""
     rows = ["| workload | weather_backfill | peers, times as long |", "|---|---:|---|"]
-    for document in (document for document in found if document["name"] in _README):
+    shown = [document for document in found if document["name"] in _README]
+    for document in shown:
         ours, *others = document["sides"].items()
         peers = [
             f"{name} {'> ' if r['done'] < 1 else ''}{_times(r['seconds'] / ours[1]['seconds'])}"
@@ -110,7 +111,7 @@ def with_table(readme: str, found: Sequence[dict[str, Any]]) -> str:
     if not after:
         raise ValueError(f"README.md does not hold {_BEGIN} and {_END}")
     plot = "![Times as long as ours, by workload](docs/benchmarks.png)"
-    return "\n".join([before + _BEGIN, *rows, "", plot, _END + after])
+    return "\n".join([before + _BEGIN, *rows, "", plot, "", _machines(shown), _END + after])
 
 
 def _times(ratio: float) -> str:
@@ -122,7 +123,7 @@ def _machines(found: Sequence[dict[str, Any]]) -> str:
     for document in found:
         machine = document["machine"]
         memory = f", {machine['memory_bytes'] / 2**30:.0f} GiB" if "memory_bytes" in machine else ""
-        versions = ", ".join(f"{name} {number}" for name, number in machine.get("versions", {}).items())
+        versions = ", ".join(f"{name} {number}" for name, number in sorted(machine.get("versions", {}).items()))
         line = (
             f"{machine['cpus']} CPUs{memory}, {machine['system']}, Python {machine['python']}"
             + (f", {versions}" if versions else "")
