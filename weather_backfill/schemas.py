@@ -8,10 +8,11 @@ so that any Parquet reader understands them.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import pyarrow as pa
 
+from weather_backfill.errors import UnreadableObjectError
 from weather_backfill.metrics import METRICS
 
 SCHEMA_VERSION = "1"
@@ -128,13 +129,29 @@ def is_older(version: str | None) -> bool:
     return version is None or not version.isdecimal() or int(version) < int(SCHEMA_VERSION)
 
 
-def conformed(table: pa.Table, schema: pa.Schema) -> pa.Table:
+def require_columns(held: Collection[str], wanted: Collection[str]) -> None:
+    """Raises `UnreadableObjectError` where a file lacks a column that files of every version have.
+
+    A damaged footer can rename a column and still be read: nulls in its place would be values lost in silence.
+    """
+    lacking = [name for name in wanted if name not in held]
+    if lacking:
+        raise UnreadableObjectError(
+            f"this Parquet file has no column {', '.join(lacking)}, which files of every schema version have (it has "
+            f"{', '.join(held)}): it is damaged or none of ours. Reprocess its day, or restore the "
+            "object's previous version."
+        )
+
+
+def conformed(table: pa.Table, schema: pa.Schema, later: Collection[str] = ()) -> pa.Table:
     """A file's table with the columns of `schema` first and in order, nulls where the file is older than a column.
 
-    What a file has besides (an upstream's own quality) stays at the end.
+    `later` names the columns that an older file may lack (`SINCE`); any other that is not there raises
+    `UnreadableObjectError`. What a file has besides (an upstream's own quality) stays at the end.
     """
     if table.schema.names[: len(schema)] == schema.names:
         return table
+    require_columns(table.schema.names, [name for name in schema.names if name not in later])
     extra = [name for name in table.schema.names if name not in schema.names]
     columns = {
         f.name: table[f.name] if f.name in table.schema.names else pa.nulls(table.num_rows, f.type) for f in schema

@@ -7,16 +7,20 @@ from pathlib import Path
 
 import duckdb
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from weather_backfill import reading, schemas
 from weather_backfill.backfill.coverage import held_days
 from weather_backfill.backfill.plan import CHOSEN, Reason, Reprocess, build_plan
+from weather_backfill.errors import UnreadableObjectError
 from weather_backfill.lake import layout, parquet
 from weather_backfill.lake.io_manager import SCHEMAS, lazy_relation
 from weather_backfill.lake.storage import ObjectStore
 from weather_backfill.lake.warehouse import create_views
 from weather_backfill.partitions import PartitionKey, days_between
+from weather_backfill.refine.features import read_refined_day
+from weather_backfill.refine.windows import refine_file
 from weather_backfill.simulate.tempest import Archive, write_archive
 from weather_backfill.tenants import TenantRegistry
 from weather_backfill_tests.platform import START, Platform
@@ -50,10 +54,45 @@ def test_which_files_are_older(version: str | None, older: bool) -> None:
 
 def test_what_a_file_has_besides_stays_at_the_end() -> None:
     schema = pa.schema([("a", pa.int64()), ("new", pa.float64()), ("b", pa.string())])
-    made = schemas.conformed(pa.table({"b": ["x"], "extra": [7], "a": [1]}), schema)
+    made = schemas.conformed(pa.table({"b": ["x"], "extra": [7], "a": [1]}), schema, ["new"])
     assert made.schema.names == ["a", "new", "b", "extra"]
     assert made.schema.field("new").type == pa.float64()
     assert made.to_pylist() == [{"a": 1, "new": None, "b": "x", "extra": 7}]
+
+
+def renamed(store: ObjectStore, key: str, column: str) -> None:
+    """A damaged footer that Parquet readers take: one letter of a column's name is another."""
+    data = store.get(key)
+    wrong = column[:-1] + "_"
+    assert data.count(column.encode()) > 0
+    store.put(key, data.replace(column.encode(), wrong.encode()))
+    names = pq.read_schema(pa.BufferReader(store.get(key))).names
+    assert wrong in names
+    assert column not in names
+
+
+@pytest.mark.parametrize("as_", ["arrow", "pandas"])
+def test_a_renamed_column_is_no_missing_column(local_platform: Platform, as_: reading.As) -> None:
+    """Nulls are for columns that older files lack; a value that cannot be found any more is refused."""
+    platform = local_platform
+    platform.add_tempest("acme", 1)
+    partition = f"{DAYS[0]}|acme"
+    assets = "tempest/raw_observations,tempest/refined_15m"
+    platform.run(
+        "dagster", "asset", "materialize", "-m", "weather_backfill.command_line", "--select", assets,
+        "--partition", partition,
+    )  # fmt: skip
+    key = PartitionKey(DAYS[0], "acme")
+    raw, refined = (layout.day_key(name, "tempest", key) for name in (layout.RAW_OBSERVATIONS, layout.REFINED_15M))
+    renamed(platform.lake, raw, "value")
+    renamed(platform.lake, refined, "mean")
+    for read, lacking in ((reading.read_raw, "value"), (reading.read_refined, "mean")):
+        with pytest.raises(UnreadableObjectError, match=f"has no column {lacking}, which"):
+            read(tenant="acme", service="tempest", start=DAYS[0], end=DAYS[0], as_=as_, settings=platform.settings)
+    with pytest.raises(UnreadableObjectError, match="has no column value"):
+        refine_file(platform.folder / "lake" / raw)
+    with pytest.raises(UnreadableObjectError, match="has no column mean"):
+        read_refined_day(DAYS[0], platform.lake.get(refined), refined)
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from weather_backfill.errors import UnreadableObjectError
 from weather_backfill.lake import parquet
 from weather_backfill.partitions import quarter_end
 from weather_backfill.refine.windows import FINEST_SLOT_SECONDS, connect, expected_slots, sql
-from weather_backfill.schemas import FEATURES
+from weather_backfill.schemas import FEATURES, require_columns
 from weather_backfill.sources.base import Cadence
 
 PRODUCTS = {
@@ -68,6 +68,7 @@ def read_refined_day(day: date, data: bytes, name: str) -> RefinedDay:
         if "cadence" not in footer:
             raise UnreadableObjectError(f"{name} does not say its cadence: materialize that refined day again.")
         table = file.read(list(_COLUMNS))
+    require_columns(table.schema.names, _COLUMNS)
     wanted = pc.is_in(table["metric"].cast(pa.string()), pa.array(list(PRODUCTS.values())))
     return RefinedDay(day, table.filter(wanted), parquet.cadence_of(footer))
 

@@ -24,7 +24,7 @@ import pyarrow.compute as pc
 from weather_backfill.lake import parquet
 from weather_backfill.metrics import METRICS, Rule, rule_of
 from weather_backfill.refine.aggregates import aggregate
-from weather_backfill.schemas import REFINED, SUSPECT
+from weather_backfill.schemas import RAW, REFINED, SUSPECT, require_columns
 from weather_backfill.sources.base import Cadence
 
 FINEST_SLOT_SECONDS = 15
@@ -51,8 +51,12 @@ class RefinedDay:
 
 
 def refine_file(path: Path) -> RefinedDay:
-    """The refined windows (columns of `schemas.REFINED`) of one day's raw Parquet file."""
+    """The refined windows (columns of `schemas.REFINED`) of one day's raw Parquet file.
+
+    Raises `UnreadableObjectError` where the file is damaged or lacks a column.
+    """
     with parquet.open_file(path) as file:
+        require_columns(file.schema_arrow.names, RAW.names)
         footer = parquet.footer(file)
         whole_series = footer.get("row_groups") == parquet.WHOLE_SERIES
         groups = [[n] for n in range(file.num_row_groups)] if whole_series else [list(range(file.num_row_groups))]
