@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date, timedelta
@@ -18,18 +18,22 @@ import pyarrow as pa
 import requests
 
 from weather_backfill.backfill.launch import register_tenant
+from weather_backfill.definitions import build_definitions
 from weather_backfill.lake import layout, parquet
 from weather_backfill.lake.storage import ObjectStore
 from weather_backfill.partitions import PartitionKey
+from weather_backfill.run_coordinator import SERVICE_TAG, TENANT_TAG
 from weather_backfill.settings import Settings
 from weather_backfill.simulate.tempest import Archive, Faults, write_archive
 from weather_backfill.sources.dwd.connection import DwdConnection
 from weather_backfill.sources.tempest_connection import TempestConnection
 from weather_backfill.tenants import Services, Tenant, TenantRegistry
+from weather_backfill_tests.commands import run_command
 from weather_backfill_tests.servers import answers, free_port, process, until
 
 PROJECT = Path(__file__).resolve().parent.parent
 START = date(2024, 1, 1)
+RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
 
 
 @dataclass
@@ -92,14 +96,29 @@ class Platform:
             register_tenant(instance, "dwd", tenant)
 
     def run(self, *command: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-        """Run one of the environment's programs in this platform."""
-        program = str(Path(sys.executable).parent / command[0])
-        done = subprocess.run(
-            [program, *command[1:]], env={**os.environ, **self.environment}, capture_output=True, text=True,
-            cwd=self.folder, timeout=240,
-        )  # fmt: skip
+        """Run one of the environment's programs in this platform, in a process of its own."""
+        done = run_command(command, {**os.environ, **self.environment}, self.folder)
         assert not check or done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
         return done
+
+    def load(
+        self,
+        instance: dg.DagsterInstance,
+        start: date = START,
+        end: date | None = None,
+        tenant: str = "acme",
+        assets: Sequence[str] = (layout.RAW_OBSERVATIONS, layout.REFINED_15M),
+    ) -> dg.ExecuteInProcessResult:
+        """One run of Tempest's days in this process, tagged as the queue tags it: a day, or a range up to `end`."""
+        job = build_definitions(self.settings).resolve_implicit_global_asset_job_def()
+        tags = {SERVICE_TAG: "tempest", TENANT_TAG: tenant}
+        if end:
+            tags |= {RANGE_START: f"{start}|{tenant}", RANGE_END: f"{end}|{tenant}"}
+        return job.execute_in_process(
+            instance=instance, tags=tags, asset_selection=[dg.AssetKey(["tempest", name]) for name in assets],
+            partition_key=None if end else dg.MultiPartitionKey({"date": str(start), "tenant": tenant}),
+            raise_on_error=False,
+        )  # fmt: skip
 
     @contextmanager
     def daemon(

@@ -7,11 +7,9 @@ from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
-import dagster as dg
 import pytest
 from dagster._core.errors import DagsterExecutionInterruptedError, raise_execution_interrupts
 
-from weather_backfill.definitions import build_definitions
 from weather_backfill.interrupts import interrupts_later
 from weather_backfill.lake.days import Journal
 from weather_backfill.partitions import days_between
@@ -59,17 +57,8 @@ def test_a_day_that_is_being_written_when_the_run_is_cancelled_is_recorded(
 
     monkeypatch.setattr(Journal, "add", add_and_interrupt)
     days = days_between(START, START + timedelta(days=5))
-    definitions = build_definitions(platform.settings)
     with platform.instance as instance:
-        result = dg.materialize(
-            [a for a in definitions.assets or () if isinstance(a, dg.AssetsDefinition)],
-            instance=instance, selection="tempest/raw_observations", raise_on_error=False,
-            resources=dict(definitions.resources or {}),
-            tags={
-                "dagster/asset_partition_range_start": f"{days[0]}|acme",
-                "dagster/asset_partition_range_end": f"{days[-1]}|acme",
-            },
-        )  # fmt: skip
+        result = platform.load(instance, days[0], days[-1], assets=["raw_observations"])
     assert not result.success
     assert seen == days[:3]
     assert platform.dates("raw_observations", "acme") == set(seen)

@@ -52,19 +52,10 @@ def write(platform: Platform, tenant: str, **connection: object) -> None:
     platform.settings.tenant_files().put(f"{tenant}.yaml", yaml.safe_dump(document).encode())
 
 
-def load(desk: Desk, tenant: str, days: int) -> dg.ExecuteInProcessResult:
+def load(platform: Platform, desk: Desk, tenant: str, days: int) -> dg.ExecuteInProcessResult:
     """Load a tenant's first days, raw and refined, in this process."""
-    last = START + timedelta(days=days - 1)
     register_tenant(desk.instance, "tempest", tenant)
-    return dg.materialize(
-        [a for a in desk.definitions.assets or () if isinstance(a, dg.AssetsDefinition)],
-        instance=desk.instance, selection=["tempest/raw_observations", "tempest/refined_15m"], raise_on_error=False,
-        resources=dict(desk.definitions.resources or {}),
-        tags={
-            "dagster/asset_partition_range_start": f"{START}|{tenant}",
-            "dagster/asset_partition_range_end": f"{last}|{tenant}",
-        },
-    )  # fmt: skip
+    return platform.load(desk.instance, START, START + timedelta(days=days - 1), tenant)
 
 
 def files(platform: Platform) -> dict[str, bytes]:
@@ -85,7 +76,7 @@ def test_ids_alike_share_nothing(local_platform: Platform, desk: Desk) -> None:
         plans[tenant] = build_plan(desk.instance, desk.settings, found, "tempest", START, LAST)
         assert len(plans[tenant].days) == 3, "nobody else's days count as this one's"
         names[tenant] = start(desk, plans[tenant])
-        assert load(desk, tenant, ALIKE[tenant]).success
+        assert load(platform, desk, tenant, ALIKE[tenant]).success
         after = files(platform)
         assert {name: after[name] for name in before} == before, "the others' files are as they were"
         new = after.keys() - before.keys()
@@ -188,7 +179,7 @@ def places(lake: Path) -> dict[str, str]:
 def test_an_archive_in_the_lake_is_refused_at_every_door(local_platform: Platform, desk: Desk) -> None:
     platform = local_platform
     connect(platform, "acme", 1)
-    assert load(desk, "acme", 1).success
+    assert load(platform, desk, "acme", 1).success
     before = files(platform)
     for name, url in places(platform.folder / "lake").items():
         write(platform, "evil", archive_url=url)
@@ -196,7 +187,7 @@ def test_an_archive_in_the_lake_is_refused_at_every_door(local_platform: Platfor
         assert "lies in the lake" in row["problem"], name
         assert any(n.startswith("evil-tempest: ") and "lies in the lake" in n for n in onboard(desk, date(2024, 1, 4)))
     assert "onboard-evil-tempest" not in {b.backfill_id for b in desk.instance.get_backfills()}
-    assert not load(desk, "evil", 1).success, "a run launched by hand"
+    assert not load(platform, desk, "evil", 1).success, "a run launched by hand"
     assert files(platform) == before
     write(platform, "evil", archive_url=f"{platform.folder}/lake-of-evil")
     [row] = check_connections(desk.settings, "evil", 3)

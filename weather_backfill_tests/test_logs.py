@@ -8,8 +8,6 @@ from datetime import date, timedelta
 import dagster as dg
 import pytest
 
-from weather_backfill.definitions import build_definitions
-from weather_backfill.run_coordinator import SERVICE_TAG, TENANT_TAG
 from weather_backfill.simulate.tempest import Faults
 from weather_backfill_tests.platform import START, Platform
 
@@ -17,13 +15,8 @@ RAW = dg.AssetKey(["tempest", "raw_observations"])
 
 
 def materialize(platform: Platform, day: date) -> None:
-    tags = {SERVICE_TAG: "tempest", TENANT_TAG: "acme"}
-    key = dg.MultiPartitionKey({"date": str(day), "tenant": "acme"})
-    job = build_definitions(platform.settings).resolve_implicit_global_asset_job_def()
     with platform.instance as instance:
-        job.execute_in_process(
-            instance=instance, partition_key=key, tags=tags, asset_selection=[RAW], raise_on_error=False
-        )  # fmt: skip
+        platform.load(instance, day, assets=["raw_observations"])
 
 
 def test_every_line_of_a_day_is_parseable(

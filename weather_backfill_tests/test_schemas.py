@@ -76,12 +76,8 @@ def test_a_renamed_column_is_no_missing_column(local_platform: Platform, as_: re
     """Nulls are for columns that older files lack; a value that cannot be found any more is refused."""
     platform = local_platform
     platform.add_tempest("acme", 1)
-    partition = f"{DAYS[0]}|acme"
-    assets = "tempest/raw_observations,tempest/refined_15m"
-    platform.run(
-        "dagster", "asset", "materialize", "-m", "weather_backfill.command_line", "--select", assets,
-        "--partition", partition,
-    )  # fmt: skip
+    with platform.instance as instance:
+        assert platform.load(instance, DAYS[0]).success
     key = PartitionKey(DAYS[0], "acme")
     raw, refined = (layout.day_key(name, "tempest", key) for name in (layout.RAW_OBSERVATIONS, layout.REFINED_15M))
     renamed(platform.lake, raw, "value")
@@ -100,12 +96,8 @@ def mixed(local_platform: Platform, monkeypatch: pytest.MonkeyPatch) -> Platform
     """A lake of three days; the middle one was written before there was a column."""
     platform = local_platform
     platform.add_tempest("acme", 3)
-    span = f"{DAYS[0]}|acme...{DAYS[-1]}|acme"
-    assets = "tempest/raw_observations,tempest/refined_15m"
-    platform.run(
-        "dagster", "asset", "materialize", "-m", "weather_backfill.command_line", "--select", assets,
-        "--partition-range", span,
-    )  # fmt: skip
+    with platform.instance as instance:
+        assert platform.load(instance, DAYS[0], DAYS[-1]).success
     make_older(platform.lake, DAYS[1], monkeypatch)
     monkeypatch.setattr(schemas, "SINCE", {layout.REFINED_15M: {NEW: "1"}})
     return platform

@@ -20,7 +20,6 @@ from weather_backfill.backfill.launch import launch_backfill
 from weather_backfill.backfill.operations import Desk
 from weather_backfill.definitions import build_definitions
 from weather_backfill.lake.storage import ObjectStore
-from weather_backfill.run_coordinator import SERVICE_TAG, TENANT_TAG
 from weather_backfill.settings import Settings
 from weather_backfill.sources.breaker import Breaker, BreakerRules, breaker_scope
 from weather_backfill.sources.shared_state import open_state
@@ -57,12 +56,7 @@ class Watched:
 
     def materialize(self, day: date, tenant: str = "acme") -> bool:
         """One chunk of one day, as the queue tags it; whether it succeeded."""
-        job = self.definitions.resolve_implicit_global_asset_job_def()
-        key = dg.MultiPartitionKey({"date": str(day), "tenant": tenant})
-        tags = {SERVICE_TAG: "tempest", TENANT_TAG: tenant}
-        return job.execute_in_process(
-            instance=self.instance, partition_key=key, tags=tags, asset_selection=[RAW], raise_on_error=False
-        ).success  # fmt: skip
+        return self.platform.load(self.instance, day, tenant=tenant, assets=["raw_observations"]).success
 
     def damage(self, day: date) -> Path:
         """An object of a day that cannot be read."""

@@ -26,7 +26,6 @@ from weather_backfill.definitions import build_definitions
 from weather_backfill.monitoring.exporter import PlatformCollector, registry_of
 from weather_backfill.monitoring.tally import Tally
 from weather_backfill.partitions import days_between
-from weather_backfill.run_coordinator import SERVICE_TAG, TENANT_TAG
 from weather_backfill.simulate.tempest import Faults
 from weather_backfill.sources.breaker import Breaker, BreakerRules, breaker_scope
 from weather_backfill.sources.limits import Limiter, Rate, limit_scope
@@ -122,12 +121,7 @@ def ask(url: str, query: str) -> list[Any]:
 
 
 def materialize(platform: Platform, instance: dg.DagsterInstance, day: date, tenant: str = "acme") -> None:
-    job = build_definitions(platform.settings).resolve_implicit_global_asset_job_def()
-    key = dg.MultiPartitionKey({"date": str(day), "tenant": tenant})
-    tags = {SERVICE_TAG: "tempest", TENANT_TAG: tenant}
-    assert job.execute_in_process(
-        instance=instance, partition_key=key, tags=tags, asset_selection=[RAW], raise_on_error=False
-    ).success  # fmt: skip
+    assert platform.load(instance, day, tenant=tenant, assets=["raw_observations"]).success
 
 
 def use_limits(platform: Platform) -> None:
