@@ -212,6 +212,7 @@ def test_the_next_days_load_follows(local_platform: Platform, desk: Desk) -> Non
     platform.environment |= {
         "LD_PRELOAD": str(library), "FAKETIME_TIMESTAMP_FILE": str(clock), "FAKETIME_NO_CACHE": "1",
         "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+        "FAKETIME_FORCE_MONOTONIC_FIX": "0",
         "PYTHONPATH": f"{PROJECT / 'weather_backfill_tests' / 'faked_clock'}:{PROJECT}",
     }  # fmt: skip
     onboarded = set(days_between(first - timedelta(days=LOOKBACK), first - timedelta(days=1)))

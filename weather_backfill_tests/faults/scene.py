@@ -72,7 +72,8 @@ class Stage:
         return {
             "LD_PRELOAD": str(faketime_library()), "FAKETIME_TIMESTAMP_FILE": str(self.clock),
             # Read at most once a second: at each look at the clock, a run takes seven times as long.
-            "FAKETIME_CACHE_DURATION": "1", "FAKETIME_DONT_FAKE_MONOTONIC": "1", "TZ": "Europe/Berlin",
+            "FAKETIME_CACHE_DURATION": "1", "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+            "FAKETIME_FORCE_MONOTONIC_FIX": "0", "TZ": "Europe/Berlin",
         }  # fmt: skip
 
     def starter_for(self, environment: dict[str, str]) -> Starter | None:

@@ -35,6 +35,8 @@ class Clock:
         return {
             "LD_PRELOAD": str(library), "FAKETIME_TIMESTAMP_FILE": str(self.file), "FAKETIME_CACHE_DURATION": "1",
             "FAKETIME_DONT_FAKE_MONOTONIC": "1", "NO_FAKE_STAT": "1",
+            # Otherwise a wait for Python's lock until a monotonic time ends at once: threads spin, eight times slower.
+            "FAKETIME_FORCE_MONOTONIC_FIX": "0",
             "PYTHONPATH": f"{PROJECT / 'weather_backfill_tests' / 'faked_clock'}:{PROJECT}",
         }  # fmt: skip
 
