@@ -14,6 +14,7 @@ import dagster as dg
 
 from weather_backfill.alerts.commands import start_command
 from weather_backfill.alerts.incidents import Condition, Explanation
+from weather_backfill.backfill.coverage import day_objects
 from weather_backfill.backfill.footers import remembered, unread
 from weather_backfill.backfill.operations import Desk
 from weather_backfill.backfill.status import failed_days_of, service_of, target_of
@@ -93,12 +94,8 @@ def completeness_of(
     """0 to 1 for each day; 0 for one that is not in the lake. `budget` says how many footers may still be read;
     raises `StorageUnavailableError` when it is used up.
     """
-    wanted = set(days)
-    objects = {
-        layout.date_of(stored.key): stored
-        for stored in store.list(layout.tenant_prefix(layout.RAW_OBSERVATIONS, service, tenant))
-        if stored.key.endswith(layout.FILE) and layout.date_of(stored.key) in wanted
-    }
+    held = day_objects(store, layout.RAW_OBSERVATIONS, service, tenant)
+    objects = {day: held[day] for day in days if day in held}
     new = unread(store, objects)
     later = set(new[budget[0] :])
     budget[0] -= len(new) - len(later)

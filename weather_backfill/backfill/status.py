@@ -11,6 +11,7 @@ from typing import Any
 import dagster as dg
 from dagster import DagsterEventType, DagsterRunStatus
 
+from weather_backfill.backfill.coverage import day_objects
 from weather_backfill.backfill.footers import remembered
 from weather_backfill.backfill.launch import native_of
 from weather_backfill.backfill.plan import RUN_START_SECONDS
@@ -240,12 +241,7 @@ def _done(
     """
     since = since.replace(microsecond=0)  # S3 knows whole seconds
     raw, refined = (
-        {
-            layout.date_of(o.key): o
-            for o in store.list(layout.tenant_prefix(dataset, service, tenant))
-            if o.key.endswith(layout.FILE)
-        }
-        for dataset in (layout.RAW_OBSERVATIONS, layout.REFINED_15M)
+        day_objects(store, dataset, service, tenant) for dataset in (layout.RAW_OBSERVATIONS, layout.REFINED_15M)
     )
     done = {day for day in raw.keys() & refined.keys() & days if refined[day].last_modified >= since}
     held = remembered(store, service, tenant, {day: raw[day] for day in done})

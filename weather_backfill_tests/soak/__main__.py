@@ -3,7 +3,7 @@
     python -m weather_backfill_tests.soak [--days 24] [--minutes 55] [--to .soak] [--folder DIR]
 
 Each simulated day the upstreams get a day, the clock jumps to four in the morning, and nothing is touched until all
-that should follow has followed; where the platform only waits for a sensor's next look, the clock jumps two minutes
+that should follow has followed; where the platform only waits for a sensor's next look, the clock jumps five minutes
 at a time. Then it jumps to the hour of the housekeeping, and a sample is taken. Exits with 1 if anything of what
 `verify.py` and `samples.py` promise is not so.
 """
@@ -40,7 +40,7 @@ from weather_backfill_tests.sources.dwd.server import serve
 DAY_SECONDS = 1200
 """A simulated day that takes longer is stuck; on two free cores it takes less than one."""
 LOADS_HOUR, HOUSEKEEPING_HOUR = 4, 5
-IDLE_LOOKS, IDLE_JUMP = 3, 120
+IDLE_LOOKS, IDLE_JUMP = 3, 300
 """After so many looks, two seconds apart, at which nothing was at work, so many seconds are left out."""
 KEEP_DAYS = 7  # so that weeks see what is old go
 
