@@ -53,9 +53,8 @@ class Soak:
         self.waiting: list[str] = []
 
     def begin(self) -> None:
-        """Until the tenants of the start are onboarded; then the look for restatements is switched on."""
+        """Until the tenants of the start are onboarded."""
         self._wait(lambda: self._unloaded())
-        self.platform.run("dagster", "sensor", "start", JOB, "-w", str(self.platform.folder / "workspace.yaml"))
 
     def pass_day(self, number: int, running: Running) -> samples.Sample:
         """Day `number` until nothing is left to do; its sample."""
@@ -63,6 +62,8 @@ class Soak:
         self.world.pass_day(number)
         morning = self.world.morning(number, LOADS_HOUR)
         self.clock.set(morning)
+        if number == 1:  # it looks once in 24 hours from its first look on: in the mornings
+            self.platform.run("dagster", "sensor", "start", JOB, "-w", str(self.platform.folder / "workspace.yaml"))
         self._wait(lambda: self._unlooked(morning) + self._unloaded(number) + self._uncompared(number, morning))
         night = self.world.morning(number, HOUSEKEEPING_HOUR) + timedelta(minutes=35)
         self.clock.set(night)
