@@ -28,8 +28,8 @@ from weather_backfill.simulate.tempest import Archive, Faults, write_archive
 from weather_backfill.sources.dwd.connection import DwdConnection
 from weather_backfill.sources.tempest_connection import TempestConnection
 from weather_backfill.tenants import Services, Tenant, TenantRegistry
-from weather_backfill_tests.commands import run_command
 from weather_backfill_tests.servers import answers, free_port, process, until
+from weather_backfill_tests.starting import run_command
 
 PROJECT = Path(__file__).resolve().parent.parent
 START = date(2024, 1, 1)

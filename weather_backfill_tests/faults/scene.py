@@ -29,11 +29,12 @@ from weather_backfill.partitions import days_between
 from weather_backfill.simulate.tempest import Archive, write_archive
 from weather_backfill.sources.tempest_connection import TempestConnection
 from weather_backfill.tenants import Services, Tenant, TenantRegistry
+from weather_backfill_tests.conftest import CREDENTIALS
 from weather_backfill_tests.faults import kinds, points
 from weather_backfill_tests.faults.proxy import FaultyProxy
-from weather_backfill_tests.faults.starting import Starter
 from weather_backfill_tests.platform import PROJECT, START, Platform
 from weather_backfill_tests.servers import s3_server
+from weather_backfill_tests.starting import Starter
 
 DAYS = days_between(START, START + timedelta(days=3))
 TENANTS = ("acme", "borealis")
@@ -45,7 +46,6 @@ MATERIALIZE = (
 )  # fmt: skip
 PATIENCE = 240
 """Seconds after which a disturbed command that does not end is killed, as a person would."""
-CREDENTIALS = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing", "AWS_DEFAULT_REGION": "us-east-1"}
 
 
 @dataclass
@@ -232,7 +232,8 @@ class Scene:
     def _by_starter(self, starter: Starter, command: tuple[str, ...], environment: dict[str, str]) -> Done:
         log = self.folder / "command.log"
         started = time.monotonic()
-        pid, code = starter.run(list(command), environment, str(self.folder), str(log), PATIENCE)
+        log.unlink(missing_ok=True)
+        pid, code = starter.run(command, environment, self.folder, log, log, PATIENCE)
         self._end_group(pid)
         return Done(code, log.read_text(errors="replace")[-6000:], time.monotonic() - started >= PATIENCE)
 
