@@ -15,6 +15,7 @@ from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from typing import Any
 
+from weather_backfill.backfill.coverage import day_objects
 from weather_backfill.backfill.looks import Looks, Outcome, note_of
 from weather_backfill.backfill.operations import (
     KIND_TAG,
@@ -44,7 +45,7 @@ from weather_backfill.backfill.records import (
 from weather_backfill.backfill.status import active_backfills, status_of, write_summary
 from weather_backfill.backfill.wanted import EVERYBODY, Wanted, Wants, connections
 from weather_backfill.lake import layout
-from weather_backfill.partitions import tenants_partition_name
+from weather_backfill.partitions import days_between, tenants_partition_name
 from weather_backfill.run_coordinator import TENANT_TAG
 from weather_backfill.sources.registry import SERVICES, open_source
 
@@ -282,15 +283,31 @@ def load_daily(desk: Desk, today: date, now: datetime | None = None) -> list[str
 
 
 def fill_gaps(desk: Desk, today: date, now: datetime | None = None) -> list[str]:
-    """What the lake lacks of every connection's window; what happened. Days that a person has paused or cancelled
-    stay as they are. Where nothing is lacking the night's look has been.
+    """What the lake lacks of every connection's days, since it was onboarded; what happened. Days that a person has
+    paused or cancelled stay as they are. Where nothing is lacking the night's look has been.
     """
 
     def plan(wanted: Wanted) -> Plan:
         begin, end = wanted.window(today, desk.settings.first_day_of(wanted.service))
-        return _plan(desk, wanted, begin, end, reprocess=Reprocess.MISSING)
+        return _plan(desk, wanted, _first_lacking(desk, wanted, begin), end, reprocess=Reprocess.MISSING)
 
     return _once_a_day(desk, today, now, "gaps", plan, Outcome.DONE)
+
+
+def _first_lacking(desk: Desk, wanted: Wanted, begin: date) -> date:
+    """The first day before `begin` that is still missing, back to where the look-back began at the onboarding.
+
+    The look-back moves on day by day; a day that failed, or for which nothing ran, would leave it unnoticed.
+    """
+    onboarding = _last_of_window(desk, wanted)
+    if onboarding is None:
+        return begin
+    onboarded = onboarding.plan.end + timedelta(days=1)
+    since, _ = wanted.window(onboarded, desk.settings.first_day_of(wanted.service))
+    if since >= begin:
+        return begin
+    held = day_objects(desk.store, layout.REFINED_15M, wanted.service, wanted.tenant.id)
+    return next((day for day in days_between(since, begin) if day not in held), begin)
 
 
 def _once_a_day(

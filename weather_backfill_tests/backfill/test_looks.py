@@ -20,7 +20,7 @@ from weather_backfill.backfill.operations import Desk
 from weather_backfill.lake import layout
 from weather_backfill.lake.storage import ObjectStore
 from weather_backfill.sources.tempest import TempestSource
-from weather_backfill_tests.backfill.desks import TODAY, finish, target_days, write_tenant
+from weather_backfill_tests.backfill.desks import DAYS, TODAY, finish, target_days, write_tenant
 
 NOW = datetime(2024, 1, 4, 3, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
@@ -136,6 +136,23 @@ def test_the_gap_filler_looks_once_a_night(desk: Desk, asked: Counter[str], arch
     asked.clear()
     fill_gaps(desk, TODAY, NOW + 60 * MINUTE)
     assert asked[str(archive)] >= 1, "a changed file is looked at at once"
+
+
+def test_a_day_that_failed_is_still_missed_when_the_look_back_has_moved_on(desk: Desk, archive: Path) -> None:
+    """Nothing was loaded: all has failed. Three days of look-back, and a week later the archive has the days again."""
+    onboard(desk, TODAY)
+    finish(desk)
+    onboard(desk, TODAY, NOW)
+    later = TODAY + timedelta(days=7)
+    fill_gaps(desk, later, NOW + timedelta(days=7))
+    assert target_days(desk, f"gaps-acme-tempest-{later - timedelta(days=1)}")[: len(DAYS)] == DAYS
+    finish(desk)
+    write_tenant(desk.settings, "acme", archive, chunk_days=1, lookback_days=2)
+    onboard(desk, later, NOW + timedelta(days=7))
+    fill_gaps(desk, later + timedelta(days=1), NOW + timedelta(days=8))
+    taken = target_days(desk, f"gaps-acme-tempest-{later}")
+    assert DAYS[1] in taken
+    assert DAYS[0] not in taken, "older than the shorter look-back at the onboarding"
 
 
 def test_a_connection_without_data_is_looked_at_less_often(desk: Desk, asked: Counter[str], tmp_path: Path) -> None:
