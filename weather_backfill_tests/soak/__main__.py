@@ -2,7 +2,7 @@
 
     python -m weather_backfill_tests.soak [--days 24] [--minutes 55] [--to .soak] [--folder DIR]
 
-Each simulated day the upstreams get a day, the clock jumps to four in the morning, and nothing is touched until all
+Each simulated day the upstreams get a day, the clock jumps to the morning, and nothing is touched until all
 that should follow has followed; where the platform only waits for a sensor's next look, the clock jumps five minutes
 at a time. Then it jumps to the hour of the housekeeping, and a sample is taken. Exits with 1 if anything of what
 `verify.py` and `samples.py` promise is not so.
@@ -40,6 +40,8 @@ from weather_backfill_tests.sources.dwd.server import serve
 DAY_SECONDS = 1200
 """A simulated day that takes longer is stuck; on two free cores it takes less than one."""
 LOADS_HOUR, HOUSEKEEPING_HOUR = 4, 5
+LATER = timedelta(minutes=10)
+"""Each morning is so much later, for what looks once in 24 hours looks a little later each day."""
 IDLE_LOOKS, IDLE_JUMP = 3, 300
 """After so many looks, two seconds apart, at which nothing was at work, so many seconds are left out."""
 KEEP_DAYS = 7  # so that weeks see what is old go
@@ -60,7 +62,7 @@ class Soak:
         """Day `number` until nothing is left to do; its sample."""
         begun = time.monotonic()
         self.world.pass_day(number)
-        morning = self.world.morning(number, LOADS_HOUR)
+        morning = self.world.morning(number, LOADS_HOUR) + number * LATER
         self.clock.set(morning)
         if number == 1:  # it looks once in 24 hours from its first look on: in the mornings
             self.platform.run("dagster", "sensor", "start", JOB, "-w", str(self.platform.folder / "workspace.yaml"))
