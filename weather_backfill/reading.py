@@ -86,13 +86,12 @@ def _read(
     store = (settings or load_settings()).lake()
     keys = _objects(store, dataset, service, tenant, start, end)
     condition = _condition(_TIME[dataset], start, end, metrics, stations)
-    later = schemas.SINCE.get(dataset, ())
     tables = []
     for key, data in store.read_many(keys):
         if not isinstance(data, bytes):
             raise data
         try:
-            tables.append(schemas.conformed(parquet.rows(data, condition), _SCHEMAS[dataset], later))
+            tables.append(schemas.conformed(parquet.rows(data, condition), _SCHEMAS[dataset], dataset))
         except UnreadableObjectError as error:
             raise UnreadableObjectError(f"{store.uri(key)}: {error}") from error
     # By name, for some services' days have an upstream's own quality beside ours.

@@ -143,14 +143,15 @@ def require_columns(held: Collection[str], wanted: Collection[str]) -> None:
         )
 
 
-def conformed(table: pa.Table, schema: pa.Schema, later: Collection[str] = ()) -> pa.Table:
+def conformed(table: pa.Table, schema: pa.Schema, dataset: str) -> pa.Table:
     """A file's table with the columns of `schema` first and in order, nulls where the file is older than a column.
 
-    `later` names the columns that an older file may lack (`SINCE`); any other that is not there raises
+    A column that is not there and that files of every version of the dataset have (all but those of `SINCE`) raises
     `UnreadableObjectError`. What a file has besides (an upstream's own quality) stays at the end.
     """
     if table.schema.names[: len(schema)] == schema.names:
         return table
+    later = SINCE.get(dataset, ())
     require_columns(table.schema.names, [name for name in schema.names if name not in later])
     extra = [name for name in table.schema.names if name not in schema.names]
     columns = {

@@ -18,6 +18,7 @@ import pyarrow as pa
 import requests
 
 from weather_backfill.backfill.launch import register_tenant
+from weather_backfill.dagster_private import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 from weather_backfill.definitions import build_definitions
 from weather_backfill.lake import layout, parquet
 from weather_backfill.lake.storage import ObjectStore
@@ -33,7 +34,6 @@ from weather_backfill_tests.starting import run_command
 
 PROJECT = Path(__file__).resolve().parent.parent
 START = date(2024, 1, 1)
-RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
 
 
 @dataclass
@@ -113,7 +113,10 @@ class Platform:
         job = build_definitions(self.settings).resolve_implicit_global_asset_job_def()
         tags = {SERVICE_TAG: "tempest", TENANT_TAG: tenant}
         if end:
-            tags |= {RANGE_START: f"{start}|{tenant}", RANGE_END: f"{end}|{tenant}"}
+            tags |= {
+                ASSET_PARTITION_RANGE_START_TAG: f"{start}|{tenant}",
+                ASSET_PARTITION_RANGE_END_TAG: f"{end}|{tenant}",
+            }
         return job.execute_in_process(
             instance=instance, tags=tags, asset_selection=[dg.AssetKey(["tempest", name]) for name in assets],
             partition_key=None if end else dg.MultiPartitionKey({"date": str(start), "tenant": tenant}),

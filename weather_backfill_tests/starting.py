@@ -17,6 +17,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
 from importlib.metadata import entry_points
@@ -80,6 +81,15 @@ def _become(order: dict[str, Any]) -> None:
     sys.exit(script.load()())
 
 
+@dataclass(frozen=True)
+class Ended:
+    """A command that ended: its process id, its code (negative: the signal), and whether patience ended it."""
+
+    pid: int
+    code: int
+    given_up: bool
+
+
 class Starter:
     """The process that has the imports done, as seen from a test."""
 
@@ -103,11 +113,8 @@ class Starter:
     def run(
         self, arguments: Sequence[str], environment: Mapping[str, str], folder: Path, out: Path, err: Path,
         patience: float,
-    ) -> tuple[int, int]:  # fmt: skip
-        """Run a console script, its output added to files; its process id and its code (negative: the signal).
-
-        Killed after `patience` seconds.
-        """
+    ) -> Ended:  # fmt: skip
+        """Run a console script, its output added to files; killed after `patience` seconds."""
         order = {
             "arguments": arguments, "environment": environment, "folder": str(folder), "out": str(out),
             "err": str(err),
@@ -115,11 +122,11 @@ class Starter:
         assert self._process.stdin
         with self._one_at_a_time:
             print(json.dumps(order), file=self._process.stdin, flush=True)
-            pid = int(self._line())
+            pid, began = int(self._line()), time.monotonic()
             timer = threading.Timer(patience, os.kill, (pid, 9))
             timer.start()
             try:
-                return pid, int(self._line())
+                return Ended(pid, int(self._line()), time.monotonic() - began >= patience)
             finally:
                 timer.cancel()
 
@@ -153,11 +160,10 @@ def run_command(
         )
     with tempfile.TemporaryDirectory() as outputs:
         out, err = Path(outputs, "out"), Path(outputs, "err")
-        began = time.monotonic()
-        _, code = _starter().run(command, environment, folder, out, err, seconds)
-        if code == -9 and time.monotonic() - began >= seconds:
+        ended = _starter().run(command, environment, folder, out, err, seconds)
+        if ended.given_up:
             raise subprocess.TimeoutExpired(list(command), seconds, out.read_bytes(), err.read_bytes())
-        return subprocess.CompletedProcess(list(command), code, out.read_text(), err.read_text())
+        return subprocess.CompletedProcess(list(command), ended.code, out.read_text(), err.read_text())
 
 
 if __name__ == "__main__":

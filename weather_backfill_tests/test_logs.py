@@ -5,13 +5,10 @@ from __future__ import annotations
 import json
 from datetime import date, timedelta
 
-import dagster as dg
 import pytest
 
 from weather_backfill.simulate.tempest import Faults
 from weather_backfill_tests.platform import START, Platform
-
-RAW = dg.AssetKey(["tempest", "raw_observations"])
 
 
 def materialize(platform: Platform, day: date) -> None:

@@ -52,9 +52,10 @@ def test_which_files_are_older(version: str | None, older: bool) -> None:
     assert schemas.is_older(version) is older
 
 
-def test_what_a_file_has_besides_stays_at_the_end() -> None:
+def test_what_a_file_has_besides_stays_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(schemas, "SINCE", {"numbers": {"new": "2"}})
     schema = pa.schema([("a", pa.int64()), ("new", pa.float64()), ("b", pa.string())])
-    made = schemas.conformed(pa.table({"b": ["x"], "extra": [7], "a": [1]}), schema, ["new"])
+    made = schemas.conformed(pa.table({"b": ["x"], "extra": [7], "a": [1]}), schema, "numbers")
     assert made.schema.names == ["a", "new", "b", "extra"]
     assert made.schema.field("new").type == pa.float64()
     assert made.to_pylist() == [{"a": 1, "new": None, "b": "x", "extra": 7}]

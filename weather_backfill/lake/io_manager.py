@@ -131,8 +131,7 @@ class ParquetIOManager(dg.ConfigurableIOManager):
         store = self.lake.store
         if duckdb.DuckDBPyRelation in (wanted, *get_args(wanted)):
             return lazy_relation(store, found, dataset)
-        later = schemas.SINCE.get(dataset, ())
-        tables = [schemas.conformed(parquet.decode(store.get(key)), SCHEMAS[dataset], later) for key in found]
+        tables = [schemas.conformed(parquet.decode(store.get(key)), SCHEMAS[dataset], dataset) for key in found]
         table = parquet.concat(tables, SCHEMAS[dataset])
         return table.to_pandas() if pd.DataFrame in (wanted, *get_args(wanted)) else table
 

@@ -24,10 +24,11 @@ import pyarrow.compute as pc
 from weather_backfill.lake import parquet
 from weather_backfill.metrics import METRICS, Rule, rule_of
 from weather_backfill.refine.aggregates import aggregate
-from weather_backfill.schemas import RAW, REFINED, SUSPECT, require_columns
+from weather_backfill.schemas import REFINED, SUSPECT, require_columns
 from weather_backfill.sources.base import Cadence
 
 FINEST_SLOT_SECONDS = 15
+_COLUMNS = ("observed_at", "station_id", "metric", "value", "quality")
 _WORKERS = 2
 _DIRECTIONS = frozenset(name for name, metric in METRICS.items() if metric.rule is Rule.DIRECTION)
 
@@ -56,7 +57,7 @@ def refine_file(path: Path) -> RefinedDay:
     Raises `UnreadableObjectError` where the file is damaged or lacks a column.
     """
     with parquet.open_file(path) as file:
-        require_columns(file.schema_arrow.names, RAW.names)
+        require_columns(file.schema_arrow.names, _COLUMNS)
         footer = parquet.footer(file)
         whole_series = footer.get("row_groups") == parquet.WHOLE_SERIES
         groups = [[n] for n in range(file.num_row_groups)] if whole_series else [list(range(file.num_row_groups))]

@@ -26,7 +26,6 @@ from weather_backfill.sources.shared_state import open_state
 from weather_backfill_tests.alerts.sinks import Sink, smtp_sink, webhook_sink
 from weather_backfill_tests.platform import START, Platform
 
-RAW = dg.AssetKey(["tempest", "raw_observations"])
 SECRET_PATH = "T000/B000/very-secret"
 
 

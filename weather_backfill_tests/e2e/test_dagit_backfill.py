@@ -12,9 +12,10 @@ from weather_backfill.lake.storage import ObjectStore
 from weather_backfill.partitions import days_between
 from weather_backfill.simulate.tempest import Archive, Faults, write_archive
 from weather_backfill_tests.conftest import long_on
-from weather_backfill_tests.platform import RANGE_END, RANGE_START, START, Platform, graphql
+from weather_backfill_tests.platform import START, Platform, graphql
 from weather_backfill_tests.servers import until
 
+START_TAG, END_TAG = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
 DAYS = 30
 BAD_DAY = START + timedelta(days=12)
 ALL_DAYS = set(days_between(START, START + timedelta(days=DAYS - 1)))
@@ -106,8 +107,7 @@ def test_one_bad_day_of_thirty_costs_only_itself_and_is_retried_alone(platform: 
     with platform.instance as instance:
         runs = instance.get_runs(dg.RunsFilter(tags={"dagster/backfill": retry["backfillId"]}))
         touched = {
-            (run.tags[RANGE_START], run.tags[RANGE_END], *(k.path[1] for k in run.asset_selection or ()))
-            for run in runs
+            (run.tags[START_TAG], run.tags[END_TAG], *(k.path[1] for k in run.asset_selection or ())) for run in runs
         }
         bad = f"{BAD_DAY}|acme"
         assert touched == {(bad, bad, "raw_observations"), (bad, bad, "refined_15m")}

@@ -25,12 +25,12 @@ from weather_backfill.partitions import days_between
 from weather_backfill.simulate.tempest import Archive, write_archive
 from weather_backfill.sources.tempest import day_folder
 from weather_backfill.tenants import TenantRegistry
+from weather_backfill_tests.clocks import NO_LIBRARY, faketime_library, on_faked_clock
 from weather_backfill_tests.e2e.test_operator import weather
 from weather_backfill_tests.platform import PROJECT, Platform
 from weather_backfill_tests.servers import until
 
 LOOKBACK = 2
-FAKETIME = [f"/usr/lib/{machine}-linux-gnu/faketime/libfaketime.so.1" for machine in ("x86_64", "aarch64")]
 
 
 @pytest.fixture
@@ -202,17 +202,14 @@ def _check_records(platform: Platform, complete: list[str]) -> None:
 @pytest.mark.timeout(600)
 def test_the_next_days_load_follows(local_platform: Platform, desk: Desk) -> None:
     """The daemon and everything it starts live on a clock that we set: tomorrow, four in the morning."""
-    library = next((p for p in map(Path, FAKETIME) if p.exists()), None)
-    if library is None:
-        pytest.skip(f"no libfaketime (Debian: apt install libfaketime): looked for {', '.join(FAKETIME)}")
+    if faketime_library() is None:
+        pytest.skip(NO_LIBRARY)
     platform, clock, first = local_platform, local_platform.folder / "clock", today()
     archive = connect(platform, "acme")
     write_archive(Archive("acme", first, first, 1, 3, 60), ObjectStore(str(archive)))  # what today will bring
     clock.write_text("+0\n")
     platform.environment |= {
-        "LD_PRELOAD": str(library), "FAKETIME_TIMESTAMP_FILE": str(clock), "FAKETIME_NO_CACHE": "1",
-        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-        "FAKETIME_FORCE_MONOTONIC_FIX": "0",
+        **on_faked_clock(clock), "FAKETIME_NO_CACHE": "1",
         "PYTHONPATH": f"{PROJECT / 'weather_backfill_tests' / 'faked_clock'}:{PROJECT}",
     }  # fmt: skip
     onboarded = set(days_between(first - timedelta(days=LOOKBACK), first - timedelta(days=1)))

@@ -6,8 +6,9 @@ import os
 import time
 from dataclasses import dataclass, field, replace
 
+from weather_backfill_tests.clocks import NO_LIBRARY, faketime_library
 from weather_backfill_tests.faults import kinds, points, proxy
-from weather_backfill_tests.faults.scene import Scene, Stage, faketime_library
+from weather_backfill_tests.faults.scene import Scene, Stage
 
 MIDWAY = {
     "list": 8, "fetch": 30, "decode": 3, "check": 11, "write": 4, "place": 4, "verify": 4, "record": 5, "event": 5,
@@ -99,7 +100,7 @@ def reason_to_skip(kind: str) -> str | None:
     if "disk" in kind and os.geteuid() != 0:
         return "a disk that can be filled is mounted by root"
     if kind in kinds.STARTS and faketime_library() is None:
-        return "no libfaketime (Debian: apt install libfaketime)"
+        return NO_LIBRARY
     return None
 
 

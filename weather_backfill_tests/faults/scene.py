@@ -10,7 +10,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -29,6 +28,7 @@ from weather_backfill.partitions import days_between
 from weather_backfill.simulate.tempest import Archive, write_archive
 from weather_backfill.sources.tempest_connection import TempestConnection
 from weather_backfill.tenants import Services, Tenant, TenantRegistry
+from weather_backfill_tests.clocks import on_faked_clock
 from weather_backfill_tests.conftest import CREDENTIALS
 from weather_backfill_tests.faults import kinds, points
 from weather_backfill_tests.faults.proxy import FaultyProxy
@@ -70,10 +70,9 @@ class Stage:
     def clock_environment(self) -> dict[str, str]:
         """What makes a process live on the faked clock, in Berlin."""
         return {
-            "LD_PRELOAD": str(faketime_library()), "FAKETIME_TIMESTAMP_FILE": str(self.clock),
+            **on_faked_clock(self.clock), "TZ": "Europe/Berlin",
             # Read at most once a second: at each look at the clock, a run takes seven times as long.
-            "FAKETIME_CACHE_DURATION": "1", "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-            "FAKETIME_FORCE_MONOTONIC_FIX": "0", "TZ": "Europe/Berlin",
+            "FAKETIME_CACHE_DURATION": "1",
         }  # fmt: skip
 
     def starter_for(self, environment: dict[str, str]) -> Starter | None:
@@ -231,11 +230,10 @@ class Scene:
 
     def _by_starter(self, starter: Starter, command: tuple[str, ...], environment: dict[str, str]) -> Done:
         log = self.folder / "command.log"
-        started = time.monotonic()
         log.unlink(missing_ok=True)
-        pid, code = starter.run(command, environment, self.folder, log, log, PATIENCE)
-        self._end_group(pid)
-        return Done(code, log.read_text(errors="replace")[-6000:], time.monotonic() - started >= PATIENCE)
+        ended = starter.run(command, environment, self.folder, log, log, PATIENCE)
+        self._end_group(ended.pid)
+        return Done(ended.code, log.read_text(errors="replace")[-6000:], ended.given_up)
 
     def command(self, *command: str, extra: dict[str, str] | None = None) -> Done:
         """A program of the environment in a process group of its own, killed when patience ends."""
@@ -343,9 +341,3 @@ class Scene:
             for key, data in content.items()
             if (key, hashlib.sha256(data).hexdigest()) not in entries
         ]
-
-
-def faketime_library() -> Path | None:
-    """Debian's libfaketime, if it is installed."""
-    places = [Path(f"/usr/lib/{machine}-linux-gnu/faketime/libfaketime.so.1") for machine in ("x86_64", "aarch64")]
-    return next((path for path in places if path.exists()), None)

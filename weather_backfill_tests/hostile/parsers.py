@@ -25,7 +25,7 @@ from weather_backfill import schemas
 from weather_backfill.backfill.plan import Plan
 from weather_backfill.backfill.records import Manifest
 from weather_backfill.errors import ConfigurationError, UnreadableObjectError
-from weather_backfill.lake import parquet
+from weather_backfill.lake import layout, parquet
 from weather_backfill.lake.days import DayRecord
 from weather_backfill.partitions import PartitionKey
 from weather_backfill.schemas import RAW, RAW_TEXT_LIMIT
@@ -336,7 +336,7 @@ def parquet_file(rng: random.Random) -> Outcome:
     """A damaged file is refused, or holds every row as it was written."""
     table, data = seeds.raw_file(rng)
     damaged = mutated(rng, data)
-    found = schemas.conformed(parquet.decode(damaged), RAW)
+    found = schemas.conformed(parquet.decode(damaged), RAW, layout.RAW_OBSERVATIONS)
     values = [column.cast(pa.string()).to_pylist() for column in (found["station_id"], found["metric"])]
     if found.schema.equals(table.schema, check_metadata=False) and damaged != data:
         same = all(found[name].to_pylist() == table[name].to_pylist() for name in table.schema.names)

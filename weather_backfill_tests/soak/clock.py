@@ -13,11 +13,10 @@ import boto3
 import psutil
 import yaml
 
+from weather_backfill_tests.clocks import NO_LIBRARY, faketime_library, on_faked_clock
 from weather_backfill_tests.conftest import CREDENTIALS
 from weather_backfill_tests.platform import PROJECT, Platform
 from weather_backfill_tests.servers import answers, free_port, process, until
-
-FAKETIME = [f"/usr/lib/{machine}-linux-gnu/faketime/libfaketime.so.1" for machine in ("x86_64", "aarch64")]
 
 
 @dataclass
@@ -29,14 +28,10 @@ class Clock:
 
     @property
     def environment(self) -> dict[str, str]:
-        library = next((p for p in map(Path, FAKETIME) if p.exists()), None)
-        if library is None:
-            raise SystemExit(f"no libfaketime (Debian: apt install libfaketime): looked for {', '.join(FAKETIME)}")
+        if faketime_library() is None:
+            raise SystemExit(NO_LIBRARY)
         return {
-            "LD_PRELOAD": str(library), "FAKETIME_TIMESTAMP_FILE": str(self.file), "FAKETIME_CACHE_DURATION": "1",
-            "FAKETIME_DONT_FAKE_MONOTONIC": "1", "NO_FAKE_STAT": "1",
-            # Otherwise a wait for Python's lock until a monotonic time ends at once: threads spin, eight times slower.
-            "FAKETIME_FORCE_MONOTONIC_FIX": "0",
+            **on_faked_clock(self.file), "FAKETIME_CACHE_DURATION": "1", "NO_FAKE_STAT": "1",
             "PYTHONPATH": f"{PROJECT / 'weather_backfill_tests' / 'faked_clock'}:{PROJECT}",
         }  # fmt: skip
 
