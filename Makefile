@@ -51,7 +51,7 @@ test-hostile: $(VENV)/ready  ## 100,000 damaged inputs for every parser, two wri
 test-faults: $(VENV)/ready  ## Each fault at each point of the path, then ten minutes of random ones by SEED (Debian, root; hours)
 	rm -rf build/faults
 	failed=0; \
-	$(BIN)/python -m pytest -q -m long -n 2 --maxschedchunk 1 weather_backfill_tests/faults || failed=1; \
+	$(BIN)/python -m pytest -q -m long -n 4 --maxschedchunk 1 weather_backfill_tests/faults || failed=1; \
 	$(BIN)/python -m weather_backfill_tests.faults || failed=1; \
 	$(BIN)/python -m weather_backfill_tests.faults --seconds 600 --seed $(SEED) || failed=1; \
 	exit $$failed
