@@ -111,6 +111,11 @@ class Trust:
             check_address(address, host, private=self.private_addresses)
 
 
+def leads_out(folder: Path, path: Path) -> bool:
+    """Whether a path, its links followed, is outside of the folder."""
+    return not path.resolve().is_relative_to(folder.resolve())
+
+
 def check_url(url: str, *, private: bool = True) -> None:
     """Raise `ConfigurationError` for an address that is none, or that names a metadata endpoint."""
     if not _URL.fullmatch(url) or "\\" in url:

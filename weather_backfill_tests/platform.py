@@ -18,6 +18,7 @@ import pyarrow as pa
 import requests
 
 from weather_backfill.backfill.launch import register_tenant
+from weather_backfill.backfill.operations import Desk
 from weather_backfill.dagster_private import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 from weather_backfill.definitions import build_definitions
 from weather_backfill.lake import layout, parquet
@@ -73,6 +74,12 @@ class Platform:
     @property
     def instance(self) -> dg.DagsterInstance:
         return dg.DagsterInstance.from_config(self.environment["DAGSTER_HOME"])
+
+    @contextmanager
+    def desk(self) -> Iterator[Desk]:
+        """A desk of this process on the instance, the settings as they are now."""
+        with self.instance as instance:
+            yield Desk(instance, build_definitions(self.settings), self.settings)
 
     def add_tempest(self, tenant: str, days: int, stations: int = 1, faults: Faults | None = None) -> Path:
         """Simulate an archive from START on and register its tenant; the archive's folder."""

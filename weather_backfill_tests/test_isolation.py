@@ -19,7 +19,6 @@ from weather_backfill.backfill.operations import Desk, cancel, start
 from weather_backfill.backfill.plan import build_plan
 from weather_backfill.backfill.records import load_manifest
 from weather_backfill.backfill.status import status_of
-from weather_backfill.definitions import build_definitions
 from weather_backfill.errors import ConfigurationError
 from weather_backfill.lake.storage import ObjectStore
 from weather_backfill.lake.warehouse import create_views
@@ -36,8 +35,8 @@ LAST = START + timedelta(days=2)
 
 @pytest.fixture
 def desk(local_platform: Platform) -> Iterator[Desk]:
-    with local_platform.instance as instance:
-        yield Desk(instance, build_definitions(local_platform.settings), local_platform.settings)
+    with local_platform.desk() as made:
+        yield made
 
 
 def connect(platform: Platform, tenant: str, seed: int, **connection: object) -> None:

@@ -37,6 +37,7 @@ from weather_backfill.errors import (
 )
 from weather_backfill.lake.s3 import S3Options, check_s3_url, s3_arguments
 from weather_backfill.lake.store_errors import first_line, translated
+from weather_backfill.trust import leads_out
 
 __all__ = ["READ_THREADS", "STAGING", "ObjectStore", "S3Options", "StoredObject", "check_s3_url"]
 
@@ -200,7 +201,7 @@ class ObjectStore:
         """The path of a local object."""
         assert self.folder
         path = self.folder / key
-        if self._inside and not path.resolve().is_relative_to(self.folder.resolve()):
+        if self._inside and leads_out(self.folder, path):
             raise PermissionError(f"{path} leads out of its folder")
         return path
 

@@ -15,7 +15,6 @@ from weather_backfill.assets.refined import refine_day
 from weather_backfill.backfill.operations import Desk, start
 from weather_backfill.backfill.plan import Plan, Reason, Reprocess, build_plan
 from weather_backfill.backfill.status import target_of
-from weather_backfill.definitions import build_definitions
 from weather_backfill.lake import layout
 from weather_backfill.lake.days import DayTable
 from weather_backfill.lake.io_manager import write_day
@@ -35,8 +34,8 @@ def archive(local_platform: Platform) -> Path:
 
 @pytest.fixture
 def desk(local_platform: Platform, archive: Path) -> Iterator[Desk]:
-    with local_platform.instance as instance:
-        yield Desk(instance, build_definitions(local_platform.settings), local_platform.settings)
+    with local_platform.desk() as made:
+        yield made
 
 
 def load(desk: Desk, days: list[date], refine: bool = True) -> None:

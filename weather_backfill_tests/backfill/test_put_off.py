@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 
@@ -15,7 +17,7 @@ from weather_backfill.backfill.operations import Desk, cancel, held_back, resume
 from weather_backfill.backfill.records import Manifest, load_manifest
 from weather_backfill.backfill.status import natives_of
 from weather_backfill_tests.backfill.desks import DAYS, TODAY, finish, opened, target_days, write_tenant
-from weather_backfill_tests.backfill.test_reconciling import Killed, killer, on_every_write
+from weather_backfill_tests.backfill.killing import killed_at_every_write
 
 TOMORROW = TODAY + timedelta(days=1)
 MINE = "onboard-acme-tempest"
@@ -64,23 +66,21 @@ def test_the_last_part_that_was_clicked_away_takes_no_other_with_it(desk: Desk) 
 def test_a_settling_that_dies_forgets_no_cancellation(
     tmp_path: Path, archive: Path, definitions: dg.Definitions, moment: str
 ) -> None:
-    writes = 0
-    while True:
-        with opened(tmp_path / str(writes), archive, definitions) as desk:
+    @contextmanager
+    def cancelled_desk(number: int) -> Iterator[Desk]:
+        with opened(tmp_path / str(number), archive, definitions) as desk:
             desk.settings.tenant_files().delete("acme.yaml")
             onboard(desk, TODAY)
             click_cancel(desk, "onboard-acme-2-tempest")
             finish(desk)
-            kill, _ = killer(writes + 1)
-            try:
-                with on_every_write(**{"before": lambda _: None, "after": lambda _: None, moment: kill}):
-                    onboard(desk, TODAY)
-                break
-            except Killed:
-                writes += 1
-            assert held_back(desk, "tempest", "acme-2") == set(DAYS), f"killed {moment} write {writes}"
-            onboard(desk, TODAY)
-            assert held_back(desk, "tempest", "acme-2") == set(DAYS)
+            yield desk
+
+    writes = 0
+    for desk in killed_at_every_write(moment, cancelled_desk, lambda desk: onboard(desk, TODAY)):
+        assert held_back(desk, "tempest", "acme-2") == set(DAYS), f"killed {moment} write {writes + 1}"
+        onboard(desk, TODAY)
+        assert held_back(desk, "tempest", "acme-2") == set(DAYS)
+        writes += 1
     assert writes >= 4, "the manifest and its markers, the summary"
 
 

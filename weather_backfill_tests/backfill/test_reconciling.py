@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -29,46 +27,9 @@ from weather_backfill.lake import layout
 from weather_backfill.lake.storage import ObjectStore
 from weather_backfill.simulate.tempest import Archive, write_archive
 from weather_backfill_tests.backfill.desks import DAYS, TODAY, finish, opened, target_days, write_tenant
+from weather_backfill_tests.backfill.killing import killed_at_every_write, on_every_write
 
 IDS = ["onboard-acme-tempest", "onboard-acme-tempest.2", "onboard-acme-tempest.3", "onboard-acme-2-tempest"]
-STORE_WRITES = ("put", "create", "delete")
-INSTANCE_WRITES = ("add_backfill", "update_backfill", "add_dynamic_partitions")
-
-
-class Killed(BaseException):
-    """As if by kill -9: nothing of ours catches it."""
-
-
-@contextmanager
-def on_every_write(before: Callable[[str], None], after: Callable[[str], None] = lambda _: None) -> Iterator[None]:
-    """Call these around every write to the lake and to Dagster, with the name of what is written."""
-    with pytest.MonkeyPatch.context() as patch:
-        for owner, names in ((ObjectStore, STORE_WRITES), (dg.DagsterInstance, INSTANCE_WRITES)):
-            for name in names:
-                patch.setattr(owner, name, _around(getattr(owner, name), before, after))
-        yield
-
-
-def _around(write: Any, before: Callable[[str], None], after: Callable[[str], None]) -> Any:
-    def around(self: Any, target: Any, *rest: Any, **more: Any) -> Any:
-        before(str(target))
-        answer = write(self, target, *rest, **more)
-        after(str(target))
-        return answer
-
-    return around
-
-
-def killer(number: int) -> tuple[Callable[[str], None], list[str]]:
-    """Kills at the nth write; and the writes so far."""
-    seen: list[str] = []
-
-    def count(target: str) -> None:
-        seen.append(target)
-        if len(seen) == number:
-            raise Killed
-
-    return count, seen
 
 
 def check_launched_once(desk: Desk) -> None:
@@ -98,20 +59,15 @@ def test_killed_at_every_write_and_run_again(
     tmp_path: Path, archive: Path, definitions: dg.Definitions, moment: str
 ) -> None:
     writes = 0
-    while True:
-        with opened(tmp_path / str(writes), archive, definitions) as desk:
-            kill, seen = killer(writes + 1)
-            try:
-                with on_every_write(**{"before": lambda _: None, "after": lambda _: None, moment: kill}):
-                    onboard(desk, TODAY)
-                break
-            except Killed:
-                writes += 1
-            onboard(desk, TODAY)
-            check_launched_once(desk)
-            onboard(desk, TODAY)
-            check_launched_once(desk)
-    assert writes >= 12, f"a pass writes manifests, events, summaries, partitions and backfills: {seen}"
+    for desk in killed_at_every_write(
+        moment, lambda number: opened(tmp_path / str(number), archive, definitions), lambda desk: onboard(desk, TODAY)
+    ):
+        onboard(desk, TODAY)
+        check_launched_once(desk)
+        onboard(desk, TODAY)
+        check_launched_once(desk)
+        writes += 1
+    assert writes >= 12, "a pass writes manifests, events, summaries, partitions and backfills"
 
 
 def test_passes_at_once_launch_once(desk: Desk) -> None:

@@ -19,7 +19,6 @@ from weather_backfill.backfill.onboarding import load_daily
 from weather_backfill.backfill.operations import Desk, pause
 from weather_backfill.backfill.plan import Reprocess, build_plan
 from weather_backfill.backfill.status import active_backfills, status_of
-from weather_backfill.definitions import build_definitions
 from weather_backfill.lake.storage import ObjectStore
 from weather_backfill.partitions import days_between
 from weather_backfill.simulate.tempest import Archive, write_archive
@@ -36,9 +35,8 @@ LOOKBACK = 2
 @pytest.fixture
 def desk(local_platform: Platform) -> Iterator[Desk]:
     local_platform.environment["WEATHER_AUTOMATION"] = "true"
-    settings = local_platform.settings
-    with local_platform.instance as instance:
-        yield Desk(instance, build_definitions(settings), settings)
+    with local_platform.desk() as made:
+        yield made
 
 
 def today() -> date:

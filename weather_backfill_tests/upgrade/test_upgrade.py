@@ -15,7 +15,6 @@ from weather_backfill.backfill.onboarding import onboard
 from weather_backfill.backfill.operations import Desk
 from weather_backfill.backfill.records import audit_events, manifests
 from weather_backfill.backfill.status import active_backfills
-from weather_backfill.definitions import build_definitions
 from weather_backfill.lake import layout
 from weather_backfill.lake.warehouse import connect_warehouse
 from weather_backfill.partitions import days_between
@@ -43,8 +42,8 @@ def platform(tmp_path: Path) -> Platform:
 
 @pytest.fixture
 def desk(platform: Platform) -> Iterator[Desk]:
-    with platform.instance as instance:
-        yield Desk(instance, build_definitions(platform.settings), platform.settings)
+    with platform.desk() as made:
+        yield made
 
 
 def natives(desk: Desk) -> set[str]:

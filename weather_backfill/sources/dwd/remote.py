@@ -25,6 +25,7 @@ from weather_backfill.sources.dwd.listing import Entry, parse_directory
 from weather_backfill.sources.http import Policy, PoliteClient, hurried
 from weather_backfill.sources.limits import Rate, limit_scope
 from weather_backfill.sources.shared_state import MemoryState, SharedState
+from weather_backfill.trust import leads_out
 
 MAX_BODY_BYTES = 512 << 20
 MAX_PAGE_BYTES = 32 << 20
@@ -94,7 +95,7 @@ class FolderRemote:
 
     def _path(self, path: str) -> Path:
         found = self._root / path
-        if self._inside and not found.resolve().is_relative_to(self._root.resolve()):
+        if self._inside and leads_out(self._root, found):
             raise AccessDeniedError(f"{self.url(path)} leads out of its folder.")
         return found
 
