@@ -28,6 +28,7 @@ TICK_SECONDS = 30  # the backfill daemon's, hard-coded in Dagster
 RUN_START_SECONDS = 3
 DEFAULT_DAY_SECONDS = 1.0
 _HISTORY = 5  # latest days whose pace is taken
+_MEASURED = "measured days"  # how a plan's file says where its time is from
 
 
 class Reason(StrEnum):
@@ -127,9 +128,15 @@ class Plan:
             "bytes": self.bytes,
             "requests": self.requests,
             "expected_seconds": round(self.seconds),
-            "expected_from": "measured days" if self.measured else "a guess: 1 s a day, a minute to start",
+            "expected_from": self._expected_from,
             "fingerprint": self.fingerprint,
         }
+
+    @property
+    def _expected_from(self) -> str:
+        if self.measured:
+            return _MEASURED
+        return "a guess: 1 s a day, a minute to start" if self.days else "nothing is to be done"
 
     def to_json(self) -> dict[str, Any]:
         """The whole plan, for `--out` and the manifest."""
@@ -145,7 +152,7 @@ class Plan:
                 Reprocess(document["reprocess"]), Order(document["order"]), int(document["chunk_days"]),
                 {date.fromisoformat(day): Reason(reason) for day, reason in document["reasons"].items()},
                 int(document["objects"]), int(document["bytes"]), int(document["requests"]),
-                float(document["expected_seconds"]), document["expected_from"] == "measured days",
+                float(document["expected_seconds"]), document["expected_from"] == _MEASURED,
             )  # fmt: skip
             if plan.chunk_days < 1 or not math.isfinite(plan.seconds) or plan.start > plan.end:
                 raise ValueError("chunk_days, expected_seconds or the range make no sense")

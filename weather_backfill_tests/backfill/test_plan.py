@@ -70,6 +70,13 @@ def test_what_is_gone_upstream_is_never_taken_again(desk: Desk, archive: Path) -
     assert found.summary()["days_gone_upstream"] == 2
 
 
+def test_a_plan_without_days_guesses_nothing(desk: Desk) -> None:
+    load(desk, DAYS)
+    found = plan(desk)
+    assert (found.days, found.seconds, found.summary()["expected_from"]) == ([], 0, "nothing is to be done")
+    assert Plan.from_json(found.to_json()) == found
+
+
 def test_what_lacks_only_refined_is_refined_alone(desk: Desk) -> None:
     load(desk, DAYS[:1])
     load(desk, DAYS[1:3], refine=False)
