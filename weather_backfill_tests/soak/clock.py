@@ -71,7 +71,8 @@ def lake_server(folder: Path, clock: Clock) -> Iterator[str]:
 
 @contextmanager
 def daemon_and_code_server(platform: Platform) -> Iterator[Running]:
-    """Dagster's daemon and a code server beside it, as a deployment has them."""
+    """Dagster's daemon and a code server beside it, as a deployment has them, with what `deploy/Dockerfile` sets."""
+    environment = {**platform.environment, "MALLOC_ARENA_MAX": "2"}
     port = free_port()
     serve = [sys.executable, "-m", "dagster", "api", "grpc", "-m", "weather_backfill.definitions", "-p", str(port)]
     workspace = platform.folder / "workspace.yaml"
@@ -79,7 +80,7 @@ def daemon_and_code_server(platform: Platform) -> Iterator[Running]:
     workspace.write_text(yaml.safe_dump({"load_from": [{"grpc_server": server}]}))
     command = [sys.executable, "-m", "weather_backfill_tests.daemon_process", "run", "-w", str(workspace)]
     with (
-        process(serve, platform.environment, platform.folder / "code-server.log") as code,
-        process(command, platform.environment, platform.folder / "daemon.log") as daemon,
+        process(serve, environment, platform.folder / "code-server.log") as code,
+        process(command, environment, platform.folder / "daemon.log") as daemon,
     ):
         yield Running(psutil.Process(daemon.pid), psutil.Process(code.pid))
