@@ -42,6 +42,10 @@ def _kill_self(_: Fault) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+def _hang(_: Fault) -> None:
+    os.kill(os.getpid(), signal.SIGSTOP)
+
+
 def _kill(*words: str) -> Callable[[Fault], None]:
     """Kill every process of this platform (the same DAGSTER_HOME) that was started with these words."""
 
@@ -143,6 +147,7 @@ KINDS: dict[str, Callable[[Fault], None]] = {
     "exception": _exception,
     "time-out": _timeout,
     "kill run": _kill_self,
+    "hang run": _hang,
     "kill daemon": _kill("weather_backfill_tests.daemon_process"),
     "kill code server": _kill("api", "grpc"),
     "kill webserver": _kill("dagster_webserver"),

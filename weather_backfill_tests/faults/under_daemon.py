@@ -1,4 +1,5 @@
-"""Faults that need a daemon: its own death, the code server's, the webserver's, a run's, and an order cut short.
+"""Faults that need a daemon: its own death, the code server's, the webserver's, a run's, a run that hangs, an order cut
+short.
 
 Here nobody runs anything again by hand: the process that died is started anew, and the rest is Dagster's retry and
 our sensor's.
@@ -12,6 +13,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
+import yaml
 from dagster._core.execution.backfill import BulkActionStatus
 
 from weather_backfill.backfill.launch import launch_backfill
@@ -28,6 +30,10 @@ TENANT = TENANTS[0]
 UNDER_DAEMON = "daemon"
 """The store's name in the table: local, under a daemon."""
 VICTIMS = ("kill run", "kill daemon", "kill code server", "kill webserver")
+HANG = "hang run"
+HANGS_AT = ("fetch", "write", "event")
+PATIENCE = 60
+"""Seconds a run may take where one hangs; `dagster.yaml` says a day."""
 ORDER = ("exception", "time-out", "kill run", "disk full", "memory limit", "database locked", "database gone")
 LAUNCH = """mutation L($p: LaunchBackfillParams!) { launchPartitionBackfill(backfillParams: $p) {
     ... on LaunchBackfillSuccess { backfillId } } }"""
@@ -37,10 +43,12 @@ ENOUGH = 420
 
 
 def victims() -> list[Cell]:
-    """Each process killed at each point: of one tenant's runs, half as many calls as of two in one."""
+    """Each process killed at each point, runs that hang: half as many calls as in a run of two tenants."""
     midway = {point: max(MIDWAY[point] // 2, 1) for point in POINTS}
     midway["check"] = len(DAYS) // 2  # raw and refined are runs of their own here
-    return [Cell(point, kind, midway[point], UNDER_DAEMON) for point in POINTS for kind in VICTIMS]
+    killed = [(point, kind) for point in POINTS for kind in VICTIMS]
+    hanging = [(point, HANG) for point in HANGS_AT]
+    return [Cell(point, kind, midway[point], UNDER_DAEMON) for point, kind in killed + hanging]
 
 
 def orders() -> list[Cell]:
@@ -58,10 +66,12 @@ def try_victim(stage: Stage, cell: Cell) -> Outcome:
     started = time.monotonic()
     with stage.scene("local") as scene, ExitStack() as servers:
         scene.platform.environment |= scene.fault(cell.point, cell.kind, cell.nth)
+        if cell.kind == HANG:
+            _impatient(scene)
         servers.enter_context(scene.platform.daemon())
         name = _launch(scene, cell, servers)
         # What is started before the killing is over would be killed with the others.
-        done = scene.fired if cell.kind == "kill run" else Path(f"{scene.fired}{OVER}")
+        done = scene.fired if cell.kind in ("kill run", HANG) else Path(f"{scene.fired}{OVER}")
         until(done.exists, ENOUGH)
         status = _restart(scene, cell, servers, name)
         _wait(scene, lambda: _ended(scene))
@@ -88,6 +98,14 @@ def _launch(scene: Scene, cell: Cell, servers: ExitStack) -> str:
             instance, build_definitions(scene.platform.settings), backfill_id="disturbed", service="tempest",
             tenant=TENANT, days=DAYS,
         )  # fmt: skip
+
+
+def _impatient(scene: Scene) -> None:
+    """Run monitoring ends a run in a minute, as it does in a day by itself."""
+    config = scene.home / "dagster.yaml"
+    text = config.read_text()
+    patient = yaml.safe_load(text)["run_monitoring"]["max_runtime_seconds"]
+    config.write_text(text.replace(f"max_runtime_seconds: {patient}", f"max_runtime_seconds: {PATIENCE}"))
 
 
 def _restart(scene: Scene, cell: Cell, servers: ExitStack, name: str) -> str | None:
