@@ -213,8 +213,10 @@ def build_plan(
     held = held_days(store, service, tenant.id, only=set(days))
     refined = day_objects(store, layout.REFINED_15M, service, tenant.id)
     refined_now = refined.keys() - stale_dates(store, refined, held)
-    target = settings.completeness_target
-    reasons = {day: _reason(held.get(day), day in refined_now, day in inventory, day in failed, target) for day in days}
+    target, again = settings.completeness_target, reprocess is Reprocess.ALL
+    reasons = {
+        day: _reason(held.get(day), day in refined_now, day in inventory, day in failed, target, again) for day in days
+    }
     largest = settings.chunk_days_of(service)
     plan = Plan(
         service,
@@ -245,15 +247,17 @@ def build_plan(
     )  # fmt: skip
 
 
-def _reason(held: HeldDay | None, refined: bool, upstream: bool, failed: bool, target: float) -> Reason:
-    """What is the matter with a day. What the lake holds is never read again from an upstream without it."""
+def _reason(held: HeldDay | None, refined: bool, upstream: bool, failed: bool, target: float, again: bool) -> Reason:
+    """What is the matter with a day. What the lake holds is never read again from an upstream without it; with `again`
+    all is that the upstream has."""
     if held is None:
         return Reason.FAILED if failed else Reason.MISSING if upstream else Reason.NO_UPSTREAM
     if upstream and failed:
         return Reason.FAILED
     if upstream and (held.incomplete or held.completeness < target):
-        return Reason.INCOMPLETE
-    if not refined:
+        # Without refined it is taken as if it were not there, for no later plan of what is missing would take it.
+        return Reason.INCOMPLETE if refined else Reason.MISSING
+    if not refined and not (upstream and again):
         return Reason.UNREFINED
     if not upstream:
         return Reason.KEPT

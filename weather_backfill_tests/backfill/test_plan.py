@@ -50,9 +50,9 @@ def load(desk: Desk, days: list[date], refine: bool = True) -> None:
             write_day(desk.store, "tempest", layout.REFINED_15M, refine_day(desk.store, "tempest", key))
 
 
-def plan(desk: Desk, reprocess: Reprocess = Reprocess.MISSING) -> Plan:
-    tenant = TenantRegistry(desk.settings.tenant_files()).get("acme")
-    return build_plan(desk.instance, desk.settings, tenant, "tempest", DAYS[0], DAYS[-1], reprocess=reprocess)
+def plan(desk: Desk, reprocess: Reprocess = Reprocess.MISSING, **settings: object) -> Plan:
+    tenant, used = TenantRegistry(desk.settings.tenant_files()).get("acme"), desk.settings.model_copy(update=settings)
+    return build_plan(desk.instance, used, tenant, "tempest", DAYS[0], DAYS[-1], reprocess=reprocess)
 
 
 def test_what_is_gone_upstream_is_never_taken_again(desk: Desk, archive: Path) -> None:
@@ -93,6 +93,21 @@ def test_what_lacks_only_refined_is_refined_alone(desk: Desk) -> None:
         "raw_observations": [str(day) for day in DAYS[3:]], "refined_15m": [str(day) for day in DAYS[1:]],
     }  # fmt: skip
     assert [key.date for key in target_of(native, desk.graph)] == DAYS[1:], name
+
+
+def test_an_incomplete_day_without_refined_is_taken_whole(desk: Desk) -> None:
+    load(desk, DAYS[:2])
+    load(desk, DAYS[2:3], refine=False)
+    found = plan(desk, completeness_target=1.1)  # no day is complete
+    assert [found.reasons[day] for day in DAYS[:3]] == [Reason.INCOMPLETE, Reason.INCOMPLETE, Reason.MISSING]
+    assert sorted(found.raw_days) == DAYS[2:], "raw too, as the upstream may have more by now"
+
+
+def test_all_reads_raw_again_where_refined_is_missing(desk: Desk) -> None:
+    load(desk, DAYS[:4])
+    load(desk, DAYS[4:], refine=False)
+    assert plan(desk).raw_days == []
+    assert sorted(plan(desk, Reprocess.ALL).raw_days) == DAYS
 
 
 def test_only_refined_is_launched_where_raw_is_whole(desk: Desk) -> None:
