@@ -36,6 +36,7 @@ from weather_backfill.backfill.records import (
     CANCELED,
     STOPPED,
     Manifest,
+    as_read,
     audit,
     audit_start,
     load_manifest,
@@ -127,6 +128,7 @@ def _settle(desk: Desk) -> list[str]:
 
 def _settle_one(desk: Desk, manifest: Manifest) -> list[str]:
     name = manifest.backfill_id
+    manifest = load_manifest(desk.store, name) or manifest  # others came first, and meanwhile a person may have decided
     if not desk.store.exists(layout.summary_key(name)):
         audit_start(desk.store, manifest)  # whoever wrote the manifest may have died before this
     if manifest.state == ACTIVE:
@@ -150,8 +152,11 @@ def _with_cancelled(desk: Desk, manifest: Manifest) -> Manifest:
     # Where other parts have failed on their own, their days are no person's decision.
     whole = status.ended_at and status.status == "canceled" and set(status.days) - status.done <= days
     said = replace(manifest, state=CANCELED if whole else ACTIVE, put_off=frozenset() if whole else days)
-    if said != manifest:
-        save_manifest(desk.store, said)
+    if said == manifest:
+        return said
+    if not as_read(desk.store, manifest):  # a person was quicker, and decides
+        return load_manifest(desk.store, manifest.backfill_id) or manifest
+    save_manifest(desk.store, said)
     return said
 
 
@@ -186,7 +191,7 @@ def _onboarding(desk: Desk, wanted: Wanted, today: date) -> tuple[Outcome, str |
         chunk_days=wanted.connection.chunk_days,
     )  # fmt: skip
     if not plan.days and mine:  # nothing is to be done: the last one stands for this window too
-        last = mine[-1]
+        last = load_manifest(desk.store, mine[-1].backfill_id) or mine[-1]  # asking the upstream took its time
         state = ACTIVE if last.state == STOPPED else last.state  # what a person has put off stays so
         save_manifest(desk.store, replace(last, state=state, labels={**last.labels, _LOOKBACK: label}))
     if not plan.days:

@@ -143,6 +143,12 @@ def find_manifest(store: ObjectStore, backfill_id: str) -> Manifest | None:
     return found
 
 
+def as_read(store: ObjectStore, manifest: Manifest) -> bool:
+    """Whether nobody has decided anything about a backfill since its manifest was read."""
+    now = load_manifest(store, manifest.backfill_id)
+    return now is None or (now.state, now.put_off) == (manifest.state, manifest.put_off)
+
+
 def mark_open(store: ObjectStore, backfill_id: str) -> StoredObject:
     """Say that a backfill has not ended."""
     return store.put(layout.open_key(backfill_id), b"open")

@@ -21,6 +21,7 @@ from weather_backfill.backfill.records import (
     PAUSED,
     STOPPED,
     Manifest,
+    as_read,
     close,
     find_manifest,
     mark_open,
@@ -38,6 +39,8 @@ from weather_backfill.partitions import PartitionKey
 
 MANAGED_TAG = "weather/backfill"
 BACKFILL_TAG = "dagster/backfill"
+_FAILED = (BulkActionStatus.COMPLETED_FAILED, BulkActionStatus.FAILED)
+_DIED = "its run ended without a word of this day: killed, or out of memory or time. Its page in Dagster says more."
 _ACTIVE = [status for status in BulkActionStatus if status not in BULK_ACTION_TERMINAL_STATUSES]
 _CLOCKS = timedelta(seconds=RUN_START_SECONDS)
 
@@ -195,10 +198,15 @@ def status_by(
 def _failed(
     instance: dg.DagsterInstance, graph: Any, natives: list[PartitionBackfill], runs: Mapping[str, Iterable[Any]]
 ) -> dict[date, str]:
-    """The days that failed last, with their reasons; one that is being tried again has not failed yet."""
+    """The days that failed last, with their reasons; one that is being tried again has not failed yet.
+
+    A run that died has named no day: what its backfill leaves undone has failed too, or no retry would take it.
+    """
     found: dict[date, str] = {}
     for native in natives:  # oldest first
-        if found and is_active(native):
+        if native.status in _FAILED:
+            found |= {key.date: _DIED for key in target_of(native, graph)}
+        elif found and is_active(native):
             again = {key.date for key in target_of(native, graph)}
             found = {day: why for day, why in found.items() if day not in again}
         found |= failed_days_of(instance, runs[native.backfill_id])
@@ -297,7 +305,8 @@ def write_summary(instance: dg.DagsterInstance, graph: Any, store: ObjectStore, 
     # After the summary: killed in between, it is looked at once more. What goes on again is open again.
     if status.ended_at or status.status in (CANCELED, STOPPED):
         close(store, manifest.backfill_id)
-        if any(is_active(native) for native in natives_of(instance, manifest.backfill_id)):
+        active = any(is_active(native) for native in natives_of(instance, manifest.backfill_id))
+        if active or not as_read(store, manifest):
             mark_open(store, manifest.backfill_id)  # somebody has gone on with it in the meantime
     else:
         mark_open(store, manifest.backfill_id)

@@ -12,10 +12,17 @@ import dagster as dg
 import yaml
 from dagster._core.execution.backfill import BulkActionStatus
 
+from weather_backfill.assets.raw import to_raw_table
+from weather_backfill.assets.refined import refine_day
 from weather_backfill.backfill.operations import Desk
 from weather_backfill.backfill.status import target_of
-from weather_backfill.partitions import days_between
+from weather_backfill.lake import layout
+from weather_backfill.lake.days import DayTable
+from weather_backfill.lake.io_manager import write_day
+from weather_backfill.partitions import PartitionKey, days_between
 from weather_backfill.settings import Settings
+from weather_backfill.sources.registry import open_source
+from weather_backfill.tenants import TenantRegistry
 
 TODAY = date(2024, 1, 4)
 DAYS = days_between(date(2024, 1, 1), date(2024, 1, 3))
@@ -57,3 +64,16 @@ def target_days(desk: Desk, native: str) -> list[date]:
     backfill = desk.instance.get_backfill(native)
     assert backfill is not None
     return [key.date for key in target_of(backfill, desk.graph)]
+
+
+def load(desk: Desk, days: list[date], refine: bool = True, tenant: str = "acme") -> None:
+    """Write these days of a tenant of Tempest as their assets would, in this process."""
+    connected = TenantRegistry(desk.settings.tenant_files()).get(tenant)
+    source = open_source(connected, "tempest", desk.store, desk.settings.s3, desk.settings)
+    for day in source.days(days):
+        key = PartitionKey(day.date, tenant)
+        made = to_raw_table(key, day, desk.settings)
+        assert isinstance(made, DayTable)
+        write_day(desk.store, "tempest", layout.RAW_OBSERVATIONS, made)
+        if refine:
+            write_day(desk.store, "tempest", layout.REFINED_15M, refine_day(desk.store, "tempest", key))

@@ -4,24 +4,20 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
-from datetime import date, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 import dagster as dg
 import pytest
 
-from weather_backfill.assets.raw import to_raw_table
-from weather_backfill.assets.refined import refine_day
 from weather_backfill.backfill.operations import Desk, start
 from weather_backfill.backfill.plan import Plan, Reason, Reprocess, build_plan
 from weather_backfill.backfill.status import target_of
 from weather_backfill.lake import layout
-from weather_backfill.lake.days import DayTable
-from weather_backfill.lake.io_manager import write_day
 from weather_backfill.partitions import PartitionKey, days_between
-from weather_backfill.sources.registry import open_source
 from weather_backfill.sources.tempest import day_folder
 from weather_backfill.tenants import TenantRegistry
+from weather_backfill_tests.backfill.desks import load
 from weather_backfill_tests.platform import START, Platform
 
 DAYS = days_between(START, START + timedelta(days=4))
@@ -36,18 +32,6 @@ def archive(local_platform: Platform) -> Path:
 def desk(local_platform: Platform, archive: Path) -> Iterator[Desk]:
     with local_platform.desk() as made:
         yield made
-
-
-def load(desk: Desk, days: list[date], refine: bool = True) -> None:
-    tenant = TenantRegistry(desk.settings.tenant_files()).get("acme")
-    source = open_source(tenant, "tempest", desk.store, desk.settings.s3, desk.settings)
-    for day in source.days(days):
-        key = PartitionKey(day.date, "acme")
-        made = to_raw_table(key, day, desk.settings)
-        assert isinstance(made, DayTable)
-        write_day(desk.store, "tempest", layout.RAW_OBSERVATIONS, made)
-        if refine:
-            write_day(desk.store, "tempest", layout.REFINED_15M, refine_day(desk.store, "tempest", key))
 
 
 def plan(desk: Desk, reprocess: Reprocess = Reprocess.MISSING, **settings: object) -> Plan:

@@ -4,19 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
 from dagster._core.execution.backfill import BulkActionStatus
 
+from weather_backfill.backfill import onboarding, status
 from weather_backfill.backfill.launch import launch_backfill
 from weather_backfill.backfill.onboarding import fill_gaps, load_daily, onboard
-from weather_backfill.backfill.operations import Desk, cancel, held_back, resume
-from weather_backfill.backfill.records import Manifest, load_manifest
-from weather_backfill.backfill.status import natives_of
-from weather_backfill_tests.backfill.desks import DAYS, TODAY, finish, opened, target_days, write_tenant
+from weather_backfill.backfill.operations import Desk, cancel, held_back, pause, resume
+from weather_backfill.backfill.records import (
+    Manifest,
+    close,
+    held_manifests,
+    load_manifest,
+    open_manifests,
+    save_manifest,
+)
+from weather_backfill.backfill.status import Status, natives_of, status_of
+from weather_backfill.lake.storage import ObjectStore
+from weather_backfill_tests.backfill.desks import DAYS, TODAY, finish, load, opened, target_days, write_tenant
 from weather_backfill_tests.backfill.killing import killed_at_every_write
 
 TOMORROW = TODAY + timedelta(days=1)
@@ -60,6 +71,52 @@ def test_the_last_part_that_was_clicked_away_takes_no_other_with_it(desk: Desk) 
     assert held_back(desk, "tempest", "acme") == {DAYS[0]}, "the days of the other parts have failed by themselves"
     assert onboard(desk, TODAY) == [], "it is told once"
     assert resume(desk, MINE).status == "running"
+
+
+def test_what_was_done_before_a_pause_is_put_off_by_nobody(desk: Desk) -> None:
+    whole = "onboard-acme-2-tempest"
+    onboard(desk, TODAY)
+    load(desk, DAYS[:1], tenant="acme-2")
+    pause(desk, whole)
+    finish(desk)
+    resume(desk, whole)
+    onboard(desk, TODAY)
+    found = load_manifest(desk.store, whole)
+    assert found
+    assert found.put_off == set()
+    assert held_back(desk, "tempest", "acme-2") == set()
+    assert held_manifests(desk.store) == []
+
+
+def test_a_pause_while_the_sensor_settles_wins(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    onboard(desk, TODAY)
+    click_cancel(desk, MINE)
+
+    def paused_meanwhile(*given: Any) -> Status:
+        found = status_of(*given)
+        if given[-1] == MINE and manifest(desk).state == "active":
+            pause(desk, MINE)
+        return found
+
+    monkeypatch.setattr(onboarding, "status_of", paused_meanwhile)
+    onboard(desk, TODAY)
+    assert manifest(desk).state == "paused"
+    assert held_back(desk, "tempest", "acme") == set(DAYS)
+
+
+def test_a_resume_while_the_end_is_written_down_is_seen(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    onboard(desk, TODAY)
+    cancel(desk, MINE)
+    finish(desk)
+
+    def resumed_meanwhile(store: ObjectStore, backfill_id: str) -> None:
+        if backfill_id == MINE:
+            save_manifest(store, replace(manifest(desk), state="active"))
+        close(store, backfill_id)
+
+    monkeypatch.setattr(status, "close", resumed_meanwhile)
+    onboard(desk, TODAY)
+    assert MINE in {found.backfill_id for found in open_manifests(desk.store)}
 
 
 @pytest.mark.parametrize("moment", ["before", "after"])

@@ -26,7 +26,7 @@ from weather_backfill.errors import ConfigurationError
 from weather_backfill.lake import layout
 from weather_backfill.lake.storage import ObjectStore
 from weather_backfill.simulate.tempest import Archive, write_archive
-from weather_backfill_tests.backfill.desks import DAYS, TODAY, finish, opened, target_days, write_tenant
+from weather_backfill_tests.backfill.desks import DAYS, TODAY, finish, load, opened, target_days, write_tenant
 from weather_backfill_tests.backfill.killing import killed_at_every_write, on_every_write
 
 IDS = ["onboard-acme-tempest", "onboard-acme-tempest.2", "onboard-acme-tempest.3", "onboard-acme-2-tempest"]
@@ -89,6 +89,22 @@ def test_passes_at_once_launch_once(desk: Desk) -> None:
     onboard(desk, TODAY)
     check_launched_once(desk)
     assert max(met.values()) >= 3, "no three of them ever met at one write"
+
+
+def test_days_of_a_run_that_died_have_failed(desk: Desk) -> None:
+    name = "onboard-acme-2-tempest"
+    onboard(desk, TODAY)
+    load(desk, DAYS[:1], tenant="acme-2")
+    native = desk.instance.get_backfill(name)
+    assert native
+    desk.instance.update_backfill(native.with_status(BulkActionStatus.COMPLETED_FAILED).with_end_timestamp(1.0))
+    status = status_of(desk.instance, desk.graph, desk.store, name)
+    assert status.status == "completed with failures"
+    assert sorted(status.failed) == DAYS[1:]
+    assert "killed" in status.failed[DAYS[1]]
+    assert retry(desk, name).status == "running"
+    assert target_days(desk, f"{name}.retry1") == DAYS[1:]
+    assert status_of(desk.instance, desk.graph, desk.store, name).failed == {}, "they are being tried again"
 
 
 def test_a_cancelled_onboarding_stays_cancelled(desk: Desk) -> None:
