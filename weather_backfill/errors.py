@@ -28,6 +28,10 @@ class SourceUnavailableError(RetryableError):
     """The upstream service did not answer, answered 408, 429 or 5xx, or cut the connection."""
 
 
+class NotAskedError(SourceUnavailableError):
+    """The upstream was not asked, or not again: its breaker is open, or it wants to be left alone for hours."""
+
+
 class CatalogUnavailableError(RetryableError):
     """Glue or Athena did not answer, throttled us for longer than we try, or answered 5xx."""
 

@@ -28,7 +28,7 @@ from weather_backfill.lake import layout
 from weather_backfill.partitions import PartitionKey, daily_by_tenant
 from weather_backfill.run_coordinator import TENANT_TAG
 from weather_backfill.sources.breaker import BREAKERS, BreakerState, status_of
-from weather_backfill.sources.limits import paused_for
+from weather_backfill.sources.limits import parts_of, paused_for
 from weather_backfill.sources.registry import SERVICES
 from weather_backfill.sources.shared_state import open_state
 
@@ -157,9 +157,10 @@ def limits(desk: Desk) -> Iterator[Metric]:
             service, _, host = scope.removeprefix(BREAKERS).partition("@")
             broken[(service, host)] = values[status_of(document, now, scope).state]
         else:
-            service, _, tenant = scope.removeprefix("limit:").partition(":")
-            taken[(service, tenant)] = float(len(document.get("slots", ())))
-            paused[(service, tenant)] = paused_for(document, now)
+            service, tenant, _ = parts_of(scope)
+            key = (service, tenant)
+            taken[key] = taken.get(key, 0.0) + len(document.get("slots", ()))
+            paused[key] = max(paused.get(key, 0.0), paused_for(document, now))
     yield gauge("limiter_slots", "Requests that count against a rate limit", _BY_TENANT, taken)
     yield gauge("limiter_paused_seconds", "Seconds that a service has asked everybody to wait", _BY_TENANT, paused)
     yield gauge("breaker_open", "1 open, 0.5 half-open, 0 closed", ("service", "host"), broken)

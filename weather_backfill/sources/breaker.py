@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from weather_backfill.errors import SourceUnavailableError
+from weather_backfill.errors import NotAskedError
 from weather_backfill.partitions import UTC
 from weather_backfill.sources.shared_state import Document, SharedState
 
@@ -25,7 +25,7 @@ BREAKERS = "breaker:"
 _POLL_SECONDS = 0.25
 
 
-class BreakerOpenError(SourceUnavailableError):
+class BreakerOpenError(NotAskedError):
     """The service failed too often lately; it was not asked."""
 
 

@@ -28,13 +28,14 @@ from weather_backfill.connections import resolve_secret
 from weather_backfill.errors import (
     AccessDeniedError,
     ConfigurationError,
+    NotAskedError,
     NotFoundError,
     PermanentError,
     SourceUnavailableError,
 )
 from weather_backfill.sources.bearer import BearerAuth
-from weather_backfill.sources.breaker import Breaker, BreakerOpenError, BreakerRules, breaker_scope
-from weather_backfill.sources.limits import LONGEST_PAUSE_SECONDS, Limiter, Rate
+from weather_backfill.sources.breaker import Breaker, BreakerRules, breaker_scope
+from weather_backfill.sources.limits import LONGEST_PAUSE_SECONDS, Limiter, LongPauseError, Rate, limit_scope
 from weather_backfill.sources.retry_after import parse_retry_after
 from weather_backfill.sources.shared_state import SharedState
 from weather_backfill.trust import check_address, check_url
@@ -123,7 +124,7 @@ class PoliteClient:
         base_url: str,
         *,
         state: SharedState,
-        scope: str,
+        tenant: str | None = None,
         rate: Rate,
         auth: BearerAuth | None = None,
         policy: Policy | None = None,
@@ -145,7 +146,7 @@ class PoliteClient:
         self.usage = Usage()
         self._nap: Callable[[float], object] = sleep or self._closed.wait
         host = urlsplit(self.base_url).netloc
-        self.limiter = Limiter(state, scope, rate, self._wait)
+        self.limiter = Limiter(state, limit_scope(service, host, tenant), rate, self._wait)
         self.breaker = Breaker(state, breaker_scope(service, host), self._policy.breaker, self._wait)
         p = self._policy
         self._http = httpx.Client(
@@ -172,13 +173,13 @@ class PoliteClient:
     ) -> Answer:
         """GET `path` (quoted, below the base URL) and return its whole answer (2xx, or 304 to a condition).
 
-        Raises `SourceUnavailableError` after the last try, `BreakerOpenError` without asking, and
+        Raises `SourceUnavailableError` after the last try, `NotAskedError` without asking (again), and
         `AccessDeniedError`, `NotFoundError` or `PermanentError` for what asking again does not change.
         """
         waits = self._policy.retry_waits
         retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception(
-                lambda e: isinstance(e, SourceUnavailableError) and not isinstance(e, BreakerOpenError)
+                lambda e: isinstance(e, SourceUnavailableError) and not isinstance(e, NotAskedError)
             ),
             stop=tenacity.stop_after_attempt(len(waits) + 1),
             # tenacity also asks how long to wait after the last try, where it stops
@@ -328,8 +329,8 @@ class PoliteClient:
     def _asked_wait(self, path: str, answer: Answer) -> float:
         asked = parse_retry_after(answer.headers.get("retry-after"), answer.headers.get("date"))
         if asked is not None and asked > LONGEST_PAUSE_SECONDS:
-            self.limiter.pause(LONGEST_PAUSE_SECONDS)
-            raise SourceUnavailableError(
+            self.limiter.pause(LONGEST_PAUSE_SECONDS, refuse=True)
+            raise LongPauseError(
                 f"{self._name(path)}: {answer.status}, and it asks to wait {asked / 3600:.1f} hours. Retry "
                 "the failed days after that; a lower requests_per_minute may avoid it."
             )

@@ -5,7 +5,8 @@ server counted it before it answered, so in no window can the server count more 
 however long a request was under way. A sliding window over send times cannot promise that: a slow request and
 a quick one sent 60 s later may arrive 59 s apart.
 
-`Retry-After` is kept beside the slots: who is told to wait tells everyone.
+`Retry-After` is kept beside the slots: who is told to wait tells everyone. Up to an hour is waited; who is told to
+wait longer tells everyone to give up at once, for a run that waits for hours holds a place that others want.
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ import random
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
-from weather_backfill.errors import ConfigurationError
+from weather_backfill.errors import ConfigurationError, NotAskedError
 from weather_backfill.sources.shared_state import Document, SharedState
 
 WINDOW_SECONDS = 60.0
@@ -39,23 +41,36 @@ class Rate:
             )
 
 
-def limit_scope(service: str, tenant: str | None = None) -> str:
-    """Who shares a limit: all tenants of a service, or one tenant that has its own allowance."""
-    return f"limit:{service}:{tenant}" if tenant else f"limit:{service}"
+class LongPauseError(NotAskedError):
+    """The service has asked to be left alone for longer than anybody waits."""
 
 
-def take_slot(document: Document, now: float, rate: Rate, slot: str) -> float:
-    """Take a slot if one is free: 0, or the seconds after which to ask again. Slots are `[id, taken,
-    answered]`.
-    """
+def limit_scope(service: str, host: str, tenant: str | None = None) -> str:
+    """Who shares a limit: all tenants of a service's host, or one tenant that has its own allowance there."""
+    return f"limit:{service}:{tenant}@{host}" if tenant else f"limit:{service}@{host}"
+
+
+def parts_of(scope: str) -> tuple[str, str, str]:
+    """Service, tenant (or "") and host of a scope."""
+    whose, _, host = scope.removeprefix("limit:").partition("@")
+    service, _, tenant = whose.partition(":")
+    return service, tenant, host
+
+
+def counting(document: Document, now: float, rate: Rate) -> list[Any]:
+    """The slots that count now, `[id, taken, answered]`."""
     slots = [
         # A clock that was set back must not keep a slot for hours: what lies ahead counts from now.
         [key, min(taken, now), min(answered, now) if answered is not None else None]
         for key, taken, answered in document.get("slots", [])
     ]
     length = rate.window + SLACK_SECONDS
-    slots = [s for s in slots if (s[2] + length > now if s[2] is not None else s[1] + rate.hold + length > now)]
-    document["slots"] = slots
+    return [s for s in slots if (s[2] + length > now if s[2] is not None else s[1] + rate.hold + length > now)]
+
+
+def take_slot(document: Document, now: float, rate: Rate, slot: str) -> float:
+    """Take a slot if one is free: 0, or the seconds after which to ask again."""
+    document["slots"] = slots = counting(document, now, rate)
     pause = paused_for(document, now)
     if pause > 0:
         return pause
@@ -66,7 +81,7 @@ def take_slot(document: Document, now: float, rate: Rate, slot: str) -> float:
     must_go = len(slots) - rate.requests
     if must_go >= len(answered):
         return POLL_SECONDS
-    return max(answered[must_go] + length - now, 0.001)
+    return max(answered[must_go] + rate.window + SLACK_SECONDS - now, 0.001)
 
 
 def give_answer(document: Document, now: float, slot: str) -> None:
@@ -81,15 +96,26 @@ def give_back(document: Document, now: float, slot: str) -> None:
     document["slots"] = [entry for entry in document.get("slots", []) if entry[0] != slot]
 
 
-def pause_all(document: Document, now: float, seconds: float) -> None:
-    """Nobody asks before `seconds` have passed; a longer pause stands."""
+def pause_all(document: Document, now: float, seconds: float, refuse: bool = False) -> None:
+    """Nobody asks before `seconds` have passed; a longer pause stands. With `refuse` nobody waits for it either."""
     until = now + min(max(seconds, 0.0), LONGEST_PAUSE_SECONDS)
     document["paused_until"] = max(until, now + paused_for(document, now))
+    if refuse:
+        document["refused_until"] = until
 
 
 def paused_for(document: Document, now: float) -> float:
     """Seconds until the pause ends, 0 if there is none."""
-    return min(max(document.get("paused_until", 0.0) - now, 0.0), LONGEST_PAUSE_SECONDS)
+    return _left(document, now, "paused_until")
+
+
+def refused_for(document: Document, now: float) -> float:
+    """Seconds for which nobody need wait for a slot, 0 if there is no such pause."""
+    return _left(document, now, "refused_until")
+
+
+def _left(document: Document, now: float, what: str) -> float:
+    return min(max(document.get(what, 0.0) - now, 0.0), LONGEST_PAUSE_SECONDS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,12 +135,21 @@ class Limiter:
         self._state, self.scope, self.rate, self._sleep = state, scope, rate, sleep
 
     def acquire(self) -> str:
-        """Wait for a slot; returns its id, to be given to `answered`."""
+        """Wait for a slot; returns its id, to be given to `answered`. Raises `LongPauseError` where nobody waits."""
         slot = uuid.uuid4().hex[:16]
-        while wait := self._state.change(self.scope, lambda d, now: take_slot(d, now, self.rate, slot)):
+        while True:
+            wait, refused = self._state.change(
+                self.scope, lambda d, now: (take_slot(d, now, self.rate, slot), refused_for(d, now))
+            )
+            if refused:
+                raise LongPauseError(
+                    f"{self.scope}: the service has asked to be left alone for hours; it is asked again "
+                    f"in {refused / 60:.0f} minutes. Retry failed days later; a lower requests_per_minute may avoid it."
+                )
+            if not wait:
+                return slot
             # Jitter keeps the processes that wait for one slot from waking in step.
             self._sleep(wait + random.uniform(0, 0.02))  # noqa: S311 - no secret
-        return slot
 
     def answered(self, slot: str) -> None:
         """The answer's head came, or the request failed."""
@@ -124,17 +159,12 @@ class Limiter:
         """Nothing was sent."""
         self._state.change(self.scope, lambda d, now: give_back(d, now, slot))
 
-    def pause(self, seconds: float) -> None:
-        """Make every process wait."""
-        self._state.change(self.scope, lambda d, now: pause_all(d, now, seconds))
+    def pause(self, seconds: float, *, refuse: bool = False) -> None:
+        """Make every process wait, or with `refuse` give up."""
+        self._state.change(self.scope, lambda d, now: pause_all(d, now, seconds, refuse))
 
     def status(self) -> LimitStatus:
         """How full the limit is."""
         document, now = self._state.read(self.scope)
-        length = self.rate.window + SLACK_SECONDS
-        taken = sum(
-            (answered is not None and answered + length > now)
-            or (answered is None and at + self.rate.hold + length > now)
-            for _, at, answered in document.get("slots", [])
-        )
+        taken = len(counting(document, now, self.rate))
         return LimitStatus(self.scope, taken, self.rate.requests, paused_for(document, now))

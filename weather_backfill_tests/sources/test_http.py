@@ -22,8 +22,8 @@ from weather_backfill.errors import (
 )
 from weather_backfill.sources.bearer import BearerAuth
 from weather_backfill.sources.breaker import BreakerOpenError, BreakerRules, BreakerState
-from weather_backfill.sources.http import Asked, Policy, PoliteClient, hurried
-from weather_backfill.sources.limits import Rate
+from weather_backfill.sources.http import Policy, PoliteClient, hurried
+from weather_backfill.sources.limits import LongPauseError, Rate
 from weather_backfill.sources.retry_after import parse_retry_after
 from weather_backfill.sources.shared_state import MemoryState
 from weather_backfill_tests.fakes import FakeTime
@@ -60,7 +60,6 @@ def answers(*responses: Any) -> Handler:
 def client(handler: Handler | None, time: FakeTime, **options: Any) -> PoliteClient:
     settings: dict[str, Any] = {
         "state": MemoryState(time.clock),
-        "scope": "limit:test",
         "rate": Rate(1000),
         "auth": BearerAuth("${HTTP_TEST_KEY}"),
         "policy": Policy(jitter=0, breaker=BreakerRules(threshold=100)),
@@ -68,7 +67,8 @@ def client(handler: Handler | None, time: FakeTime, **options: Any) -> PoliteCli
         "sleep": time.sleep,
         "transport": httpx.MockTransport(handler) if handler else None,
     }
-    return PoliteClient("test", "http://api.example/base", **(settings | options))
+    base_url = options.pop("base_url", "http://api.example/base")
+    return PoliteClient("test", base_url, **(settings | options))
 
 
 def test_a_good_answer_comes_whole_with_the_key_in_its_header(time: FakeTime) -> None:
@@ -175,8 +175,26 @@ def test_retry_after_as_a_date_is_measured_from_the_servers_clock(time: FakeTime
 def test_an_absurd_retry_after_fails_the_request_and_pauses_the_service(time: FakeTime) -> None:
     one = client(answers(httpx.Response(429, headers={"Retry-After": "86400"})), time)
     with pytest.raises(SourceUnavailableError, match=r"24\.0 hours"):
-        one._try("/x", Asked())
+        one.get("/x")
     assert one.limiter.status().paused_for == 3600
+
+
+def test_who_wants_to_be_left_alone_for_hours_is_and_nobody_waits(time: FakeTime) -> None:
+    shared, asked = MemoryState(time.clock), list[str]()
+
+    def handle(request: httpx.Request) -> httpx.Response:
+        asked.append(str(request.url))
+        return httpx.Response(429, headers={"Retry-After": "86400"}) if len(asked) == 1 else httpx.Response(200)
+
+    one, started = client(handle, time, state=shared), time.now
+    for _ in range(3):
+        with pytest.raises(LongPauseError):
+            one.get("/x")
+    assert (len(asked), time.now - started) == (1, 0)
+    elsewhere = client(handle, time, state=shared, base_url="http://other.example")
+    assert elsewhere.get("/x").status == 200, "another server's word is no reason to wait"
+    time.now += 3601
+    assert one.get("/x").status == 200
 
 
 def test_429_for_ever_ends_with_an_error(time: FakeTime) -> None:

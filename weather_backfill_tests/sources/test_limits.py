@@ -83,7 +83,7 @@ def test_a_pause_holds_for_everyone_and_a_shorter_one_does_not_end_it() -> None:
 
 def test_limiter_waits_by_sleeping_and_shows_its_status() -> None:
     time = FakeTime()
-    limiter = Limiter(MemoryState(time.clock), limit_scope("aceiot"), Rate(2), time.sleep)
+    limiter = Limiter(MemoryState(time.clock), limit_scope("aceiot", "flightdeck.example"), Rate(2), time.sleep)
     for _ in range(2):
         limiter.answered(limiter.acquire())
     assert limiter.status().taken == 2

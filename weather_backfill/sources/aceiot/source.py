@@ -16,7 +16,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from weather_backfill.errors import PermanentError, SchemaError, WeatherError
+from weather_backfill.errors import NotAskedError, PermanentError, SchemaError, WeatherError
 from weather_backfill.partitions import UTC, days_between
 from weather_backfill.sources.aceiot import budget
 from weather_backfill.sources.aceiot.api import AceiotApi, blames_key
@@ -27,9 +27,9 @@ from weather_backfill.sources.aceiot.points import PointSet, choose_points
 from weather_backfill.sources.aceiot.walk import walk_window
 from weather_backfill.sources.base import Cadence, DayFailure, DayInventory, RawDay, each_day
 from weather_backfill.sources.bearer import BearerAuth
-from weather_backfill.sources.breaker import BreakerOpenError, BreakerRules
+from weather_backfill.sources.breaker import BreakerRules
 from weather_backfill.sources.http import Policy, PoliteClient, hurried
-from weather_backfill.sources.limits import WINDOW_SECONDS, Rate, limit_scope
+from weather_backfill.sources.limits import WINDOW_SECONDS, Rate
 from weather_backfill.sources.shared_state import SharedState, open_state
 
 SERVICE = "aceiot"
@@ -56,9 +56,8 @@ def open_client(
     own = connection.requests_per_minute
     longest = policy.total_timeout + policy.read_timeout + policy.connect_timeout
     rate = Rate(own or requests_per_minute, window, longest)
-    scope = limit_scope(SERVICE, tenant if own else None)
     return PoliteClient(
-        SERVICE, connection.base_url, state=state, scope=scope, rate=rate,
+        SERVICE, connection.base_url, state=state, tenant=tenant if own else None, rate=rate,
         auth=BearerAuth(connection.api_key), policy=policy, blames_key=blames_key, **options,
     )  # fmt: skip
 
@@ -206,7 +205,7 @@ class AceiotSource:
             try:
                 write_window(path, walk_window(fetch, window.start, size, window.name))
                 return
-            except BreakerOpenError:
+            except NotAskedError:
                 raise
             except WeatherError as error:
                 if not error.retryable or attempt == WINDOW_TRIES:

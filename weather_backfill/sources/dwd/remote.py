@@ -23,7 +23,7 @@ from weather_backfill.errors import (
 from weather_backfill.sources.breaker import BreakerRules
 from weather_backfill.sources.dwd.listing import Entry, parse_directory
 from weather_backfill.sources.http import Policy, PoliteClient, hurried
-from weather_backfill.sources.limits import Rate, limit_scope
+from weather_backfill.sources.limits import Rate
 from weather_backfill.sources.shared_state import MemoryState, SharedState
 from weather_backfill.trust import leads_out
 
@@ -196,7 +196,7 @@ def polite(
         breaker=BreakerRules(patience=patience),
     )
     return PoliteClient(
-        "dwd", base_url, state=state, scope=limit_scope("dwd", tenant), rate=Rate(per_minute),
+        "dwd", base_url, state=state, tenant=tenant, rate=Rate(per_minute),
         policy=hurried(policy) if hurry else policy,
         private=private,
     )  # fmt: skip
