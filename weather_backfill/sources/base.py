@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import date
 from typing import Any, Protocol, TypeVar, cast
@@ -85,23 +86,38 @@ class Source(Protocol):
 R = TypeVar("R")
 
 
-def each_day(dates: Iterable[date], read: Callable[[date], R]) -> Iterator[R | DayFailure]:
-    """Read day after day with `read`, one day ahead of the consumer, trying retryable errors again.
-
-    The one-day read-ahead overlaps fetching with the consumer's computing and writing; memory holds two days.
+@contextmanager
+def pool_ahead(workers: int, name: str, stop: Callable[[], None]) -> Iterator[ThreadPoolExecutor]:
+    """Threads that read ahead of a consumer. Where that one stops early (a cancel, an error), nobody waits for what is
+    under way: `stop` ends its waits, and what has not begun never does.
     """
-    with ThreadPoolExecutor(1, thread_name_prefix="day") as pool:
-        ahead: Future[R | DayFailure] | None = None
+    with ThreadPoolExecutor(workers, thread_name_prefix=name) as pool:
         try:
-            for day in dates:
-                coming = pool.submit(_with_retries, day, read)
-                if ahead is not None:
-                    yield ahead.result()
-                ahead = coming
-            if ahead is not None:
-                yield ahead.result()
+            yield pool
+        except BaseException:
+            stop()
+            raise
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
+
+
+def each_day(
+    dates: Iterable[date], read: Callable[[date], R], stop: Callable[[], None] = lambda: None
+) -> Iterator[R | DayFailure]:
+    """Read day after day with `read`, one day ahead of the consumer, trying retryable errors again.
+
+    The one-day read-ahead overlaps fetching with the consumer's computing and writing; memory holds two days. `stop` is
+    called where the consumer stops early: it should make a `read` under way end soon.
+    """
+    with pool_ahead(1, "day", stop) as pool:
+        ahead: Future[R | DayFailure] | None = None
+        for day in dates:
+            coming = pool.submit(_with_retries, day, read)
+            if ahead is not None:
+                yield ahead.result()
+            ahead = coming
+        if ahead is not None:
+            yield ahead.result()
 
 
 def _with_retries(day: date, read: Callable[[date], R]) -> R | DayFailure:

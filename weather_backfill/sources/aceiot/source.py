@@ -160,7 +160,7 @@ class AceiotSource:
         """
         spill = Spill(self._spill_folder)
         try:
-            for outcome in each_day(dates, lambda day: self._read(day, spill)):
+            for outcome in each_day(dates, lambda day: self._read(day, spill), self.close):
                 yield outcome
                 _discard(spill.folder, outcome.date)
         except BaseException:

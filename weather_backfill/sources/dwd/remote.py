@@ -67,6 +67,10 @@ class Remote(Protocol):
         """The file's path if it lies on this machine: then it needs no cache."""
         ...
 
+    def close(self) -> None:
+        """End waits and requests under way; nothing is fetched any more."""
+        ...
+
 
 def open_remote(base_url: str, client: Callable[[], PoliteClient] | None = None, *, inside: bool = False) -> Remote:
     """The remote of an `https://` or `http://` URL (over `client`) or a `file://` one.
@@ -136,6 +140,9 @@ class FolderRemote:
         """The path itself."""
         return self._path(path)
 
+    def close(self) -> None:
+        """Nothing waits."""
+
 
 class HttpRemote:
     """A server that lists its folders as HTML pages, asked through the polite client."""
@@ -170,6 +177,10 @@ class HttpRemote:
     def local_file(self, path: str) -> Path | None:
         """None: it lies elsewhere."""
         return None
+
+    def close(self) -> None:
+        """Close the client."""
+        self._client.close()
 
 
 def polite(

@@ -17,7 +17,7 @@ import json
 import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
@@ -32,7 +32,7 @@ import pyarrow as pa
 from weather_backfill.errors import NotFoundError, SourceUnavailableError, WeatherError
 from weather_backfill.lake.storage import ObjectStore
 from weather_backfill.schemas import REJECTS
-from weather_backfill.sources.base import Cadence, DayFailure, DayInventory, RawDay
+from weather_backfill.sources.base import Cadence, DayFailure, DayInventory, RawDay, pool_ahead
 from weather_backfill.sources.dwd.archive import open_archive, open_metadata, require_zip
 from weather_backfill.sources.dwd.cache import Download, FileCache
 from weather_backfill.sources.dwd.catalogue import Catalogue, StationFile, find_files, unlisted
@@ -224,16 +224,13 @@ class DwdSource:
         workers = self._connection.parallel_downloads
         parsing = BoundedSemaphore(PARSERS)
         ahead: deque[Future[tuple[StationLoad, Exception | None]]] = deque()
-        with ThreadPoolExecutor(workers, thread_name_prefix="dwd") as pool:
-            try:
-                for station, files in known.catalogue.stations.items():
-                    ahead.append(pool.submit(self._load, station, files, known.index, parsing))
-                    if len(ahead) > workers:
-                        yield ahead.popleft().result()
-                while ahead:
+        with pool_ahead(workers, "dwd", self._remote.close) as pool:
+            for station, files in known.catalogue.stations.items():
+                ahead.append(pool.submit(self._load, station, files, known.index, parsing))
+                if len(ahead) > workers:
                     yield ahead.popleft().result()
-            finally:
-                pool.shutdown(wait=False, cancel_futures=True)
+            while ahead:
+                yield ahead.popleft().result()
 
     def _load(
         self, station: str, files: list[StationFile], index: DayIndex, parsing: BoundedSemaphore
