@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from datetime import date
@@ -53,10 +54,9 @@ class Restatements:
         """
         return [day for day, changes in self.found.days.items() if not changes.expired]
 
-    @property
-    def backfill_id(self) -> str:
-        """The same for the same days and the same upstream files."""
-        evidence = [[day.isoformat() for day in self.to_launch], sorted(self.found.changed_files.items())]
+    def id_of(self, days: Iterable[date]) -> str:
+        """What a backfill over these days is called: the same for the same days and the same upstream files."""
+        evidence = [[day.isoformat() for day in sorted(days)], sorted(self.found.changed_files.items())]
         digest = hashlib.sha256(json.dumps(evidence).encode()).hexdigest()[:12]
         return f"restated-{self.service}-{self.tenant}-{digest}"
 
@@ -121,13 +121,18 @@ def launch_restatements(desk: Desk, restatements: Restatements, *, launch: bool 
     waits for the sensor, which shares capacity between tenants. Idempotent: while days and upstream files are the
     same it is one backfill, however often this is called. One that failed is not started again by itself.
     """
-    service, tenant, name = restatements.service, restatements.tenant, restatements.backfill_id
-    others = [days for other, days in busy_days(desk, service, tenant).items() if other != name]
-    days = sorted(set(restatements.to_launch).difference(*others))
+    service, tenant = restatements.service, restatements.tenant
+    busy, days = busy_days(desk, service, tenant), set(restatements.to_launch)
+    # Days that a backfill of ours is at count as its own while nothing else is to be done, so that it is found again.
+    mine = f"restated-{service}-{tenant}-"
+    days = days.difference(*(taken for other, taken in busy.items() if not other.startswith(mine)))
+    if restatements.id_of(days) not in busy:
+        days = days.difference(*busy.values())
     if not days:
         return None
+    name, first, last = restatements.id_of(days), min(days), max(days)
     plan = Plan(
-        service, tenant, days[0], days[-1], Reprocess.ALL, Order.OLDEST, desk.settings.chunk_days_of(service),
-        dict.fromkeys(days, Reason.DONE), 0, 0, 0, 0.0, False,
+        service, tenant, first, last, Reprocess.ALL, Order.OLDEST, desk.settings.chunk_days_of(service),
+        dict.fromkeys(sorted(days), Reason.DONE), 0, 0, 0, 0.0, False,
     )  # fmt: skip
     return start(desk, plan, backfill_id=name, labels={RESTATED_TAG: "true"}, launch=launch)

@@ -194,6 +194,8 @@ def open_file(source: object) -> pq.ParquetFile:
 def _reading() -> Iterator[None]:
     try:
         yield
+    except MemoryError:  # Arrow's is an ArrowException too: nothing is wrong with the file
+        raise
     except (pa.ArrowException, OSError, ValueError, LookupError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise  # of the file system, not of the file

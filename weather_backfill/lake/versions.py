@@ -138,6 +138,8 @@ def against_previous(previous: bytes | None, data: bytes, table: pa.Table, kept_
             old = parquet.decode(previous)
             _refuse_loss(old, table, kept_share)
             changes = count_changes(old, table)
+        except MemoryError:  # Arrow's is an ArrowException too, and no reason to let rows go
+            raise
         except (UnreadableObjectError, pa.ArrowException, KeyError) as error:
             return facts | {"previous_unreadable": str(error)[:200]}
     counts = {"inserted": changes.inserted, "changed": changes.changed, "removed": changes.removed}

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 
 import dagster as dg
 
 from weather_backfill.backfill.launch import launch_backfill, register_tenant
 from weather_backfill.backfill.onboarding import onboard
 from weather_backfill.backfill.operations import Desk
-from weather_backfill.backfill.records import manifests
+from weather_backfill.backfill.records import load_manifest, manifests
 from weather_backfill.backfill.restatements import find_restatements, launch_restatements
 from weather_backfill.backfill.status import status_of
 from weather_backfill.definitions import build_definitions, build_resources
@@ -86,3 +86,10 @@ def test_the_run_backfills_restated_days_once(local_platform: Platform) -> None:
         assert launch_restatements(desk, found) == name, "asked again, it is the same one"
         again = replace(found, found=replace(found.found, changed_files={"another": "file"}))
         assert launch_restatements(desk, again) is None, "another backfill is at the day"
+        [changes] = found.found.days.values()
+        more = {NEW_YEAR.date() + timedelta(days=number): changes for number in (1, -4000, -3999)}
+        rest = launch_restatements(desk, replace(found, found=replace(found.found, days=more)))
+        assert rest not in (None, name), "what the first is not at is a backfill of its own"
+        manifest = load_manifest(desk.store, str(rest))
+        assert manifest
+        assert [str(day) for day in manifest.plan.days] == ["2009-01-18", "2009-01-19"]

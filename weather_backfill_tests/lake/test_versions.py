@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 
 from weather_backfill.errors import LostRowsError
-from weather_backfill.lake import layout
+from weather_backfill.lake import layout, parquet, versions
 from weather_backfill.lake.days import DayTable
 from weather_backfill.lake.io_manager import write_day
 from weather_backfill.lake.storage import ObjectStore
@@ -147,3 +147,13 @@ def test_a_damaged_previous_object_is_named_and_replaced(store: ObjectStore) -> 
     assert record.metadata["previous_sha256"] == hashlib.sha256(b"no parquet").hexdigest()
     assert record.metadata["previous_unreadable"]
     assert "rows_changed" not in record.metadata
+
+
+def test_no_memory_is_not_a_damaged_object_that_may_be_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_memory(_: bytes) -> pa.Table:
+        with parquet._reading():
+            raise pa.ArrowMemoryError("malloc of size 1024 failed")
+
+    monkeypatch.setattr(parquet, "decode", no_memory)
+    with pytest.raises(MemoryError):
+        versions.against_previous(b"the fuller day", b"the smaller", pa.table({}))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ import yaml
 
 from weather_backfill_tests.clocks import NO_LIBRARY, faketime_library, on_faked_clock
 from weather_backfill_tests.conftest import CREDENTIALS
+from weather_backfill_tests.daemon_process import MEMORY_FILE
 from weather_backfill_tests.platform import PROJECT, Platform
 from weather_backfill_tests.servers import answers, free_port, process, until
 
@@ -53,6 +55,14 @@ class Running:
 
     daemon: psutil.Process
     code_server: psutil.Process
+    memory_file: Path
+
+    def daemon_in_use(self) -> int:
+        """Bytes that the daemon has in use, asked of it."""
+        self.memory_file.unlink(missing_ok=True)
+        self.daemon.send_signal(signal.SIGUSR1)
+        until(self.memory_file.exists, 120)
+        return int(self.memory_file.read_text())
 
 
 @contextmanager
@@ -72,7 +82,8 @@ def lake_server(folder: Path, clock: Clock) -> Iterator[str]:
 @contextmanager
 def daemon_and_code_server(platform: Platform) -> Iterator[Running]:
     """Dagster's daemon and a code server beside it, as a deployment has them, with what `deploy/Dockerfile` sets."""
-    environment = {**platform.environment, "MALLOC_ARENA_MAX": "2"}
+    memory_file = platform.folder / "daemon-memory"
+    environment = {**platform.environment, "MALLOC_ARENA_MAX": "2", MEMORY_FILE: str(memory_file)}
     port = free_port()
     serve = [sys.executable, "-m", "dagster", "api", "grpc", "-m", "weather_backfill.definitions", "-p", str(port)]
     workspace = platform.folder / "workspace.yaml"
@@ -83,4 +94,4 @@ def daemon_and_code_server(platform: Platform) -> Iterator[Running]:
         process(serve, environment, platform.folder / "code-server.log") as code,
         process(command, environment, platform.folder / "daemon.log") as daemon,
     ):
-        yield Running(psutil.Process(daemon.pid), psutil.Process(code.pid))
+        yield Running(psutil.Process(daemon.pid), psutil.Process(code.pid), memory_file)

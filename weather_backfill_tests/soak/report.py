@@ -39,7 +39,7 @@ def draw(samples: list[Sample], path: Path) -> Path:
     import matplotlib.pyplot as plt
 
     panels = {
-        "memory (MB)": ("daemon_mb", "code_mb"),
+        "memory (MB)": ("daemon_used_mb", "daemon_mb", "code_mb"),
         "files, threads, connections": (
             "daemon_files", "code_files", "daemon_threads", "code_threads", "daemon_connections", "code_connections",
         ),
