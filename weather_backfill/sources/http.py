@@ -18,7 +18,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import urlsplit
 
 import httpx
@@ -39,6 +39,9 @@ from weather_backfill.sources.limits import LONGEST_PAUSE_SECONDS, Limiter, Long
 from weather_backfill.sources.retry_after import parse_retry_after
 from weather_backfill.sources.shared_state import SharedState
 from weather_backfill.trust import check_address, check_url
+
+if TYPE_CHECKING:
+    import httpcore  # what httpx is made of
 
 _RETRIED = frozenset({408, 425, 500, 502, 503, 504, 507, 509, 520, 521, 522, 523, 524, 529, 598, 599})
 _SAID = 300  # characters of an answer's body that an error quotes
@@ -142,6 +145,7 @@ class PoliteClient:
         )  # fmt: skip
         self._ends = self._clock() + self._policy.lifetime if self._policy.lifetime else float("inf")
         self._closed = threading.Event()
+        self._until = threading.local()  # when the answer under way has to be whole
         self._key_accepted = False
         self.usage = Usage()
         self._nap: Callable[[float], object] = sleep or self._closed.wait
@@ -240,6 +244,8 @@ class PoliteClient:
 
     def _exchange(self, path: str, asked: Asked, answered: Callable[[], None]) -> Answer:
         started = self._clock()
+        limit = min(self._policy.total_timeout, self._ends - started)
+        self._until.at = started + limit
         auth = self._auth or httpx.USE_CLIENT_DEFAULT
         with self._http.stream(
             "GET",
@@ -258,16 +264,28 @@ class PoliteClient:
                         f"{self._name(path)}: the answer is larger than {self._policy.max_body >> 20} MB. "
                         "Ask for a smaller page."
                     )
-                limit = min(self._policy.total_timeout, self._ends - started)
                 if self._clock() - started > limit:
                     raise httpx.ReadTimeout(f"not complete after {limit:.3g} s ({size} bytes came)")
             return Answer(response.status_code, dict(response.headers), body.getvalue())
 
     def _guard(self, event: str, info: Mapping[str, Any]) -> None:
         """Look at each new connection's other end before anything is sent: a name can lead anywhere by now."""
+        if event in ("connection.connect_tcp.complete", "connection.start_tls.complete"):
+            self._bound(info["return_value"])
         if event == "connection.connect_tcp.complete":
             host = str(info["return_value"].get_extra_info("server_addr")[0]).split("%")[0]
             check_address(ipaddress.ip_address(host), self.base_url, private=self._private)
+
+    def _bound(self, stream: httpcore.NetworkStream) -> None:
+        """Let no read of a connection go past the end of the answer's time: headers that trickle in would, for each of
+        their bytes begins the time for a read anew."""
+        read = stream.read
+
+        def in_time(max_bytes: int, timeout: float | None = None) -> bytes:
+            left = max(self._until.at - self._clock(), 0.001)
+            return read(max_bytes, left if timeout is None else min(timeout, left))
+
+        stream.read = in_time  # type: ignore[method-assign]
 
     def _tell_breaker(self, path: str, answer: Answer) -> Answer:
         if answer.status not in _RETRIED:

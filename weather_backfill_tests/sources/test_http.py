@@ -4,10 +4,11 @@ import logging
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from itertools import chain, repeat
+from time import monotonic
 from typing import Any
 
 import httpx
@@ -256,8 +257,9 @@ def test_an_answer_that_drips_ends_with_the_whole_limit(time: FakeTime) -> None:
 
 
 @contextmanager
-def raw_server(answer: bytes) -> Iterator[str]:
-    """A server that sends these bytes and closes."""
+def raw_server(answer: bytes, drip: bytes = b"") -> Iterator[str]:
+    """A server that sends these bytes and closes; with `drip`, sends that over and over until the other end has had
+    enough."""
     listener = socket.create_server(("127.0.0.1", 0))
 
     def run() -> None:
@@ -269,10 +271,15 @@ def raw_server(answer: bytes) -> Iterator[str]:
             with connection:
                 connection.recv(65536)
                 connection.sendall(answer)
+                with suppress(OSError):
+                    while drip and not over.wait(0.05):
+                        connection.sendall(drip)
 
+    over = threading.Event()
     thread = threading.Thread(target=run, daemon=True)
     thread.start()
     yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    over.set()
     listener.shutdown(socket.SHUT_RDWR)
     listener.close()
 
@@ -294,6 +301,16 @@ def test_a_cut_answer_is_never_taken_for_a_whole_one(cut: bytes, time: FakeTime)
         with pytest.raises(SourceUnavailableError, match="did not answer properly"):
             one.get("/x")
     assert time.slept == [1]
+
+
+def test_headers_that_trickle_in_end_with_the_time_of_the_whole_answer(time: FakeTime) -> None:
+    policy = Policy(read_timeout=10, total_timeout=1, retry_waits=())
+    with raw_server(b"HTTP/1.1 200 OK\r\nX-Slow: ", b"x") as url:
+        one = client(None, time, policy=policy, clock=monotonic, base_url=url)
+        started = monotonic()
+        with pytest.raises(SourceUnavailableError, match="ReadTimeout"):
+            one.get("/x")
+        assert 0.9 < monotonic() - started < 8
 
 
 def test_an_api_that_is_down_is_said_so(time: FakeTime) -> None:
