@@ -9,10 +9,15 @@ from pathlib import Path
 
 import boto3
 import pytest
+from hypothesis import HealthCheck, settings
 
 from weather_backfill.lake.storage import ObjectStore, S3Options
 from weather_backfill_tests.platform import PROJECT, Platform
 from weather_backfill_tests.servers import s3_server
+
+# How long an example takes says something of the machine, and of who else is at it, alone.
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
 
 CREDENTIALS = {
     "AWS_ACCESS_KEY_ID": os.environ.get("WEATHER_TEST_S3_KEY", "testing"),

@@ -70,7 +70,7 @@ samples = st.lists(
 )  # fmt: skip
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(samples, st.sampled_from([Cadence(60), Cadence(7200), Cadence(3600, {"wind_speed": 28_800})]))
 def test_coverage_equals_a_slow_count(rows: list[Any], cadence: Cadence) -> None:
     day = raw_day(raw_table(rows), cadence, expected=["ST-1", "ST-9"])
@@ -134,7 +134,7 @@ def test_duplicates_and_disorder_are_found(order: list[tuple[str, str, int]], wh
     assert "stands once" not in found.description
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.tuples(st.sampled_from("ab"), st.sampled_from("mn"), st.integers(0, 3)), min_size=1, max_size=6))
 def test_no_duplicates_is_exactly_strictly_ascending_rows(order: list[tuple[str, str, int]]) -> None:
     expected = order == sorted(set(order))

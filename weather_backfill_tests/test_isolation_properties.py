@@ -91,7 +91,7 @@ def test_a_view_tells_tenants_apart(lake: ObjectStore) -> None:
             assert all(found in (tenant, f"ST-{tenant}") for tenant, found in rows)
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=30, suppress_health_check=list(HealthCheck))
 @given(asked=TENANTS)
 def test_reading_gives_a_tenants_rows_or_none(tmp_path_factory: pytest.TempPathFactory, asked: str) -> None:
     folder = tmp_path_factory.getbasetemp() / "isolated-lake"
@@ -118,7 +118,7 @@ def everything_said(values: Any, caplog: pytest.LogCaptureFixture) -> str:
     return "\n".join([repr(values), str(values), json.dumps(values, default=str), caplog.text])
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=25, suppress_health_check=list(HealthCheck))
 @given(
     secret=SECRET,
     broken=st.sampled_from(["", "x: 1", "secret_access_key: [1]", "endpoint_url: http://169.254.169.254"]),

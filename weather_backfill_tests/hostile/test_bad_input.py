@@ -42,7 +42,7 @@ HOURLY = product("hourly", "air_temperature")
 
 
 @pytest.mark.parametrize("name", CASES)
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=40, suppress_health_check=list(HealthCheck))
 @given(rng=st.randoms(use_true_random=False))
 def test_hypothesis_finds_nothing(name: str, rng: random.Random) -> None:
     with contextlib.suppress(WeatherError):

@@ -38,7 +38,7 @@ def small_row_groups(monkeypatch: pytest.MonkeyPatch) -> int:
     return 10
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(samples)
 def test_a_table_comes_back_as_it_was(rows: list[Any]) -> None:
     table = raw_table(rows)
@@ -104,7 +104,7 @@ def row_groups(data: bytes) -> Iterator[list[tuple[str, str]]]:
         yield list(zip(group["station_id"].to_pylist(), group["metric"].to_pylist(), strict=True))
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.integers(1, 35), min_size=1, max_size=12))
 def test_a_series_is_never_split(small_row_groups: int, lengths: list[int]) -> None:
     rows = [(s, f"ST-{n // 2:02d}", f"m{n % 2}", 1.0, 1) for n, length in enumerate(lengths) for s in range(length)]

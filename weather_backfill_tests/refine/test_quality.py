@@ -115,7 +115,7 @@ def test_equal_hourly_values_are_no_sign_of_a_stuck_sensor() -> None:
     assert found.tolist() == [1] * 6 + [3] * 18
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     st.lists(
         st.tuples(st.integers(0, 1), st.integers(1, 40), st.sampled_from([0.0, 0.05, 0.2, 3.1, 9.0, 70.0])), max_size=60

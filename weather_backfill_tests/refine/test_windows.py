@@ -136,7 +136,7 @@ sample = st.tuples(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(sample, max_size=120), st.sampled_from([Cadence(60), Cadence(600), Cadence(60, {"wind_speed": 300})]))
 def test_random_days_equal_the_computation_by_hand(samples: list[Any], cadence: Cadence) -> None:
     table = raw_table([(s, st_, m, v, 9 if v is None else q) for s, st_, m, v, q in samples])

@@ -20,7 +20,7 @@ def most_in_any(moments: list[float], window: float) -> int:
     return max((sum(1 for m in moments[i:] if m < at + window) for i, at in enumerate(moments)), default=0)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     limit=st.integers(1, 8),
     requests=st.lists(st.tuples(st.floats(0, 20), st.floats(0, 40), st.floats(0, 1)), min_size=1, max_size=60),

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from weather_backfill.schemas import NOT_EVALUATED, RAW, REJECTS
@@ -32,7 +32,6 @@ def window(*pages: Rows) -> WalkResult:
 rows = st.lists(st.tuples(st.integers(0, 5), st.integers(0, 8), st.floats(-9, 9)), max_size=30)
 
 
-@settings(deadline=None)
 @given(st.lists(rows, min_size=1, max_size=4))
 def test_the_last_received_of_a_point_and_time_wins_and_the_others_are_counted(pages: list[Rows]) -> None:
     result = window(*pages)

@@ -144,7 +144,7 @@ rows = st.builds(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.lists(rows, max_size=30), st.booleans())
 def test_any_page_is_decoded_as_plain_python_would(samples: list[dict[str, Any]], spaced: bool) -> None:
     body = {"point_samples": samples, "next_cursor": None, "has_more": False}

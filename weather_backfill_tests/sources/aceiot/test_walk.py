@@ -117,7 +117,7 @@ def test_a_cursor_that_cannot_be_read_and_stalls_is_overcome_by_a_wider_page() -
     assert result.widened > 0
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     st.lists(st.integers(1, 40), max_size=12),
     st.sampled_from([3, 10, 50]),
