@@ -118,8 +118,7 @@ def _persistent(station: np.ndarray, time: np.ndarray, value: np.ndarray, least:
     """Rows that end a full hour of enough samples in which the value changed by less than `least`."""
     if not len(value):
         return np.zeros(0, dtype=bool)
-    # One number orders station and time, so that one search finds every row's hour.
-    order = station.astype("i8") * (1 << 48) + (time - time.min())
+    order = _order(station, time - time.min())
     begin = np.searchsorted(order, order - HOUR_US, side="right") - 1
     begin_same = (begin >= 0) & (station[np.maximum(begin, 0)] == station)
     begin = np.maximum(begin, 0)
@@ -127,6 +126,11 @@ def _persistent(station: np.ndarray, time: np.ndarray, value: np.ndarray, least:
     spread = _window(value, begin, np.maximum) - _window(value, begin, np.minimum)
     enough = np.arange(len(value)) - begin >= FEWEST_SAMPLES_OF_AN_HOUR  # with the row at its beginning, one more
     return fresh & enough & (spread < least)
+
+
+def _order(station: np.ndarray, time: np.ndarray) -> np.ndarray:
+    """One number for station and time since the first, so that one search finds both: 32,768 stations, nine years."""
+    return station.astype("i8") * (1 << 48) + time
 
 
 def _window(value: np.ndarray, begin: np.ndarray, best: Callable[..., np.ndarray]) -> np.ndarray:
@@ -150,11 +154,10 @@ def _judge_pairs(series: dict[str, _Series], flags: np.ndarray) -> None:
     """Mark both values suspect where a lower quantity exceeds its upper one at the same time."""
     for lower_name, upper_name in _ORDERED_PAIRS:
         lower, upper = series.get(lower_name), series.get(upper_name)
-        if lower is None or upper is None:
+        if lower is None or upper is None or not len(lower.time) or not len(upper.time):
             continue
-        start = min(lower.time.min(initial=0), upper.time.min(initial=0))
-        a = lower.station.astype("i8") * (1 << 56) + (lower.time - start)
-        b = upper.station.astype("i8") * (1 << 56) + (upper.time - start)
+        start = min(lower.time.min(), upper.time.min())
+        a, b = _order(lower.station, lower.time - start), _order(upper.station, upper.time - start)
         _, at_lower, at_upper = np.intersect1d(a, b, assume_unique=True, return_indices=True)
         wrong = lower.value[at_lower] > upper.value[at_upper]
         for found, at in ((lower, at_lower), (upper, at_upper)):

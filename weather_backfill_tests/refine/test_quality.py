@@ -106,6 +106,18 @@ def slow_judge(station: np.ndarray, time: np.ndarray, value: np.ndarray, metric:
     return result
 
 
+def test_pairs_are_compared_within_a_station_however_many_there_are() -> None:
+    """A whole network of a day; every third station has its dew point above its temperature."""
+    names = [f"{number:05d}" for number in range(700)]
+    rows = [(0, name, "air_temperature", 10.0, 1) for name in names]
+    rows += [
+        (0, name, "dew_point_temperature", 11.0 if number % 3 == 0 else 9.0, 1) for number, name in enumerate(names)
+    ]
+    table = flag(raw_table(rows), Cadence(60)).select(["station_id", "quality"]).to_pandas()
+    found = table.groupby("station_id", observed=True)["quality"].agg(["min", "max"])
+    assert found.loc[names].to_numpy().tolist() == [[3, 3] if number % 3 == 0 else [1, 1] for number in range(700)]
+
+
 def test_equal_hourly_values_are_no_sign_of_a_stuck_sensor() -> None:
     """At a resolution of 0.1 two hours in a row are often equal; seven values within an hour are not."""
     hours = np.arange(24) * 3_600_000_000
