@@ -142,15 +142,20 @@ def read_station_list(remote: Remote, path: str) -> StationList:
     return parse_station_list(answer.body, remote.url(path))
 
 
-def unlisted(catalogue: Catalogue, day: date, today: date) -> str | None:
+def unlisted(catalogue: Catalogue, day: date, today: date, empty: bool = False) -> str | None:
     """What ought to be in the listings for a day and is not: then the day is not whole, whatever was read.
 
     An asked station without any file, or a `recent` folder that is not there although no historical file claims the
-    day. A server that is being refilled looks like this, and a mistyped id.
+    day; for a day that came out `empty` and is too old for `recent`, a `historical` folder. A server that is being
+    refilled looks like this, and a mistyped id.
     """
     missing = [f"station {station} has no file in any folder" for station in catalogue.without_files]
-    for folder in catalogue.missing_folders if today - day < RECENT_DAYS else ():
+    for folder in catalogue.missing_folders:
         product, period = folder.rsplit("/", 1)
+        if today - day >= RECENT_DAYS:
+            if empty and period == Period.HISTORICAL.folder:
+                missing.append(f"folder {folder} is not on the server")
+            continue
         if period != Period.RECENT.folder:
             continue
         files = ([f for f in own if f.path.startswith(f"{product}/")] for own in catalogue.stations.values())

@@ -144,19 +144,20 @@ def _joined(whole: Series, other: Series, rows: npt.NDArray[np.bool_]) -> Series
 
 
 def _filed_rejects(parsed: ParsedProduct, index: DayIndex) -> list[tuple[int, pa.Table]]:
-    """Rejects by wanted day: that of their stamp, or of the file's first row where the stamp is unreadable.
+    """Rejects by wanted day: that of their stamp, or of the file's last row where the stamp is unreadable.
 
-    Filing by the file, not by the run, gives a day the same rejects whatever range it is read in.
+    Filing by the file, not by the run, gives a day the same rejects whatever range it is read in; and the last day of a
+    `recent` file is one that somebody reads.
     """
     if parsed.rejects.num_rows == 0:
         return []
-    times = parsed.rejects["observed_at"].cast(pa.int64()).fill_null(_first_time(parsed)).to_numpy()
+    times = parsed.rejects["observed_at"].cast(pa.int64()).fill_null(_last_time(parsed)).to_numpy()
     at = index.lookup(times)
     return [(int(day), parsed.rejects.filter(pa.array(at == day))) for day in np.unique(at[at >= 0])]
 
 
-def _first_time(parsed: ParsedProduct) -> int:
-    return int(min((s.times[0] for s in parsed.series if len(s.times)), default=0))
+def _last_time(parsed: ParsedProduct) -> int:
+    return int(max((s.times[-1] for s in parsed.series if len(s.times)), default=0))
 
 
 def bodies_of(files: Sequence[StationFile], fetch: Callable[[StationFile], Download]) -> list[Download | Exception]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, timedelta
 from enum import IntEnum
 from typing import Literal
 
@@ -67,7 +67,9 @@ class Product:
         if not self.period_folders:
             return [base]
         if period is Period.HISTORICAL and self.yearly_history:
-            return [f"{base}/historical/{year}" for year in range(start.year, end.year + 1)]
+            # Before 2000 sub-hourly times are MEZ: the last hour of a year lies in the next year's folder.
+            last = end + timedelta(days=1) if end.year < 2000 else end
+            return [f"{base}/historical/{year}" for year in range(start.year, last.year + 1)]
         return [f"{base}/{period.folder}"]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import pyarrow as pa
@@ -51,12 +51,20 @@ class Rejects:
     def require_few(self) -> None:
         """Raise `SchemaError` if so many rows were rejected that the file as a whole is not understood."""
         if self._count > LIMIT:
-            row = self._rows[0]
-            raise SchemaError(
-                f"{self._source}: {self._count} rows cannot be read, the first because "
-                f"{row['reason']}: {row['raw_text'][:200]!r}. Expected rows as the header says; "
-                "the format has changed."
-            )
+            self._refuse()
+
+    def require_none(self) -> None:
+        """Raise `SchemaError` if a row was rejected of a file that has no other rows: it is not understood either."""
+        if self._count:
+            self._refuse()
+
+    def _refuse(self) -> NoReturn:
+        row = self._rows[0]
+        raise SchemaError(
+            f"{self._source}: {self._count} rows cannot be read, the first because "
+            f"{row['reason']}: {row['raw_text'][:200]!r}. Expected rows as the header says; "
+            "the format has changed."
+        )
 
     def table(self) -> pa.Table:
         """The rejects as a table of `schemas.REJECTS`, in an order that does not depend on threads."""

@@ -244,7 +244,7 @@ class DwdSource:
     def _day(self, position: int, tables: DayTables, known: _Range) -> RawDay | DayFailure:
         day, failed = known.index.dates[position], known.failed[position]
         table = tables.day(position)
-        gone = unlisted(known.catalogue, day, datetime.now(UTC).date())
+        gone = unlisted(known.catalogue, day, datetime.now(UTC).date(), empty=table.num_rows == 0)
         if table.num_rows == 0 and (failed or gone):
             return DayFailure(day, known.errors.get(position) or NotFoundError(f"{gone}: it may be being refilled."))
         sources, source_objects = known.sources(position)

@@ -70,8 +70,8 @@ def parse_product(data: bytes, product: Product, clock: Clock | None = None, sou
     """Parse the bytes of a product file; times come out in UTC by `clock` (default: they are UTC).
 
     Raises `UnreadableObjectError` if the file ends in the middle of a row (a truncated download), and
-    `SchemaError` if its header is not the product's or it holds more than one station. Rows that do not parse
-    become rejects with their reason.
+    `SchemaError` if its header is not the product's, it holds more than one station, or none of its rows can be read.
+    Rows that do not parse become rejects with their reason.
     """
     if not data.isascii():
         data = data.decode("latin-1").encode()  # rare, and only in what we do not read
@@ -90,6 +90,7 @@ def parse_product(data: bytes, product: Product, clock: Clock | None = None, sou
     known = {*product.columns, *product.ignored, *_STAMP_COLUMNS, _END_COLUMN, "STATIONS_ID", "eor", ""}
     unknown = tuple(n for n in header if n not in known and not _is_level(n))
     if len(columns.stamps) == 0:
+        rejects.require_none()
         return ParsedProduct(None, [], rejects.table(), 0, unknown)
     station = _one_station(columns.station, source)
     series = _series(columns, product, clock or UtcClock(), rejects, station)

@@ -6,6 +6,7 @@ import gzip
 import io
 import json
 import os
+import re
 import zipfile
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -23,6 +24,7 @@ from weather_backfill.lake.storage import ObjectStore
 from weather_backfill.partitions import days_between
 from weather_backfill.sources.base import DayFailure, RawDay
 from weather_backfill.sources.dwd.connection import DwdConnection
+from weather_backfill.sources.dwd.products import Period, product
 from weather_backfill.sources.dwd.remote import HttpRemote
 from weather_backfill.sources.dwd.source import DwdSource
 from weather_backfill_tests.sources.dwd.files import (
@@ -236,8 +238,9 @@ def test_the_really_truncated_file_fails_its_days(tmp_path) -> None:
         assert isinstance(day, DayFailure)
         assert isinstance(day.error, UnreadableObjectError)
         assert "10minutenwerte_TU_03379_akt.zip" in str(day.error)
-    (outside,) = good(read_days(connection, [date(2015, 1, 1)]))
-    assert outside.table.num_rows == 0
+    (outside,) = read_days(connection, [date(2015, 1, 1)])
+    assert isinstance(outside, DayFailure)
+    assert "10_minutes/air_temperature/historical is not on the server" in str(outside.error)
 
 
 def test_a_sound_history_covers_for_a_damaged_recent_file(tmp_path) -> None:
@@ -284,9 +287,22 @@ def test_rejected_rows_come_with_their_day(tmp_path) -> None:
     text = text.replace("eor\r\n;;;", "eor\r\n;;;eor")
     put(tmp_path, f"{RECENT}/stundenwerte_TU_00002_akt.zip", zipped(produkt_tu__txt=text))
     first, second, third = good(read_days(local(tmp_path), DAYS))
-    assert [d.rejects.num_rows for d in (first, second, third)] == [1, 1, 0]
+    assert [d.rejects.num_rows for d in (first, second, third)] == [0, 1, 1], "undated, at the file's last day"
     assert second.rejects["reason"].to_pylist() == ["TT_TU is 'x', expected a number"]
     assert second.table.num_rows == 48
+
+
+def test_a_file_of_which_no_row_can_be_read_fails_the_days(tmp_path) -> None:
+    """As if stamps had got a space: nothing of the file would be seen, rows or rejects."""
+    with zipfile.ZipFile(io.BytesIO(station_zip(2))) as archive:
+        (name,) = [n for n in archive.namelist() if n.startswith("produkt")]
+        text = re.sub(r";(\d{8})(\d{2});", r";\1 \2;", archive.read(name).decode())
+    assert text.count("20200101 ") == 24
+    put(tmp_path, f"{RECENT}/stundenwerte_TU_00001_akt.zip", station_zip(1))
+    put(tmp_path, f"{RECENT}/stundenwerte_TU_00002_akt.zip", zipped(produkt_tu__txt=text))
+    for day in read_days(local(tmp_path), DAYS):
+        assert isinstance(day, RawDay)
+        assert "72 rows cannot be read" in str(day.incomplete), "the other station's rows are written"
 
 
 def test_unknown_stations_and_missing_products_are_errors_not_empty_days(tmp_path) -> None:
@@ -317,6 +333,25 @@ def test_a_recent_folder_that_is_gone_is_no_day_without_data(tmp_path) -> None:
     assert f"folder {RECENT} is not on the server" in str(new.error)
     put(tmp_path, f"{RECENT}/stundenwerte_TU_00002_akt.zip", station_zip(2))
     assert [d.incomplete for d in good(read_days(local(tmp_path), [lately]))] == [None], "really without data"
+
+
+def test_a_historical_folder_that_is_gone_is_no_decade_without_data(tmp_path) -> None:
+    put(tmp_path, f"{RECENT}/stundenwerte_TU_00002_akt.zip", station_zip(2))
+    (old,) = read_days(local(tmp_path), [date(2015, 1, 2)])
+    assert isinstance(old, DayFailure)
+    assert f"folder {HISTORICAL} is not on the server" in str(old.error)
+    put(tmp_path, f"{HISTORICAL}/stundenwerte_TU_00002_20200101_20200131_hist.zip", station_zip(2))
+    (old,) = good(read_days(local(tmp_path), [date(2015, 1, 2)]))
+    assert (old.table.num_rows, old.incomplete) == (0, None), "really without data"
+
+
+def test_a_year_of_minutes_ends_in_the_folder_of_the_next() -> None:
+    """Until 2000 the stamps are MEZ: 23:00 UTC of 31 December is 0:00 of 1 January."""
+    minutes = product("1_minute", "precipitation")
+    folders = minutes.folders(Period.HISTORICAL, date(1998, 12, 31), date(1998, 12, 31))
+    assert [folder[-4:] for folder in folders] == ["1998", "1999"]
+    for end in (date(1998, 12, 30), date(2010, 12, 31)):
+        assert len(minutes.folders(Period.HISTORICAL, date(end.year, 1, 1), end)) == 1
 
 
 def test_a_server_that_stops_answering_fails_the_days_and_is_left_alone(tmp_path) -> None:
