@@ -55,7 +55,6 @@ class Coverage:
 
     share: float
     worst: Mapping[str, float]
-    stations: int
 
 
 def coverage(day: RawDay) -> Coverage:
@@ -65,7 +64,7 @@ def coverage(day: RawDay) -> Coverage:
     An expected station without rows counts as empty; a day without rows has coverage 0.
     """
     if not day.table.num_rows:
-        return Coverage(0.0, dict.fromkeys(sorted(day.expected_stations)[:_WORST], 0.0), 0)
+        return Coverage(0.0, dict.fromkeys(sorted(day.expected_stations)[:_WORST], 0.0))
     table = parquet.unified(day.table)
     starts = parquet.series_starts(table)
     metric, metric_names = _codes_at(table, "metric", starts)
@@ -77,10 +76,11 @@ def coverage(day: RawDay) -> Coverage:
     series = np.bincount(station[counted], minlength=len(station_names))
     total = np.bincount(station[counted], filled, minlength=len(station_names))
     by_station = {station_names[code]: float(total[code] / series[code]) for code in np.flatnonzero(series)}
-    by_station |= dict.fromkeys(set(day.expected_stations) - set(station_names), 0.0)
+    reporting = {station_names[code] for code in np.unique(station)}  # the dictionary may name others
+    by_station |= dict.fromkeys(set(day.expected_stations) - reporting, 0.0)
     share = float(np.mean(list(by_station.values()))) if by_station else 0.0
     worst = dict(sorted(by_station.items(), key=lambda item: (item[1], item[0]))[:_WORST])
-    return Coverage(share, worst, len(station_names))
+    return Coverage(share, worst)
 
 
 def _codes_at(table: pa.Table, column: str, rows: np.ndarray) -> tuple[np.ndarray, list[str]]:

@@ -7,6 +7,8 @@ day on the first try, because asking again only costs time and the upstream's pa
 
 from __future__ import annotations
 
+import re
+
 
 class WeatherError(Exception):
     """Base of all our own errors; `retryable` says whether the same call may succeed a little later."""
@@ -78,3 +80,9 @@ class CatalogError(PermanentError):
 
 class VerificationError(RetryableError):
     """What the object store holds after an upload is not what was sent."""
+
+
+def shown(url: str) -> str:
+    """A URL as an error may show it: without user, password and query, in which secrets go astray."""
+    without_user = re.sub(r"^([a-z0-9+.-]*:?/*).*@", r"\1…@", url, flags=re.IGNORECASE | re.DOTALL)
+    return re.sub(r"\?.*", "?…", without_user, flags=re.DOTALL)[:200]

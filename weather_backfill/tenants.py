@@ -21,7 +21,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from pydantic_core import ErrorDetails
 
 from weather_backfill.connections import WITHHELD
-from weather_backfill.errors import ConfigurationError, NotFoundError
+from weather_backfill.errors import ConfigurationError, NotFoundError, shown
 from weather_backfill.lake.storage import ObjectStore
 from weather_backfill.partitions import validate_tenant_id
 from weather_backfill.sources.aceiot.connection import AceiotConnection
@@ -225,5 +225,5 @@ def _problem(details: ErrorDetails) -> str:
     value = details["input"]
     if details["type"] in (WITHHELD, "extra_forbidden", "missing"):
         return text
-    given = "a list or mapping" if isinstance(value, (dict, list)) else repr(str(value)[:80])
+    given = "a list or mapping" if isinstance(value, (dict, list)) else repr(shown(str(value))[:80])
     return f"{text} (given {given})"

@@ -17,7 +17,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from weather_backfill.connections import variable_of
-from weather_backfill.errors import ConfigurationError
+from weather_backfill.errors import ConfigurationError, shown
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -120,16 +120,16 @@ def check_url(url: str, *, private: bool = True) -> None:
     """Raise `ConfigurationError` for an address that is none, or that names a metadata endpoint."""
     if not _URL.fullmatch(url) or "\\" in url:
         raise ConfigurationError(
-            f"{url[:200]!r} is no address that is asked: expected https://host/path in plain characters, without user "
+            f"{shown(url)!r} is no address that is asked: expected https://host/path in plain characters, without user "
             "and password, the host by name or number."
         )
     try:
         parts = urlsplit(url)
         host, port = (parts.hostname or "").rstrip("."), parts.port
     except ValueError as error:
-        raise ConfigurationError(f"{url[:200]!r} is no address that is asked: {error}.") from error
+        raise ConfigurationError(f"{shown(url)!r} is no address that is asked: {error}.") from error
     if port == 0:
-        raise ConfigurationError(f"{url[:200]!r} is no address that is asked: port 0.")
+        raise ConfigurationError(f"{shown(url)!r} is no address that is asked: port 0.")
     if host in _METADATA_NAMES:
         raise _metadata(host)
     if address := literal(host):

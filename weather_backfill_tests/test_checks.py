@@ -70,6 +70,14 @@ samples = st.lists(
 )  # fmt: skip
 
 
+def test_an_expected_station_that_only_the_dictionary_names_is_silent() -> None:
+    """As of a building site whose gateway is off: the day's file knows its name and holds no row of it."""
+    rows = raw_table([(second, "a", "air_temperature", 1.0, 1) for second in range(0, 86_400, 60)])
+    names = pa.DictionaryArray.from_arrays(np.zeros(rows.num_rows, np.int32), pa.array(["a", "b"]))
+    rows = rows.set_column(rows.column_names.index("station_id"), "station_id", names)
+    assert coverage(raw_day(rows, expected=["a", "b"])).share == 0.5
+
+
 @settings(max_examples=100)
 @given(samples, st.sampled_from([Cadence(60), Cadence(7200), Cadence(3600, {"wind_speed": 28_800})]))
 def test_coverage_equals_a_slow_count(rows: list[Any], cadence: Cadence) -> None:

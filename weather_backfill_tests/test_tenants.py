@@ -130,6 +130,15 @@ SECRETS = [
     f"id: acme\nsecret_access_key: {PLAIN}\nservices: {{}}\n",
     f"id: acme\nservices:\n  tempest:\n    secret_access_key: '{PLAIN}\n",
     f"id: acme\nservices:\n  tempest:\n    secret_access_key: @{PLAIN}\n",
+    tempest(f"endpoint_url: https://me:{PLAIN}@host.example"),
+    f"id: acme\nservices:\n  tempest:\n    archive_url: s3://me:{PLAIN}@bucket\n",
+    f"id: acme\nservices:\n  tempest:\n    archive_url: s3://bucket/prefix?key={PLAIN}\n",
+    *(
+        f"id: acme\nservices:\n  aceiot: {{base_url: '{url}', api_key: '${{ACME_KEY}}', sites: [a]}}\n"
+        for url in (f"https://me:{PLAIN}@host.example/api", f"https://host.example/api?key={PLAIN}", f"me:{PLAIN}@host")
+    ),
+    f"id: acme\nservices:\n  dwd: {{base_url: 'https://me:{PLAIN}@host.example/api', stations: all}}\n",
+    f"id: acme\nservices:\n  dwd: {{base_url: 'me:{PLAIN}@host', stations: all}}\n",
 ]
 
 

@@ -127,7 +127,7 @@ OBJECT = {"etag": '"x"', "last-modified": "Mon, 01 Jan 2024 00:00:00 GMT"}
 
 def client(url: str, **options: Any) -> PoliteClient:
     policy = Policy(retry_waits=())
-    return PoliteClient("dwd", url, state=MemoryState(), scope="dwd", rate=Rate(1000), policy=policy, **options)
+    return PoliteClient("dwd", url, state=MemoryState(), rate=Rate(1000), policy=policy, **options)
 
 
 def test_a_name_that_leads_to_a_refused_address_is_not_sent_anything(monkeypatch: pytest.MonkeyPatch) -> None:

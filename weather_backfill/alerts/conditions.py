@@ -90,7 +90,7 @@ def _tenant_files(desk: Desk, found: Found) -> Tenants:
                 if not broken_defaults:  # else one message tells of all
                     found.conditions.append(_broken_file(name, str(error), name))
     except WeatherError as error:
-        found.unjudged.add("tenant_file")
+        found.unjudged |= {"tenant_file", "failed_chunks"}  # of tenants that were not read nothing is known
         found.notes.append(f"tenant files could not be read: {error}")
     return tenants
 

@@ -153,7 +153,7 @@ def _run(
 ) -> list[ChunkResult]:
     todo = [result for result in results if result.state != DONE]
     wanted = [values for result in todo for values in plan.chunks[result.chunk]]
-    known = existing(catalog, plan.database, plan.table, wanted) if len(wanted) > BATCH else {}
+    known = existing(catalog, plan.database, plan.table, wanted)
     for result in todo:
         chunk = plan.chunks[result.chunk]
         try:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
-from weather_backfill.errors import ConfigurationError
+from weather_backfill.errors import ConfigurationError, shown
 
 _NO_PROXY = "http://127.0.0.1:9"  # the port of "discard", where nothing listens
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,254}")
@@ -37,7 +37,7 @@ def check_s3_url(url: str) -> None:
     strange = parts.query or parts.fragment or "\\" in url or not url.isprintable() or {".", ".."} & set(names)
     if strange or not _BUCKET.fullmatch(parts.netloc) or ("" in names and len(names) > 1):
         raise ConfigurationError(
-            f"{url[:200]!r} is not allowed: an S3 URL needs a bucket: expected s3://bucket/prefix."
+            f"{shown(url)!r} is not allowed: an S3 URL needs a bucket: expected s3://bucket/prefix."
         )
 
 

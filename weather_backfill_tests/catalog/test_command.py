@@ -63,7 +63,7 @@ def test_an_archive_from_plan_to_retry(platform: Platform, front: Front) -> None
     front.rule = lambda *_: None
     done = cli(platform, "catalog", "retry", row["registration"])
     assert done.returncode == 0, done.stderr
-    assert "Calls: BatchCreatePartition 1; throttled: 0" in done.stdout
+    assert "Calls: BatchCreatePartition 1, GetPartitions 1; throttled: 0" in done.stdout
     assert "48/48" in done.stderr
 
     done = cli(platform, "catalog", "ddl", "--archive-of", "acme", "--run", "--json")

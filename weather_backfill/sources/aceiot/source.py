@@ -186,7 +186,10 @@ class AceiotSource:
         for path in paths.values():
             _delete_window(path)
         lineage = {"source": f"{SERVICE}:{','.join(self._sites)}"}
-        return RawDay(day, table, Cadence(self._connection.cadence_seconds), rejects, facts, lineage)
+        expected = tuple(site for site in self._sites if self._points[site].metrics)
+        return RawDay(
+            day, table, Cadence(self._connection.cadence_seconds), rejects, facts, lineage, expected_stations=expected
+        )  # fmt: skip
 
     def _fetch_window(self, window: Window, page_size: int, path: Path) -> None:
         """Walk a window until it is stored; after a failure once more, with smaller pages where we chose
