@@ -108,6 +108,12 @@ def test_failed_chunks(watched: Watched) -> None:
         "When the cause is gone: weather-backfill start --tenant acme --service tempest "
         "--start 2024-01-01 --end 2024-01-04 --reprocess failed --max-days 4 --yes" in text
     )
+    good = watched.settings
+    watched.settings = good.model_copy(update={"tenants_url": str(watched.platform.folder / "not-mounted")})
+    assert "tenant files could not be read" in watched.tick()
+    watched.settings = good
+    watched.tick()
+    assert len(watched.hook.texts) == 1, "of tenants that were not read nothing is known"
     paths[3].unlink()
     assert watched.materialize(day(3))
     resolved_once(watched, "acme / tempest: more than 3 chunks in a row have failed")

@@ -119,6 +119,16 @@ def test_a_partition_that_points_elsewhere_is_put_right(
     assert front.calls["BatchUpdatePartition"] == 2
 
 
+def test_so_are_two(settings: Settings, table: Table, lake: ObjectStore) -> None:
+    """As of station histories, one a tenant."""
+    old = Table(table.name, "", f"{lake.url}-old", table.columns, table.keys, table.storage)
+    assert settings.catalog_database
+    register_partitions(Catalog(settings), settings.catalog_database, old, days(2), {})
+    [result] = register(Catalog(settings), lake, plan_of(settings, table, days(2)))
+    assert (result.created, result.existing, result.moved) == (0, 0, 2)
+    assert in_glue(settings, table)[days(1)[0]] == f"{location_of(table, days(1)[0])}/"
+
+
 def test_throttling_is_waited_out(settings: Settings, table: Table, lake: ObjectStore, front: Front) -> None:
     front.rule = throttle("BatchCreatePartition", 3)
     catalog = Catalog(settings)
