@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 
 from weather_backfill.errors import NotFoundError, SchemaError
+from weather_backfill.sources.dwd.archive import open_metadata
 from weather_backfill.sources.dwd.connection import DwdConnection, InBox, InState
 from weather_backfill.sources.dwd.listing import Entry, StationList, parse_station_list
+from weather_backfill.sources.dwd.metadata import StationMetadata
 from weather_backfill.sources.dwd.products import Period, Product, ProductFile, parse_file_name
 from weather_backfill.sources.dwd.remote import Fetched, Remote
 
@@ -140,6 +142,23 @@ def read_station_list(remote: Remote, path: str) -> StationList:
     answer = remote.fetch(path)
     assert isinstance(answer, Fetched)  # a plain request is never "not modified"
     return parse_station_list(answer.body, remote.url(path))
+
+
+def read_metadata(
+    remote: Remote, wanted: Product, station: str, listed: Callable[[str], list[Entry]]
+) -> StationMetadata:
+    """The metadata of a sub-hourly product's station, whose zip lies in a folder of its own (hourly zips hold theirs).
+    `listed` lists a folder, once for all stations.
+
+    Raises `NotFoundError` where there is none.
+    """
+    folder = f"{wanted.resolution}/{wanted.folder}/meta_data"
+    for entry in listed(folder):
+        if entry.name.startswith("Meta_Daten_") and entry.name.endswith(f"_{station}.zip"):
+            answer = remote.fetch(f"{folder}/{entry.name}")
+            assert isinstance(answer, Fetched)  # a plain request is never "not modified"
+            return open_metadata(answer.body, f"{folder}/{entry.name}")
+    raise NotFoundError(f"{remote.url(folder)} has no Meta_Daten_*_{station}.zip: nothing is known of the station.")
 
 
 def unlisted(catalogue: Catalogue, day: date, today: date, empty: bool = False) -> str | None:

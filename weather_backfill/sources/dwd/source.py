@@ -21,7 +21,7 @@ from concurrent.futures import Future
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
-from functools import cached_property
+from functools import cache, cached_property
 from threading import BoundedSemaphore
 from typing import Any
 
@@ -33,12 +33,13 @@ from weather_backfill.errors import NotFoundError, SourceUnavailableError, Weath
 from weather_backfill.lake.storage import ObjectStore
 from weather_backfill.schemas import REJECTS
 from weather_backfill.sources.base import Cadence, DayFailure, DayInventory, RawDay, pool_ahead
-from weather_backfill.sources.dwd.archive import open_archive, open_metadata, require_zip
+from weather_backfill.sources.dwd.archive import open_archive, require_zip
 from weather_backfill.sources.dwd.cache import Download, FileCache
-from weather_backfill.sources.dwd.catalogue import Catalogue, StationFile, find_files, unlisted
+from weather_backfill.sources.dwd.catalogue import Catalogue, StationFile, find_files, read_metadata, unlisted
 from weather_backfill.sources.dwd.connection import DwdConnection
 from weather_backfill.sources.dwd.days import MEMORY_BYTES, DayIndex, DayStore, DayTables
 from weather_backfill.sources.dwd.history import station_history
+from weather_backfill.sources.dwd.listing import Entry
 from weather_backfill.sources.dwd.load import Bodies, Contribution, StationLoad, bodies_of, load_station
 from weather_backfill.sources.dwd.metadata import StationMetadata
 from weather_backfill.sources.dwd.products import Period
@@ -190,19 +191,19 @@ class DwdSource:
         catalogue = find_files(self._connection, self._remote, date(1700, 1, 1), today)
         found: list[tuple[str, StationMetadata]] = []
         failed: dict[str, str] = {}
+        listed = cache(self._remote.folder)
         for station, files in catalogue.stations.items():
             newest = [max(g, key=lambda f: (f.file.period is Period.RECENT, f.path)) for g in _by_product(files)]
             try:
-                found += [(station, self._metadata(item)) for item in newest]
+                found += [(station, self._metadata(item, listed)) for item in newest]
             except WeatherError as error:
                 failed[station] = str(error)
         return station_history(found), failed
 
-    def _metadata(self, item: StationFile) -> StationMetadata:
-        body = self._fetch(item).body
+    def _metadata(self, item: StationFile, listed: Callable[[str], list[Entry]]) -> StationMetadata:
         if item.product.resolution == "hourly":
-            return open_archive(body, item.path).metadata
-        return open_metadata(body, item.path)
+            return open_archive(self._fetch(item).body, item.path).metadata
+        return read_metadata(self._remote, item.product, item.file.station, listed)
 
     def _fetch(self, item: StationFile) -> Download:
         return self._files.fetch(item.path, lambda body: require_zip(body, item.path))

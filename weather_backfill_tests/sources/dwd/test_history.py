@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from datetime import date
+from pathlib import Path
 
 import pytest
 
 from weather_backfill.errors import SchemaError
 from weather_backfill.sources.dwd.archive import open_archive, open_metadata
+from weather_backfill.sources.dwd.connection import DwdConnection
 from weather_backfill.sources.dwd.history import STATION_HISTORY, station_history
 from weather_backfill.sources.dwd.metadata import NamedEntry, PlaceEntry, StationMetadata, parse_metadata
-from weather_backfill_tests.sources.dwd.files import DWD, needs_data
+from weather_backfill.sources.dwd.source import DwdSource
+from weather_backfill_tests.sources.dwd.files import DWD, needs_data, put
 
 
 @needs_data
@@ -70,3 +73,19 @@ def test_spans_do_not_overlap_and_leave_out_what_nobody_knows() -> None:
 def test_metadata_with_another_header_is_named() -> None:
     with pytest.raises(SchemaError, match="Metadaten_Geographie_00001"):
         parse_metadata({"Metadaten_Geographie_00001.txt": b"Station;Wo\n1;hier\n"})
+
+
+@needs_data
+def test_the_history_of_a_ten_minute_connection_comes_from_its_folder_of_metadata(tmp_path: Path) -> None:
+    folder = "10_minutes/air_temperature"
+    for station in ("01766", "00002"):
+        put(tmp_path, f"{folder}/recent/10minutenwerte_TU_{station}_akt.zip", b"PK")
+    connection = DwdConnection(base_url=tmp_path.as_uri(), stations="all", resolution="10_minutes")
+    table, failed = DwdSource(connection).station_history()
+    assert (table.num_rows, sorted(failed)) == (0, ["00002", "01766"]), "what is known of them stays"
+    excerpt = DWD / "excerpts/Meta_Daten_zehn_min_sd_01766.zip"
+    put(tmp_path, f"{folder}/meta_data/Meta_Daten_zehn_min_tu_01766.zip", excerpt.read_bytes())
+    table, failed = DwdSource(connection).station_history()
+    assert set(table["station_id"].to_pylist()) == {"01766"}
+    assert table["latitude"].null_count == 0
+    assert "no Meta_Daten_*_00002.zip" in failed["00002"]
