@@ -44,11 +44,11 @@ test-ui: $(VENV)/ready  ## Dagster's pages clicked through in Chromium (Debian, 
 	command -v chromium > /dev/null || (apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium) > /dev/null
 	$(BIN)/python -m pytest -q -m ui weather_backfill_tests/ui
 
-test-hostile: $(VENV)/ready  ## 100,000 damaged inputs for every parser, two writers of a day (half an hour)
+test-hostile: $(VENV)/ready  ## 100,000 damaged inputs for every parser, two writers of a day (ten minutes)
 	$(BIN)/python -m weather_backfill_tests.hostile
 	WEATHER_TWO_WRITERS_ROUNDS=100 $(BIN)/python -m pytest -q --timeout 900 weather_backfill_tests/lake/test_two_writers.py
 
-test-faults: $(VENV)/ready  ## Each fault at each point of the path, then ten minutes of random ones by SEED (Debian, root; hours)
+test-faults: $(VENV)/ready  ## Each fault at each point of the path, then ten minutes of random ones by SEED (Debian, root; 50 minutes)
 	rm -rf build/faults
 	failed=0; \
 	$(BIN)/python -m pytest -q -m long -n 4 --maxschedchunk 1 weather_backfill_tests/faults || failed=1; \
@@ -69,7 +69,7 @@ lint: $(VENV)/ready  ## Ruff and the type checker
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-test-soak: $(VENV)/ready  ## 24 days of operation on a faked clock: leaks, gaps, audit (Debian, root; SOAK="--days 3" is quick)
+test-soak: $(VENV)/ready  ## 24 days of operation on a faked clock: leaks, gaps, audit (Debian, root; 45 minutes, SOAK="--days 3" is quick)
 	ls /usr/lib/*/faketime/libfaketime.so.1 > /dev/null 2>&1 || (apt-get update -qq && apt-get install -y -qq libfaketime) > /dev/null
 	$(BIN)/python -m weather_backfill_tests.soak $(SOAK)
 
