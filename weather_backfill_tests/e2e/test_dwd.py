@@ -147,12 +147,20 @@ def test_a_cut_file_fails_the_days_and_keeps_the_other_stations(local_platform: 
     assert_same(platform, days_between(start, end), in_files("2020-03-26", tuple(STATIONS)))
 
 
+FOLDER = "hourly/air_temperature/historical"
+HISTORY = b"""<html><head><title>Index of /</title></head><body><pre><a href="../">../</a>
+<a href="stundenwerte_TU_09999_19500101_19991231_hist.zip">stundenwerte_TU_09999_..&gt;</a>    29-Mar-2020 08:55    1234
+</pre></body></html>"""
+"""A page of history, which the older snapshots lack as a whole: their last days would be no days without data."""
+
+
 @pytest.mark.timeout(300)
 def test_restatements_are_named_and_only_those_days_are_taken_again(local_platform: Platform) -> None:
     """Three snapshots under one URL, as the real server does it; after it the lake is the last snapshot."""
     platform, start = local_platform, date(2020, 1, 10)
     held = days_between(start, LAST)
     with serve(DWD / "cdc-2020-03-24") as mirror:
+        mirror.fault = lambda path: (200, HISTORY) if path == FOLDER and not (mirror.root / path).is_dir() else None
         platform.add_dwd("de", base_url=mirror.url, stations=STATIONS)
         in_process(platform, start, LAST)
         assert named(platform) == {}
