@@ -23,8 +23,8 @@ from weather_backfill.backfill.operations import (
     Desk,
     advance,
     busy_days,
-    cancelled_days,
     capacity,
+    clicked_away,
     held_back,
     start,
     stop_tenant,
@@ -36,9 +36,9 @@ from weather_backfill.backfill.records import (
     CANCELED,
     STOPPED,
     Manifest,
-    as_read,
     audit,
     audit_start,
+    decided,
     load_manifest,
     open_manifests,
     save_manifest,
@@ -145,17 +145,18 @@ def _with_cancelled(desk: Desk, manifest: Manifest) -> Manifest:
 
     Before the summary, which takes it out of sight: whoever dies in between has forgotten nothing.
     """
-    days = frozenset(cancelled_days(desk, manifest))
-    if not days and not manifest.put_off:
+    clicked = clicked_away(desk, manifest)
+    if not clicked and not manifest.put_off:
         return manifest
     status = status_of(desk.instance, desk.graph, desk.store, manifest.backfill_id)
+    days = frozenset(clicked - status.done)
     # Where other parts have failed on their own, their days are no person's decision.
     whole = status.ended_at and status.status == "canceled" and set(status.days) - status.done <= days
     said = replace(manifest, state=CANCELED if whole else ACTIVE, put_off=frozenset() if whole else days)
     if said == manifest:
         return said
-    if not as_read(desk.store, manifest):  # a person was quicker, and decides
-        return load_manifest(desk.store, manifest.backfill_id) or manifest
+    if now := decided(desk.store, manifest):  # a person was quicker
+        return now
     save_manifest(desk.store, said)
     return said
 

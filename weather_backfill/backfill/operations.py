@@ -127,13 +127,19 @@ def held_back(desk: Desk, service: str, tenant: str) -> set[date]:
 
 
 def cancelled_days(desk: Desk, manifest: Manifest) -> set[date]:
-    """The days of a backfill that are not done and whose last native backfill was cancelled, by a click in Dagster."""
+    """The days of `clicked_away` that are not done."""
+    days = clicked_away(desk, manifest)
+    return days and days - status_of(desk.instance, desk.graph, desk.store, manifest.backfill_id).done
+
+
+def clicked_away(desk: Desk, manifest: Manifest) -> set[date]:
+    """The days of a backfill whose last native backfill was cancelled on its own, by a click in Dagster."""
     natives = natives_of(desk.instance, manifest.backfill_id)
     days: set[date] = set()
     for native in natives if any(n.status in _CANCELLED for n in natives) else ():
         target = {key.date for key in target_of(native, desk.graph)}
         days = days | target if native.status in _CANCELLED else days - target
-    return days and days - status_of(desk.instance, desk.graph, desk.store, manifest.backfill_id).done
+    return days
 
 
 def overlapping(desk: Desk, plan: Plan) -> list[str]:

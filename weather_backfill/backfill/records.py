@@ -143,10 +143,10 @@ def find_manifest(store: ObjectStore, backfill_id: str) -> Manifest | None:
     return found
 
 
-def as_read(store: ObjectStore, manifest: Manifest) -> bool:
-    """Whether nobody has decided anything about a backfill since its manifest was read."""
+def decided(store: ObjectStore, manifest: Manifest) -> Manifest | None:
+    """The manifest as it is now, if somebody has decided about the backfill since it was read."""
     now = load_manifest(store, manifest.backfill_id)
-    return now is None or (now.state, now.put_off) == (manifest.state, manifest.put_off)
+    return now if now and (now.state, now.put_off) != (manifest.state, manifest.put_off) else None
 
 
 def mark_open(store: ObjectStore, backfill_id: str) -> StoredObject:

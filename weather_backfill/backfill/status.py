@@ -21,8 +21,8 @@ from weather_backfill.backfill.records import (
     PAUSED,
     STOPPED,
     Manifest,
-    as_read,
     close,
+    decided,
     find_manifest,
     mark_open,
 )
@@ -306,7 +306,7 @@ def write_summary(instance: dg.DagsterInstance, graph: Any, store: ObjectStore, 
     if status.ended_at or status.status in (CANCELED, STOPPED):
         close(store, manifest.backfill_id)
         active = any(is_active(native) for native in natives_of(instance, manifest.backfill_id))
-        if active or not as_read(store, manifest):
+        if active or decided(store, manifest):
             mark_open(store, manifest.backfill_id)  # somebody has gone on with it in the meantime
     else:
         mark_open(store, manifest.backfill_id)

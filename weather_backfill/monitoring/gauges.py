@@ -28,7 +28,7 @@ from weather_backfill.lake import layout
 from weather_backfill.partitions import PartitionKey, daily_by_tenant
 from weather_backfill.run_coordinator import TENANT_TAG
 from weather_backfill.sources.breaker import BREAKERS, BreakerState, status_of
-from weather_backfill.sources.limits import parts_of, paused_for
+from weather_backfill.sources.limits import paused_for, whose
 from weather_backfill.sources.registry import SERVICES
 from weather_backfill.sources.shared_state import open_state
 
@@ -157,8 +157,7 @@ def limits(desk: Desk) -> Iterator[Metric]:
             service, _, host = scope.removeprefix(BREAKERS).partition("@")
             broken[(service, host)] = values[status_of(document, now, scope).state]
         else:
-            service, tenant, _ = parts_of(scope)
-            key = (service, tenant)
+            key = whose(scope)  # a tenant's servers together
             taken[key] = taken.get(key, 0.0) + len(document.get("slots", ()))
             paused[key] = max(paused.get(key, 0.0), paused_for(document, now))
     yield gauge("limiter_slots", "Requests that count against a rate limit", _BY_TENANT, taken)

@@ -6,7 +6,7 @@ raises for one bad day; it yields the failure and goes on.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -103,7 +103,7 @@ def pool_ahead(workers: int, name: str, stop: Callable[[], None]) -> Iterator[Th
 
 def each_day(
     dates: Iterable[date], read: Callable[[date], R], stop: Callable[[], None] = lambda: None
-) -> Iterator[R | DayFailure]:
+) -> Generator[R | DayFailure]:
     """Read day after day with `read`, one day ahead of the consumer, trying retryable errors again.
 
     The one-day read-ahead overlaps fetching with the consumer's computing and writing; memory holds two days. `stop` is

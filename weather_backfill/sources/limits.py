@@ -50,11 +50,10 @@ def limit_scope(service: str, host: str, tenant: str | None = None) -> str:
     return f"limit:{service}:{tenant}@{host}" if tenant else f"limit:{service}@{host}"
 
 
-def parts_of(scope: str) -> tuple[str, str, str]:
-    """Service, tenant (or "") and host of a scope."""
-    whose, _, host = scope.removeprefix("limit:").partition("@")
-    service, _, tenant = whose.partition(":")
-    return service, tenant, host
+def whose(scope: str) -> tuple[str, str]:
+    """The service and the tenant (or "") of a scope."""
+    service, _, tenant = scope.removeprefix("limit:").partition("@")[0].partition(":")
+    return service, tenant
 
 
 def counting(document: Document, now: float, rate: Rate) -> list[Any]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from functools import partial
@@ -160,13 +161,11 @@ class AceiotSource:
         """
         spill = Spill(self._spill_folder)
         try:
-            for outcome in each_day(dates, lambda day: self._read(day, spill), self.close):
-                yield outcome
-                _discard(spill.folder, outcome.date)
-        except BaseException:
-            self.close()  # nobody waits for the day under way: end its waits for slots and retries
-            raise
-        finally:
+            with closing(each_day(dates, lambda day: self._read(day, spill), self.close)) as outcomes:
+                for outcome in outcomes:
+                    yield outcome
+                    _discard(spill.folder, outcome.date)
+        finally:  # nobody writes there any more: the day under way has been stopped
             spill.close()
 
     def _read(self, day: date, spill: Spill) -> RawDay:

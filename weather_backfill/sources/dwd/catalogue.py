@@ -139,9 +139,13 @@ def _selected(connection: DwdConnection, remote: Remote, wanted: Product, lists:
 
 def read_station_list(remote: Remote, path: str) -> StationList:
     """The station list at a path."""
+    return parse_station_list(_body(remote, path), remote.url(path))
+
+
+def _body(remote: Remote, path: str) -> bytes:
     answer = remote.fetch(path)
     assert isinstance(answer, Fetched)  # a plain request is never "not modified"
-    return parse_station_list(answer.body, remote.url(path))
+    return answer.body
 
 
 def read_metadata(
@@ -155,9 +159,8 @@ def read_metadata(
     folder = f"{wanted.resolution}/{wanted.folder}/meta_data"
     for entry in listed(folder):
         if entry.name.startswith("Meta_Daten_") and entry.name.endswith(f"_{station}.zip"):
-            answer = remote.fetch(f"{folder}/{entry.name}")
-            assert isinstance(answer, Fetched)  # a plain request is never "not modified"
-            return open_metadata(answer.body, f"{folder}/{entry.name}")
+            path = f"{folder}/{entry.name}"
+            return open_metadata(_body(remote, path), path)
     raise NotFoundError(f"{remote.url(folder)} has no Meta_Daten_*_{station}.zip: nothing is known of the station.")
 
 
@@ -169,13 +172,11 @@ def unlisted(catalogue: Catalogue, day: date, today: date, empty: bool = False) 
     refilled looks like this, and a mistyped id.
     """
     missing = [f"station {station} has no file in any folder" for station in catalogue.without_files]
-    for folder in catalogue.missing_folders:
+    lately = today - day < RECENT_DAYS
+    due = Period.RECENT if lately else Period.HISTORICAL
+    for folder in catalogue.missing_folders if lately or empty else ():
         product, period = folder.rsplit("/", 1)
-        if today - day >= RECENT_DAYS:
-            if empty and period == Period.HISTORICAL.folder:
-                missing.append(f"folder {folder} is not on the server")
-            continue
-        if period != Period.RECENT.folder:
+        if period != due.folder:
             continue
         files = ([f for f in own if f.path.startswith(f"{product}/")] for own in catalogue.stations.values())
         if not all(own and covered_by_history(own, day) for own in files):
