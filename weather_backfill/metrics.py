@@ -26,6 +26,7 @@ class Rule(StrEnum):
     MINIMUM = "minimum"
     DIRECTION = "direction"  # unit-vector mean, calms excluded, with the resultant length
     LAST = "last"  # codes and running totals, which neither add nor average
+    STRIKES = "strikes"  # mean over the lightning strikes: a minute in which nothing struck has no distance
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +114,8 @@ _TABLE = (
            Rule.LAST, cf=False),
     Metric("lightning_strike_count", "1", "1", "Lightning strikes in the interval", Rule.SUM, cf=False,
            lowest=0),
-    Metric("lightning_mean_distance", "km", "m", "Mean distance of lightning", cf=False, lowest=0),
+    Metric("lightning_mean_distance", "km", "m", "Mean distance of lightning", Rule.STRIKES, cf=False,
+           lowest=0),
     Metric("battery_voltage", "V", "V", "Battery of the station", cf=False, lowest=0),
     Metric("wind_sample_interval", "s", "s", "Seconds between wind samples", Rule.LAST, cf=False),
     Metric("reporting_interval", "min", "s", "Minutes between reports", Rule.LAST, cf=False),

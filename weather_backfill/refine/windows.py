@@ -22,7 +22,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from weather_backfill.lake import parquet
-from weather_backfill.metrics import METRICS, Rule, rule_of
+from weather_backfill.metrics import Rule, rule_of
 from weather_backfill.refine.aggregates import aggregate
 from weather_backfill.schemas import REFINED, SUSPECT, require_columns
 from weather_backfill.sources.base import Cadence
@@ -30,7 +30,13 @@ from weather_backfill.sources.base import Cadence
 FINEST_SLOT_SECONDS = 15
 _COLUMNS = ("observed_at", "station_id", "metric", "value", "quality")
 _WORKERS = 2
-_DIRECTIONS = frozenset(name for name, metric in METRICS.items() if metric.rule is Rule.DIRECTION)
+_IN_PAIRS: dict[str, tuple[Rule, tuple[str, ...]]] = {
+    "directions": (Rule.DIRECTION, ("mean", "resultant_length")),
+    "distances": (Rule.STRIKES, ("mean", "minimum", "maximum", "first_value", "last_value", "deviation")),
+}
+"""Queries over the whole raw file, as the two metrics they pair may lie in two row groups: whose windows need them, and
+what they find.
+"""
 
 
 @cache
@@ -63,13 +69,13 @@ def refine_file(path: Path) -> RefinedDay:
         groups = [[n] for n in range(file.num_row_groups)] if whole_series else [list(range(file.num_row_groups))]
         rows = file.metadata.num_rows
     cadence = parquet.cadence_of(footer)
-    has_directions = bool(_DIRECTIONS & json.loads(footer["metrics"]).keys())
-    directions = _directions(path) if has_directions else _no_directions()
+    rules = {rule_of(metric) for metric in json.loads(footer["metrics"])}
+    pairs = {name: _pairs(name, path if rule in rules else None) for name, (rule, _) in _IN_PAIRS.items()}
     with connect() as database, ThreadPoolExecutor(_WORKERS, thread_name_prefix="refine") as pool:
 
         def refine(group: list[int]) -> tuple[pa.Table, int]:
             with database.cursor() as connection:  # shares the threads and buffers of one database
-                return _refine_row_groups(connection, path, group, cadence, directions)
+                return _refine_row_groups(connection, path, group, cadence, pairs)
 
         parts = list(pool.map(refine, groups))
     table = parquet.concat([part for part, _ in parts], REFINED)
@@ -77,7 +83,7 @@ def refine_file(path: Path) -> RefinedDay:
 
 
 def _refine_row_groups(
-    connection: duckdb.DuckDBPyConnection, path: Path, groups: list[int], cadence: Cadence, directions: pa.Table
+    connection: duckdb.DuckDBPyConnection, path: Path, groups: list[int], cadence: Cadence, pairs: dict[str, pa.Table]
 ) -> tuple[pa.Table, int]:
     """The windows of some row groups, and how many of their values have a good flag."""
     with parquet.open_file(path) as file:
@@ -87,7 +93,8 @@ def _refine_row_groups(
     numbers, series = _series(samples, cadence)
     time, quality = np.asarray(samples["observed_at"].cast(pa.int64())), np.asarray(samples["quality"])
     windows = aggregate(numbers, time, samples["value"].to_numpy(), quality, np.asarray(series["slot_us"]))
-    connection.register("directions", directions)
+    for name, table in pairs.items():
+        connection.register(name, table)
     connection.register("series", series)
     connection.register("aggregates", windows)
     return _named(connection.sql(sql("windows")).to_arrow_table(), series), int((quality <= SUSPECT).sum())
@@ -120,21 +127,14 @@ def _series(samples: pa.Table, cadence: Cadence) -> tuple[np.ndarray, pa.Table]:
     return numbers, pa.table(table)
 
 
-def _directions(path: Path) -> pa.Table:
+def _pairs(name: str, path: Path | None) -> pa.Table:
+    """What a query of `_IN_PAIRS` finds in a raw file: a row a station, metric and window. Without a file, none."""
+    if path is None:
+        _, statistics = _IN_PAIRS[name]
+        keys = [("station_id", pa.string()), ("metric", pa.string()), ("window_number", pa.int64())]
+        return pa.schema([*keys, *((statistic, pa.float64()) for statistic in statistics)]).empty_table()
     with connect() as connection:
-        return connection.sql(sql("directions"), params={"path": str(path)}).to_arrow_table()
-
-
-def _no_directions() -> pa.Table:
-    return pa.schema(
-        [
-            ("station_id", pa.string()),
-            ("metric", pa.string()),
-            ("window_number", pa.int64()),
-            ("resultant_length", pa.float64()),
-            ("mean", pa.float64()),
-        ]
-    ).empty_table()
+        return connection.sql(sql(name), params={"path": str(path)}).to_arrow_table()
 
 
 def connect() -> duckdb.DuckDBPyConnection:

@@ -4,11 +4,13 @@
 -- failed (quality 4): those stay in the raw data, flagged, and show in `flags`, a bit a flag: 2 pass, 4 not
 -- evaluated, 8 suspect, 16 fail, 512 missing. `series` holds a row a series: its number (in order of station and
 -- metric), names, aggregation rule, and slot_us, the microseconds between two grid slots (the cadence). `directions`
--- holds the vector means made by directions.sql.
+-- holds the vector means made by directions.sql, `distances` what distances.sql says of lightning: these metrics have no
+-- other statistics.
 WITH counted AS (
     SELECT
         aggregates.*,
         rule,
+        rule IN ('direction', 'strikes') AS in_pairs,
         window_number * 900000000::BIGINT AS start_us,
         -- grid slots that start in the window; hourly data has one in every fourth window
         greatest((start_us + 900000000 + slot_us - 1) // slot_us - (start_us + slot_us - 1) // slot_us, 1) AS expected,
@@ -16,9 +18,9 @@ WITH counted AS (
     FROM aggregates
     JOIN series USING (series)
 ),
-mean_directions AS (
-    SELECT series, window_number, mean, resultant_length
-    FROM directions
+paired AS (
+    SELECT series, found.* EXCLUDE (station_id, metric)
+    FROM (FROM directions UNION ALL BY NAME FROM distances) AS found
     JOIN series USING (station_id, metric)
 )
 SELECT
@@ -27,19 +29,19 @@ SELECT
     good::INTEGER AS sample_count,
     expected::INTEGER AS expected_count,
     counted.completeness::DOUBLE AS completeness,
-    CASE rule WHEN 'direction' THEN mean_directions.mean WHEN 'last' THEN NULL ELSE total / good END AS mean,
-    CASE WHEN rule <> 'direction' THEN minimum END AS minimum,
-    CASE WHEN rule <> 'direction' THEN maximum END AS maximum,
+    CASE WHEN in_pairs THEN paired.mean WHEN rule <> 'last' THEN total / good END AS mean,
+    if(in_pairs, paired.minimum, counted.minimum) AS minimum,
+    if(in_pairs, paired.maximum, counted.maximum) AS maximum,
     CASE WHEN rule = 'sum' AND counted.completeness >= 0.75 THEN total END AS sum,
-    first_value AS first,
-    last_value AS last,
-    CASE WHEN rule NOT IN ('direction', 'last') THEN deviation END AS standard_deviation,
-    mean_directions.resultant_length AS resultant_length,
+    if(rule = 'strikes', paired.first_value, counted.first_value) AS first,
+    if(rule = 'strikes', paired.last_value, counted.last_value) AS last,
+    CASE WHEN in_pairs THEN paired.deviation WHEN rule <> 'last' THEN counted.deviation END AS standard_deviation,
+    paired.resultant_length AS resultant_length,
     CASE
         WHEN good = 0 THEN if(flags & 16 > 0, 4, 9)
         WHEN counted.completeness < 0.75 OR flags & 24 > 0 THEN 3
         ELSE if(flags & 4 > 0, 2, 1)
     END::TINYINT AS quality
 FROM counted
-LEFT JOIN mean_directions USING (series, window_number)
+LEFT JOIN paired USING (series, window_number)
 ORDER BY series, window_number

@@ -26,7 +26,7 @@ from weather_backfill.sources.base import Cadence
 START = pd.Timestamp("2024-03-31", tz="UTC")
 METRIC_NAMES = (
     "air_temperature", "precipitation_amount", "wind_from_direction", "wind_speed", "wind_speed_of_gust",
-    "precipitation_type", "some/building/point",
+    "precipitation_type", "lightning_mean_distance", "lightning_strike_count", "some/building/point",
 )  # fmt: skip
 
 
@@ -63,10 +63,10 @@ def by_hand(table: pa.Table, cadence: Cadence) -> dict[tuple[Any, ...], dict[str
     """The same windows, one by one."""
     frame = table.to_pandas().astype({"station_id": str, "metric": str})
     frame["window"] = frame.observed_at.dt.floor("15min")
-    speeds = {
+    others = {
         (row.station_id, row.observed_at, row.metric): row.value
         for row in frame.itertuples()
-        if row.metric in ("wind_speed", "wind_speed_of_gust") and row.quality != 4 and not math.isnan(row.value)
+        if row.metric in ("wind_speed", "lightning_strike_count") and row.quality != 4 and not math.isnan(row.value)
     }
     result = {}
     for (station, metric, window), group in frame.groupby(["station_id", "metric", "window"], observed=True):
@@ -95,12 +95,15 @@ def by_hand(table: pa.Table, cadence: Cadence) -> dict[tuple[Any, ...], dict[str
                 vectors = [
                     complex(math.cos(math.radians(r.value)), math.sin(math.radians(r.value)))
                     for r in good.itertuples()
-                    if speeds.get((station, r.observed_at, "wind_speed"), 99) >= 0.2
+                    if others.get((station, r.observed_at, "wind_speed"), 99) >= 0.2
                 ]
                 if vectors:
                     mean = sum(vectors) / len(vectors)
                     row["resultant_length"] = abs(mean)
                     row["mean"] = math.degrees(math.atan2(mean.imag, mean.real)) % 360 if abs(mean) > 1e-9 else None
+            if rule == "strikes":
+                counts = [others.get((station, at, "lightning_strike_count"), 1) for at in good.observed_at]
+                row |= struck(values, np.array(counts))
         if not len(good):
             row["quality"] = 4 if (group.quality == 4).any() else 9
         elif completeness < 0.75 or group.quality.isin([3, 4]).any():
@@ -109,6 +112,17 @@ def by_hand(table: pa.Table, cadence: Cadence) -> dict[tuple[Any, ...], dict[str
             row["quality"] = 2 if (good.quality == 2).any() else 1
         result[(window, station, metric)] = row
     return result
+
+
+def struck(values: Any, counts: Any) -> dict[str, Any]:
+    """Statistics of the minutes with strikes; the mean is over the strikes."""
+    near = values[counts > 0]
+    if not len(near):
+        return dict.fromkeys(["mean", "minimum", "maximum", "first", "last", "standard_deviation"])
+    mean = np.average(near, weights=counts[counts > 0])
+    deviation = near.std(ddof=1) if len(near) > 1 else None
+    ends = {"first": near[0], "last": near[-1], "minimum": near.min(), "maximum": near.max()}
+    return ends | {"mean": mean, "standard_deviation": deviation}
 
 
 def assert_same(actual: pa.Table, expected: dict[tuple[Any, ...], dict[str, Any]]) -> None:
@@ -162,6 +176,19 @@ def test_direction_around_north_and_calms(tmp_path: Path) -> None:
     assert rows["wind_from_direction"]["resultant_length"] > 0.98
     assert rows["wind_from_direction"]["minimum"] is None
     assert rows["wind_speed"]["mean"] == pytest.approx(2.0 * 14 / 15)
+
+
+def test_lightning_is_as_far_as_its_strikes(tmp_path: Path) -> None:
+    strikes: list[float | None] = [0.0] * 30
+    distances: list[float | None] = [0.0] * 30
+    strikes[4], distances[4] = 3.0, 10.0
+    strikes[9], distances[9] = 1.0, 30.0
+    far, often = minute_rows("lightning_mean_distance", distances), minute_rows("lightning_strike_count", strikes)
+    table = raw_table([*far, *often])
+    rows = [r for r in refined(table, Cadence(60), tmp_path).to_pylist() if r["metric"] == "lightning_mean_distance"]
+    assert [r["mean"] for r in rows] == [pytest.approx((3 * 10 + 30) / 4), None]
+    assert [(r["minimum"], r["maximum"], r["first"], r["last"]) for r in rows] == [(10, 30, 10, 30), (None,) * 4]
+    assert [(r["sample_count"], r["completeness"], r["quality"]) for r in rows] == [(15, 1.0, 1)] * 2
 
 
 def test_opposite_directions_have_no_mean(tmp_path: Path) -> None:

@@ -37,7 +37,7 @@ class DayIndex:
         self.dates = sorted(set(dates))
         numbers = np.array([np.datetime64(d, "D").astype(np.int64) for d in self.dates], dtype=np.int64)
         self._first = int(numbers[0])
-        self._starts = numbers * DAY
+        self.starts = numbers * DAY  # UTC microseconds
         self._gapless = int(numbers[-1] - numbers[0]) + 1 == len(numbers)
         self._table = np.full(int(numbers[-1]) - self._first + 1, -1, dtype=np.int32)
         self._table[numbers - self._first] = np.arange(len(numbers), dtype=np.int32)
@@ -50,7 +50,7 @@ class DayIndex:
 
     def bounds(self, times: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """Where each wanted day begins and ends in rising times."""
-        return np.searchsorted(times, self._starts), np.searchsorted(times, self._starts + DAY)
+        return np.searchsorted(times, self.starts), np.searchsorted(times, self.starts + DAY)
 
     def positions(self, times: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """The positions of the wanted days that rising times fall on."""
@@ -166,17 +166,17 @@ class _Run:
         self._begins = np.array([begin for begin, _ in bounds], dtype=np.int32).T
         self._ends = np.array([end for _, end in bounds], dtype=np.int32).T
         rows = (self._ends - self._begins).sum(axis=1, dtype=np.int64)
-        self._starts = np.concatenate([[0], np.cumsum(rows)])
+        self.starts = np.concatenate([[0], np.cumsum(rows)])
         self._block, self._days = _EMPTY, range(0)
 
     def day(self, position: int) -> pa.RecordBatch:
         """The day's rows; a day without any has the run's dictionaries too, as a file of batches needs it."""
-        start, stop = self._starts[position : position + 2]
+        start, stop = self.starts[position : position + 2]
         if position not in self._days:
-            end = int(np.searchsorted(self._starts, start + _BLOCK_ROWS, side="right")) - 1
+            end = int(np.searchsorted(self.starts, start + _BLOCK_ROWS, side="right")) - 1
             self._days = range(position, max(end, position + 1))
             self._block = self._cut(self._days)
-        return self._block.slice(start - self._starts[self._days.start], stop - start)
+        return self._block.slice(start - self.starts[self._days.start], stop - start)
 
     def _cut(self, days: range) -> pa.RecordBatch:
         """The rows of some days below one another."""

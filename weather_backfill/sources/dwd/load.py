@@ -51,8 +51,8 @@ class StationLoad:
     failures: list[FileFailure] = field(default_factory=list)
     rejects: list[tuple[int, pa.Table]] = field(default_factory=list)
     unknown_columns: set[str] = field(default_factory=set)
-    first_time: int | None = None
-    """The first time (UTC microseconds) that any of the files holds, wanted or not."""
+    span: tuple[int, int] | None = None
+    """The first and last time (UTC microseconds) that any of the files holds, wanted or not."""
 
 
 def load_station(station: str, files: Sequence[StationFile], bodies: Bodies, index: DayIndex) -> StationLoad:
@@ -72,8 +72,8 @@ def load_station(station: str, files: Sequence[StationFile], bodies: Bodies, ind
         read.append((item, parsed, contribution))
         load.unknown_columns.update(parsed.unknown_columns)
         load.rejects += _filed_rejects(parsed, index)
-        begins = [int(s.times[0]) for s in parsed.series if len(s.times)]
-        load.first_time = min([*begins, *([] if load.first_time is None else [load.first_time])], default=None)
+        ends = [*(load.span or ()), *(int(s.times[at]) for s in parsed.series if len(s.times) for at in (0, -1))]
+        load.span = (min(ends), max(ends)) if ends else None
     for item, broken_body, problem in broken:
         sound = [i for i, _, _ in read if i.product is item.product]
         load.failures.append(FileFailure(item.file.name, problem, _lost_days(item, broken_body, sound, index)))

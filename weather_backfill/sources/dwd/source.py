@@ -45,9 +45,11 @@ from weather_backfill.sources.dwd.metadata import StationMetadata
 from weather_backfill.sources.dwd.products import Period
 from weather_backfill.sources.dwd.remote import Remote
 from weather_backfill.sources.dwd.restated import HeldFiles, Restated, find_suspects
+from weather_backfill.sources.dwd.stamps import DAY
 
 OUTAGE_AFTER = 5  # stations in a row that the server does not answer for: it is down, asking on is no use
 PARSERS = min(os.cpu_count() or 1, 4)  # stations parsed at a time: each holds the text of a file, up to 100 MB
+CLOSED_AFTER = timedelta(days=30)  # a station that has been silent for longer is taken for a closed one
 _FAILURES_NAMED = 20
 _ALWAYS_THERE = frozenset({"cloud_observation_method"})  # made from cloud cover where the column is absent
 
@@ -63,7 +65,7 @@ class _Range:
     errors: dict[int, Exception] = field(default_factory=dict)
     rejects: list[list[pa.Table]] = field(default_factory=list)
     unknown_columns: set[str] = field(default_factory=set)
-    first_times: dict[str, int] = field(default_factory=dict)
+    spans: dict[str, tuple[int, int]] = field(default_factory=dict)
     lineages: dict[bytes, str] = field(default_factory=dict)
 
     @cached_property
@@ -81,12 +83,20 @@ class _Range:
             self.lineages[which] = json.dumps({c.name: c.digest[:12] for c in sources}, sort_keys=True)
         return sources, self.lineages[which]
 
+    def expected(self, position: int) -> tuple[str, ...]:
+        """The stations of which a day should have rows: their files hold rows of earlier and later days, or earlier
+        ones of which the last is not older than `CLOSED_AFTER`. No file says when a station was closed.
+        """
+        start = self.index.starts[position]
+        reach = start - CLOSED_AFTER // timedelta(microseconds=1)
+        return tuple(s for s, (first, last) in self.spans.items() if first < start + DAY and last >= reach)
+
     def take(self, load: StationLoad) -> None:
         """Note what a station's files gave and what they failed to give."""
         self.contributions += load.contributions
         self.unknown_columns |= load.unknown_columns
-        if load.first_time is not None:
-            self.first_times[load.station] = load.first_time
+        if load.span is not None:
+            self.spans[load.station] = load.span
         for position, table in load.rejects:
             self.rejects[position].append(table)
         for failure in load.failures:
@@ -165,11 +175,12 @@ class DwdSource:
         index = DayIndex(sorted(suspects.days))
         with ExitStack() as stack:
             known, tables = self._read(index, stack, suspects.catalogue)
+            first_times = {station: first for station, (first, _) in known.spans.items()}
             for position, day in enumerate(index.dates):
                 skipped = known.failed[position]
                 report.problems |= skipped
                 stations = suspects.days[day] - skipped.keys()
-                report.note(day, read(day), tables.day(position), stations, known.first_times)
+                report.note(day, read(day), tables.day(position), stations, first_times)
         return report
 
     def _digest(self, item: StationFile) -> str:
@@ -257,6 +268,7 @@ class DwdSource:
             rejects=rejects,
             facts=_facts(table, sources, known, failed),
             lineage={"source_objects": source_objects},
+            expected_stations=known.expected(position),
             incomplete=" | ".join(filter(None, (_words(failed), gone))) or None,
         )
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from weather_backfill.checks import coverage
 from weather_backfill.errors import (
     NotFoundError,
     SchemaError,
@@ -280,6 +281,23 @@ def test_days_without_data_are_empty_and_days_in_no_order_are_sorted(tmp_path) -
     days = good(read_days(local(tmp_path), [date(2020, 1, 2), date(2030, 1, 1), date(2020, 1, 1)]))
     assert [(d.date.year, d.table.num_rows) for d in days] == [(2020, 48), (2020, 48), (2030, 0)]
     assert read_days(local(tmp_path), []) == []
+
+
+def test_a_station_silent_for_a_day_is_missed_until_it_counts_as_closed(tmp_path) -> None:
+    """1 reports always; 2 pauses on the second, 3 ends with the first, 4 a month before, 5 begins with the third."""
+    step, opens = timedelta(days=1), START + timedelta(days=2)
+    old = hourly_zip(4, START - timedelta(days=31), [1.0] * 23)
+    rows = {1: station_zip(1), 3: hourly_zip(3, START, [1.0] * 24), 4: old, 5: hourly_zip(5, opens, [1.0] * 24)}
+    gap = member_bytes(station_zip(2)).decode().splitlines(keepends=True)
+    rows[2] = zipped(produkt_tu__txt="".join(line for line in gap if f";{START + step:%Y%m%d}" not in line))
+    for number, body in rows.items():
+        put(tmp_path, f"{RECENT}/stundenwerte_TU_{number:05}_akt.zip", body)
+    first, second, third = good(read_days(local(tmp_path), DAYS))
+    assert first.expected_stations == ("00001", "00002", "00003")
+    assert second.expected_stations == ("00001", "00002", "00003")
+    assert third.expected_stations == ("00001", "00002", "00003", "00005")
+    assert coverage(second).worst == {"00002": 0.0, "00003": 0.0, "00001": 1.0}
+    assert coverage(second).share == pytest.approx(1 / 3)
 
 
 def test_rejected_rows_come_with_their_day(tmp_path) -> None:
