@@ -70,8 +70,9 @@ def refine_file(path: Path) -> RefinedDay:
         rows = file.metadata.num_rows
     cadence = parquet.cadence_of(footer)
     rules = {rule_of(metric) for metric in json.loads(footer["metrics"])}
-    pairs = {name: _pairs(name, path if rule in rules else None) for name, (rule, _) in _IN_PAIRS.items()}
+    needed = [path if rule in rules else None for rule, _ in _IN_PAIRS.values()]
     with connect() as database, ThreadPoolExecutor(_WORKERS, thread_name_prefix="refine") as pool:
+        pairs = dict(zip(_IN_PAIRS, pool.map(_pairs, _IN_PAIRS, needed), strict=True))
 
         def refine(group: list[int]) -> tuple[pa.Table, int]:
             with database.cursor() as connection:  # shares the threads and buffers of one database
