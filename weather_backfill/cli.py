@@ -84,7 +84,7 @@ def tenants_add(
     dwd_stations: Annotated[str | None, typer.Option(help="DWD station ids (00433,01048), or all")] = None,
     dwd_resolution: Annotated[str, typer.Option(help="hourly, 10_minutes, ...")] = "hourly",
     dwd_products: Annotated[str, typer.Option(help="air_temperature,wind,...")] = "air_temperature",
-    dwd_base_url: Annotated[str | None, typer.Option(help="A mirror of the folder above `hourly`")] = None,
+    dwd_base_url: Annotated[str | None, typer.Option(help="Mirror of the folder above `hourly`: URL or folder")] = None,
 ) -> None:
     """Write a tenant's file, or the named services in it, and register it with Dagster.
 
@@ -106,7 +106,7 @@ def tenants_add(
     if dwd_stations:
         ids = dwd_stations if dwd_stations == "all" else split(dwd_stations)
         services["dwd"] = {"resolution": dwd_resolution, "products": split(dwd_products), "stations": ids}
-        services["dwd"] |= {"base_url": dwd_base_url} if dwd_base_url else {}
+        services["dwd"] |= {"base_url": _mirror(dwd_base_url)} if dwd_base_url else {}
     with open_instance() as instance:
         registry = TenantRegistry(settings.tenant_files())
         where = registry.connect(tenant, services, lambda made: check_places(made, settings))
@@ -114,6 +114,11 @@ def tenants_add(
         for service in services:
             new = register_tenant(instance, service, tenant)
             out.print(f"{service}: {'registered' if new else 'was registered already'}")
+
+
+def _mirror(place: str) -> str:
+    """A URL, a plain folder as one."""
+    return place if "://" in place else Path(place).expanduser().absolute().as_uri()
 
 
 def split(text: str) -> list[str]:

@@ -39,7 +39,7 @@ Id = Annotated[str, typer.Argument(help="Backfill id, as `status` lists it")]
 
 
 @contextmanager
-def _audited(at: Desk, action: str, parameters: Mapping[str, Any], *, dry_run: bool = False) -> Iterator[None]:
+def _audited(at: Desk, action: str, parameters: Mapping[str, Any], **facts: Any) -> Iterator[None]:
     """Write a request that is refused into the audit, with what was asked; what is accepted has its own event."""
     from weather_backfill.backfill.records import audit
 
@@ -47,7 +47,7 @@ def _audited(at: Desk, action: str, parameters: Mapping[str, Any], *, dry_run: b
         yield
     except WeatherError as error:
         given = {name: str(value) for name, value in parameters.items() if value is not None}
-        audit(at.store, action, dry_run=dry_run, parameters=given, outcome=f"refused: {error}")
+        audit(at.store, action, **{"dry_run": False, **facts}, parameters=given, outcome=f"refused: {error}")
         raise
 
 
@@ -227,7 +227,7 @@ def _verb(name: str, backfill_id: str, as_json: bool) -> None:
     from weather_backfill.backfill import operations
 
     at = desk()
-    with _audited(at, name, {"backfill_id": backfill_id}):
+    with _audited(at, name, {}, backfill_id=backfill_id):
         found = getattr(operations, name)(at, backfill_id)
     print_status(found.to_json(), as_json)
 

@@ -10,7 +10,7 @@ import typer
 from weather_backfill.cli_common import Json, desk, err, friendly, print_rows
 from weather_backfill.errors import ConfigurationError
 
-alerts = typer.Typer(help="Open incidents, and a test of the channels.")
+alerts = typer.Typer()
 
 
 @alerts.callback(invoke_without_command=True)

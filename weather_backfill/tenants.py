@@ -62,6 +62,15 @@ class Tenant(BaseModel):
             )
         return connection
 
+    def switched_on(self, service: str) -> Any:
+        """The connection to a service; raises `ConfigurationError` if there is none or it is off."""
+        connection = self.connection(service)
+        if not connection.enabled:
+            raise ConfigurationError(
+                f"tenant {self.id!r} has switched {service!r} off (enabled: false in {self.id}.yaml)."
+            )
+        return connection
+
 
 class TenantRegistry:
     """Reads and writes tenant files."""
@@ -221,9 +230,10 @@ class _Loader(yaml.SafeLoader):
 
 def _problem(details: ErrorDetails) -> str:
     """Field, what was expected and the value given; no value where a secret may have gone astray."""
-    text = f"{'.'.join(map(str, details['loc'])) or 'file'}: {details['msg']}"
+    text = f"{'.'.join(map(str, details['loc'])) or 'file'}: {details['msg'].removeprefix('Value error, ')}"
     value = details["input"]
-    if details["type"] in (WITHHELD, "extra_forbidden", "missing"):
-        return text
-    given = "a list or mapping" if isinstance(value, (dict, list)) else repr(shown(str(value))[:80])
+    whole = isinstance(value, (dict, list))
+    if details["type"] in (WITHHELD, "extra_forbidden", "missing") or (whole and details["type"] == "value_error"):
+        return text  # what a whole connection is refused for says itself which value it was
+    given = "a list or mapping" if whole else repr(shown(str(value))[:80])
     return f"{text} (given {given})"

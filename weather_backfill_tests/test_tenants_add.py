@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from weather_backfill.tenants import TenantRegistry
 from weather_backfill_tests.platform import Platform
 
@@ -26,3 +28,14 @@ def test_services_are_added_one_after_another(local_platform: Platform) -> None:
         assert "error:" in done.stderr
         assert "Traceback" not in done.stderr
     assert TenantRegistry(platform.settings.tenant_files()).get("acme").services == services
+    platform.run(*add, "--dwd-stations", "433", "--dwd-base-url", "mirror")
+    mirrored = TenantRegistry(platform.settings.tenant_files()).get("acme").services.dwd
+    assert mirrored is not None
+    assert mirrored.base_url == (platform.folder / "mirror").as_uri()
+
+
+def test_a_refusal_is_in_the_log_of_its_backfill(local_platform: Platform) -> None:
+    assert local_platform.run("weather-backfill", "cancel", "nothing-1", check=False).returncode == 2
+    [event] = json.loads(local_platform.run("weather-backfill", "log", "--json").stdout)
+    assert (event["action"], event["backfill_id"]) == ("cancel", "nothing-1")
+    assert event["outcome"].startswith("refused: ")

@@ -110,5 +110,5 @@ def _explain(
 ) -> Explanation:  # fmt: skip
     runs = desk.instance.get_runs(dg.RunsFilter(tags={BACKFILL_ID_TAG: name}))
     failed = failed_days_of(desk.instance, runs)
-    days = {str(day): failed.get(day, f"{share:.1%} of the expected values") for day, share in bad.items()}
+    days = {str(day): failed.get(day, f"{share:.1%} of the expected values") for day, share in sorted(bad.items())}
     return Explanation(days, start_command(service, tenant, sorted(bad), "incomplete"))

@@ -25,6 +25,7 @@ from weather_backfill.backfill.records import (
     audit_start,
     create_manifest,
     find_manifest,
+    has_ended,
     held_manifests,
     live_manifests,
     load_manifest,
@@ -50,6 +51,7 @@ from weather_backfill.errors import ConfigurationError
 from weather_backfill.lake.storage import ObjectStore
 from weather_backfill.run_coordinator import ACCEPT_LOSS_TAG
 from weather_backfill.settings import Settings
+from weather_backfill.tenants import TenantRegistry
 
 KIND_TAG = "weather/kind"
 ONBOARDING = "onboarding"
@@ -251,7 +253,7 @@ def _cancel_natives(desk: Desk, backfill_id: str) -> bool:
 
 def stop(desk: Desk, manifest: Manifest) -> None:
     """Stop a backfill whose connection is gone or switched off: nothing more is launched, finished days stay."""
-    save_manifest(desk.store, replace(manifest, state=STOPPED))
+    save_manifest(desk.store, replace(manifest, state=STOPPED), ended=has_ended(desk.store, manifest.backfill_id))
     if _cancel_natives(desk, manifest.backfill_id):
         audit(desk.store, "stop", backfill_id=manifest.backfill_id, outcome="its connection is gone or switched off")
 
@@ -311,7 +313,9 @@ def pause(desk: Desk, backfill_id: str) -> Status:
 
 
 def resume(desk: Desk, backfill_id: str) -> Status:
-    """Go on with the days that are not done; raises `ConfigurationError` while the pause is still under way."""
+    """Go on with the days that are not done; raises `ConfigurationError` while the pause is still under way, and where
+    the connection is gone or off.
+    """
     backfill_id = managed_id(desk.instance, backfill_id)
     manifest = find_manifest(desk.store, backfill_id)
     if manifest is None or (manifest.state == ACTIVE and not _cut_short(desk, manifest)):
@@ -330,7 +334,9 @@ def _cut_short(desk: Desk, manifest: Manifest) -> bool:
 
 
 def retry(desk: Desk, backfill_id: str) -> Status:
-    """Launch the failed days again, raw and refined; raises `ConfigurationError` if none have failed."""
+    """Launch the failed days again, raw and refined; raises `ConfigurationError` if none have failed, and where the
+    connection is gone or off.
+    """
     backfill_id = managed_id(desk.instance, backfill_id)
     manifest = find_manifest(desk.store, backfill_id) or _adopt(desk, backfill_id)
     if manifest.state == PAUSED:
@@ -341,6 +347,7 @@ def retry(desk: Desk, backfill_id: str) -> Status:
 
 
 def _go_on(desk: Desk, manifest: Manifest, action: str, *, only_failed: bool) -> Status:
+    TenantRegistry(desk.settings.tenant_files()).get(manifest.plan.tenant).switched_on(manifest.plan.service)
     status = status_of(desk.instance, desk.graph, desk.store, manifest.backfill_id)
     natives = natives_of(desk.instance, manifest.backfill_id)
     if any(is_active(native) for native in natives):

@@ -120,10 +120,6 @@ def open_source(
     """
     if service not in OPENERS:
         raise ConfigurationError(f"service {service!r} is not known: expected one of {', '.join(SERVICES)}.")
-    connection = tenant.connection(service)
-    if not connection.enabled:
-        raise ConfigurationError(
-            f"tenant {tenant.id!r} has switched {service!r} off (enabled: false in {tenant.id}.yaml)."
-        )
+    connection = tenant.switched_on(service)
     check_connection(tenant, service, lake, settings)
     return OPENERS[service](connection, Surroundings(tenant.id, lake, s3, settings, hurry))

@@ -187,6 +187,41 @@ def test_a_service_that_is_switched_off_stops_and_on_again_loads_what_is_missing
     assert len(desk.instance.get_backfills()) == len(IDS) + 1, "once"
 
 
+def test_an_end_is_told_once_and_a_tenant_that_is_gone_is_not_gone_on_with(desk: Desk, archive: Path) -> None:
+    """A done onboarding is marked when its tenant goes and comes back; a stopped one takes no resume and no retry."""
+
+    def ends() -> Counter[str]:
+        return Counter(e["backfill_id"] for e in audit_events(desk.store) if e["action"] == "ended")
+
+    onboard(desk, TODAY)
+    load(desk, DAYS, tenant="acme-2")
+    finish(desk, "onboard-acme-2-tempest")
+    onboard(desk, TODAY)
+    done = Counter(["onboard-acme-2-tempest"])
+    assert ends() == done
+    files = desk.settings.tenant_files()
+    text = files.get("acme.yaml")
+    for name in ("acme-2.yaml", "acme.yaml"):
+        files.delete(name)
+    files.put("broken.yaml", b"id: [")
+    onboard(desk, TODAY)
+    finish(desk)
+    onboard(desk, TODAY)
+    stopped = done + Counter(["onboard-acme-tempest"])
+    assert ends() == stopped
+    for go_on in (resume, retry):
+        with pytest.raises(ConfigurationError, match="tenant 'acme' is not known"):
+            go_on(desk, "onboard-acme-tempest")
+    files.put("acme.yaml", text.replace(b"chunk_days", b"enabled: false\n    chunk_days"))
+    with pytest.raises(ConfigurationError, match="switched 'tempest' off"):
+        resume(desk, "onboard-acme-tempest")
+    write_tenant(desk.settings, "acme-2", archive)
+    onboard(desk, TODAY)
+    onboard(desk, TODAY)
+    assert ends() == stopped
+    assert status_of(desk.instance, desk.graph, desk.store, "onboard-acme-2-tempest").status == "completed"
+
+
 def test_a_broken_file_stops_nothing_that_runs(desk: Desk) -> None:
     onboard(desk, TODAY)
     desk.settings.tenant_files().put("acme.yaml", b"id: [")
