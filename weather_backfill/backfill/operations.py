@@ -224,7 +224,9 @@ def unlaunched(desk: Desk, manifest: Manifest) -> list[int]:
 
 
 def capacity(desk: Desk) -> int:
-    """How many more native backfills may be active."""
+    """How many more native backfills may be active. A person and a sensor that ask in the same moment may both take the
+    last place: the limit keeps the load low, and nothing else depends on it.
+    """
     return max(0, desk.settings.max_active_backfills - len(active_backfills(desk.instance)))
 
 
