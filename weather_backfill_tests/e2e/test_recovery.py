@@ -23,6 +23,7 @@ from weather_backfill.definitions import build_definitions
 from weather_backfill.lake import layout
 from weather_backfill.lake.warehouse import create_views
 from weather_backfill.partitions import PartitionKey
+from weather_backfill_tests.conftest import long_on
 from weather_backfill_tests.platform import START, Platform
 from weather_backfill_tests.servers import until
 from weather_backfill_tests.sources.dwd.files import needs_data, tree
@@ -217,6 +218,7 @@ def test_real_days_that_were_lost_are_restored_named_and_loaded_again(local_plat
     assert platform.run("weather-backfill", "gaps", *span).returncode == 0
 
 
+@long_on("local")
 def test_restore_then_gaps_then_backfill_is_the_undisturbed_lake(platform: Platform, tmp_path: Path) -> None:
     last = START + timedelta(days=3)
     platform.add_tempest("acme", 4)
