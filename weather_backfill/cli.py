@@ -106,7 +106,9 @@ def tenants_add(
     if dwd_stations:
         ids = dwd_stations if dwd_stations == "all" else split(dwd_stations)
         services["dwd"] = {"resolution": dwd_resolution, "products": split(dwd_products), "stations": ids}
-        services["dwd"] |= {"base_url": _mirror(dwd_base_url)} if dwd_base_url else {}
+        if dwd_base_url:
+            place = absolute(dwd_base_url)
+            services["dwd"]["base_url"] = place if "://" in place else Path(place).as_uri()
     with open_instance() as instance:
         registry = TenantRegistry(settings.tenant_files())
         where = registry.connect(tenant, services, lambda made: check_places(made, settings))
@@ -114,11 +116,6 @@ def tenants_add(
         for service in services:
             new = register_tenant(instance, service, tenant)
             out.print(f"{service}: {'registered' if new else 'was registered already'}")
-
-
-def _mirror(place: str) -> str:
-    """A URL, a plain folder as one."""
-    return place if "://" in place else Path(place).expanduser().absolute().as_uri()
 
 
 def split(text: str) -> list[str]:

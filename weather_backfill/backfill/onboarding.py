@@ -39,7 +39,6 @@ from weather_backfill.backfill.records import (
     audit,
     audit_start,
     decided,
-    has_ended,
     load_manifest,
     open_manifests,
     save_manifest,
@@ -195,8 +194,7 @@ def _onboarding(desk: Desk, wanted: Wanted, today: date) -> tuple[Outcome, str |
     if not plan.days and mine:  # nothing is to be done: the last one stands for this window too
         last = load_manifest(desk.store, mine[-1].backfill_id) or mine[-1]  # asking the upstream took its time
         state = ACTIVE if last.state == STOPPED else last.state  # what a person has put off stays so
-        ended = has_ended(desk.store, last.backfill_id)
-        save_manifest(desk.store, replace(last, state=state, labels={**last.labels, _LOOKBACK: label}), ended=ended)
+        save_manifest(desk.store, replace(last, state=state, labels={**last.labels, _LOOKBACK: label}), reopen=False)
     if not plan.days:
         note = f"{wanted.name}: nothing to load from {begin} to {end}: {_why(plan)}"
         return (Outcome.FOUND if mine else Outcome.NOTHING), note

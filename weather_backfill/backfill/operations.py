@@ -25,7 +25,6 @@ from weather_backfill.backfill.records import (
     audit_start,
     create_manifest,
     find_manifest,
-    has_ended,
     held_manifests,
     live_manifests,
     load_manifest,
@@ -255,7 +254,7 @@ def _cancel_natives(desk: Desk, backfill_id: str) -> bool:
 
 def stop(desk: Desk, manifest: Manifest) -> None:
     """Stop a backfill whose connection is gone or switched off: nothing more is launched, finished days stay."""
-    save_manifest(desk.store, replace(manifest, state=STOPPED), ended=has_ended(desk.store, manifest.backfill_id))
+    save_manifest(desk.store, replace(manifest, state=STOPPED), reopen=False)
     if _cancel_natives(desk, manifest.backfill_id):
         audit(desk.store, "stop", backfill_id=manifest.backfill_id, outcome="its connection is gone or switched off")
 

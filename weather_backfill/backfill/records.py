@@ -97,14 +97,14 @@ class Manifest:
             )
 
 
-def save_manifest(store: ObjectStore, manifest: Manifest, *, ended: bool = False) -> None:
-    """Write a manifest, replacing the one of the same id; it is open until its summary says the end. One that had
-    `ended` stays so: an end is told once.
+def save_manifest(store: ObjectStore, manifest: Manifest, *, reopen: bool = True) -> None:
+    """Write a manifest, replacing the one of the same id; it is open until its summary says the end. Without `reopen`
+    one that has ended stays so: an end is told once.
 
     The markers go first: killed in between, they name no manifest or one that is in no such state, which readers
     pass over.
     """
-    if not ended:
+    if reopen:
         mark_open(store, manifest.backfill_id)
     if manifest.held:
         store.put(layout.held_key(manifest.backfill_id), b"held")
@@ -154,11 +154,6 @@ def decided(store: ObjectStore, manifest: Manifest) -> Manifest | None:
 def mark_open(store: ObjectStore, backfill_id: str) -> StoredObject:
     """Say that a backfill has not ended."""
     return store.put(layout.open_key(backfill_id), b"open")
-
-
-def has_ended(store: ObjectStore, backfill_id: str) -> bool:
-    """Whether the end of a backfill has been settled."""
-    return not store.exists(layout.open_key(backfill_id))
 
 
 def close(store: ObjectStore, backfill_id: str) -> None:

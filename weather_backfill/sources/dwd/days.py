@@ -166,17 +166,17 @@ class _Run:
         self._begins = np.array([begin for begin, _ in bounds], dtype=np.int32).T
         self._ends = np.array([end for _, end in bounds], dtype=np.int32).T
         rows = (self._ends - self._begins).sum(axis=1, dtype=np.int64)
-        self.starts = np.concatenate([[0], np.cumsum(rows)])
+        self._starts = np.concatenate([[0], np.cumsum(rows)])
         self._block, self._days = _EMPTY, range(0)
 
     def day(self, position: int) -> pa.RecordBatch:
         """The day's rows; a day without any has the run's dictionaries too, as a file of batches needs it."""
-        start, stop = self.starts[position : position + 2]
+        start, stop = self._starts[position : position + 2]
         if position not in self._days:
-            end = int(np.searchsorted(self.starts, start + _BLOCK_ROWS, side="right")) - 1
+            end = int(np.searchsorted(self._starts, start + _BLOCK_ROWS, side="right")) - 1
             self._days = range(position, max(end, position + 1))
             self._block = self._cut(self._days)
-        return self._block.slice(start - self.starts[self._days.start], stop - start)
+        return self._block.slice(start - self._starts[self._days.start], stop - start)
 
     def _cut(self, days: range) -> pa.RecordBatch:
         """The rows of some days below one another."""
