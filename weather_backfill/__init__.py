@@ -5,15 +5,15 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from weather_backfill.lake.warehouse import connect_warehouse
-    from weather_backfill.reading import read_raw, read_refined
+    from weather_backfill.reader import read_raw, read_refined
 
 __all__ = ["__version__", "connect_warehouse", "read_raw", "read_refined"]
 __version__ = "0.1.0"
 
 _LAZY = {
     "connect_warehouse": "weather_backfill.lake.warehouse",
-    "read_raw": "weather_backfill.reading",
-    "read_refined": "weather_backfill.reading",
+    "read_raw": "weather_backfill.reader",
+    "read_refined": "weather_backfill.reader",
 }
 
 # Backfill policies are beta and partitions of checks preview in Dagster 1.13; both are what we stand on, and

@@ -1,12 +1,5 @@
-"""`defs` for `dagster asset materialize -m weather_backfill.command_line`: one run for any range.
+"""Alias of `definitions_single_run`: commands and deployments name this path."""
 
-`--partition-range` insists on single-run policies and runs in this process, without the queue.
-"""
+from weather_backfill.definitions_single_run import defs
 
-from __future__ import annotations
-
-import dagster as dg
-
-from weather_backfill.definitions import build_definitions
-
-defs = build_definitions(backfill_policy=lambda days: dg.BackfillPolicy.single_run())
+__all__ = ["defs"]

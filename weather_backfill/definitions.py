@@ -12,18 +12,18 @@ import dagster as dg
 from dagster_aws.s3 import S3Resource
 from dagster_duckdb import DuckDBResource
 
-from weather_backfill.assets.alignment import build_alignment_check
-from weather_backfill.assets.catalog import build_catalog
-from weather_backfill.assets.factory import PolicyOf, build_service_assets
-from weather_backfill.assets.freshness import build_freshness_check
-from weather_backfill.assets.managed import build_managed_backfill
-from weather_backfill.assets.warehouse import build_warehouse
-from weather_backfill.automation.cleaning import build_housekeeping
-from weather_backfill.automation.reconciling import build_sensors
-from weather_backfill.automation.restatements import build_restatement_job, build_restatement_sensor
-from weather_backfill.automation.starting import build_lost_starts
-from weather_backfill.lake.io_manager import ParquetIOManager
-from weather_backfill.resources import LakeResource, TenantsResource
+from weather_backfill.dagster.assets.catalog import build_catalog
+from weather_backfill.dagster.assets.factory import PolicyOf, build_service_assets
+from weather_backfill.dagster.assets.warehouse import build_warehouse
+from weather_backfill.dagster.backfill_form import build_managed_backfill
+from weather_backfill.dagster.checks.alignment import build_alignment_check
+from weather_backfill.dagster.checks.freshness import build_freshness_check
+from weather_backfill.dagster.io_manager import ParquetIOManager
+from weather_backfill.dagster.lost_starts import build_lost_starts
+from weather_backfill.dagster.resources import LakeResource, TenantsResource
+from weather_backfill.dagster.restatement_sensor import build_restatement_job, build_restatement_sensor
+from weather_backfill.dagster.schedules import build_housekeeping
+from weather_backfill.dagster.sensors import build_sensors
 from weather_backfill.settings import Settings, absolute, load_settings
 from weather_backfill.sources.registry import SERVICES
 

@@ -15,10 +15,10 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
-from weather_backfill.connections import WITHHELD, SecretReference
-from weather_backfill.errors import ConfigurationError
-from weather_backfill.lake.storage import ObjectStore, S3Options
-from weather_backfill.trust import Trust, folder_of
+from weather_backfill.model.errors import ConfigurationError
+from weather_backfill.security.secrets import WITHHELD, SecretReference
+from weather_backfill.security.tenant_policy import Trust, folder_of
+from weather_backfill.storage.object_store import ObjectStore, S3Options
 
 # DWD's files hold years: a longer run reads each of them less often. A Tempest day takes 0.05 to 5 s and a run some
 # 5 s to start: a year of small days is there in 2 minutes by the quarter, in 2.5 to 3 by the month.

@@ -11,7 +11,7 @@ import boto3
 import pytest
 from hypothesis import HealthCheck, settings
 
-from weather_backfill.lake.storage import ObjectStore, S3Options
+from weather_backfill.storage.object_store import ObjectStore, S3Options
 from weather_backfill_tests.platform import PROJECT, Platform
 from weather_backfill_tests.servers import s3_server
 

@@ -17,19 +17,19 @@ import dagster as dg
 import pyarrow as pa
 import requests
 
+from weather_backfill.backfill.commands import Desk
 from weather_backfill.backfill.launch import register_tenant
-from weather_backfill.backfill.operations import Desk
-from weather_backfill.dagster_private import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
+from weather_backfill.dagster.private import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 from weather_backfill.definitions import build_definitions
 from weather_backfill.lake import layout, parquet
-from weather_backfill.lake.storage import ObjectStore
-from weather_backfill.partitions import PartitionKey
-from weather_backfill.run_coordinator import SERVICE_TAG, TENANT_TAG
+from weather_backfill.model.partitions import PartitionKey
+from weather_backfill.model.tags import SERVICE_TAG, TENANT_TAG
 from weather_backfill.settings import Settings
-from weather_backfill.simulate.tempest import Archive, Faults, write_archive
 from weather_backfill.sources.dwd.connection import DwdConnection
-from weather_backfill.sources.tempest_connection import TempestConnection
-from weather_backfill.tenants import Services, Tenant, TenantRegistry
+from weather_backfill.sources.tempest.connection import TempestConnection
+from weather_backfill.sources.tempest.simulate import Archive, Faults, write_archive
+from weather_backfill.storage.object_store import ObjectStore
+from weather_backfill.tenants.files import Services, Tenant, TenantRegistry
 from weather_backfill_tests.servers import answers, free_port, process, until
 from weather_backfill_tests.starting import run_command
 

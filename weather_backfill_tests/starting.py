@@ -25,9 +25,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-OURS = ("weather_backfill.definitions", "weather_backfill.command_line")
+OURS = ("weather_backfill.definitions", "weather_backfill.definitions_single_run", "weather_backfill.command_line")
 """Modules that read the environment as they are imported."""
-LEFT_OUT = (*OURS, "weather_backfill.__main__")
+LEFT_OUT = (*OURS, "weather_backfill.cli.__main__")
 
 
 def preload() -> None:

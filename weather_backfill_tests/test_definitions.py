@@ -9,7 +9,7 @@ import pytest
 
 from weather_backfill.definitions import build_definitions
 from weather_backfill.lake import layout
-from weather_backfill.partitions import tenants_partition_name
+from weather_backfill.model.partitions import tenants_partition_name
 from weather_backfill.settings import Settings
 from weather_backfill.sources.registry import SERVICES
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from weather_backfill.errors import ConfigurationError
+from weather_backfill.model.errors import ConfigurationError
 from weather_backfill.settings import FIRST_DAYS, Settings, absolute, load_settings
 from weather_backfill.sources.registry import SERVICES
 

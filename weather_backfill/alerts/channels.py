@@ -16,10 +16,10 @@ from typing import Protocol
 
 import httpx
 
-from weather_backfill.connections import resolve_secret, reveal
-from weather_backfill.errors import AccessDeniedError, ConfigurationError, PermanentError, SourceUnavailableError
-from weather_backfill.retries import retrying
+from weather_backfill.model.errors import AccessDeniedError, ConfigurationError, PermanentError, SourceUnavailableError
+from weather_backfill.security.secrets import resolve_secret, reveal
 from weather_backfill.settings import Settings
+from weather_backfill.util.retries import retrying
 
 logger = logging.getLogger(__name__)
 _HTTP_LOGS = ("httpx", "httpcore.connection", "httpcore.http11", "httpcore.http2", "httpcore.proxy")

@@ -8,7 +8,7 @@ from datetime import date
 import dagster as dg
 
 from weather_backfill.backfill.status import MANAGED_TAG
-from weather_backfill.dagster_private import BACKFILL_ID_TAG
+from weather_backfill.dagster.private import BACKFILL_ID_TAG
 
 
 def retry_command(

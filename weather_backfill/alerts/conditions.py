@@ -15,7 +15,7 @@ from dagster import DagsterRunStatus
 from weather_backfill.alerts.commands import retry_command, start_command
 from weather_backfill.alerts.completeness import incomplete_backfills
 from weather_backfill.alerts.incidents import Condition, Explanation
-from weather_backfill.backfill.operations import Desk
+from weather_backfill.backfill.commands import Desk
 from weather_backfill.backfill.status import (
     MANAGED_TAG,
     active_backfills,
@@ -24,16 +24,16 @@ from weather_backfill.backfill.status import (
     service_of,
     status_of,
 )
-from weather_backfill.dagster_private import WILL_RETRY_TAG, PartitionBackfill
-from weather_backfill.errors import WeatherError
+from weather_backfill.dagster.private import WILL_RETRY_TAG, PartitionBackfill
+from weather_backfill.http.circuit_breaker import BREAKERS, BreakerState, BreakerStatus
+from weather_backfill.http.circuit_breaker import status_of as breaker_status
+from weather_backfill.http.shared_state import open_state
 from weather_backfill.lake import layout
-from weather_backfill.partitions import tenants_partition_name
-from weather_backfill.run_coordinator import SERVICE_TAG, TENANT_TAG
-from weather_backfill.sources.breaker import BREAKERS, BreakerState, BreakerStatus
-from weather_backfill.sources.breaker import status_of as breaker_status
+from weather_backfill.model.errors import WeatherError
+from weather_backfill.model.partitions import tenants_partition_name
+from weather_backfill.model.tags import SERVICE_TAG, TENANT_TAG
 from weather_backfill.sources.registry import SERVICES
-from weather_backfill.sources.shared_state import open_state
-from weather_backfill.tenants import Tenant, TenantRegistry
+from weather_backfill.tenants.files import Tenant, TenantRegistry
 
 _LOOKED_AT = 40  # runs of a connection that are looked at for a row of failures; refined runs are among them
 _TOGETHER = timedelta(hours=1)  # parts of a managed backfill that follow each other so closely are one stretch

@@ -21,9 +21,10 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from weather_backfill.errors import NotFoundError, UnreadableObjectError, WeatherError
-from weather_backfill.lake import documents, layout
-from weather_backfill.lake.storage import ObjectStore
+from weather_backfill.lake import layout
+from weather_backfill.model.errors import NotFoundError, UnreadableObjectError, WeatherError
+from weather_backfill.storage.object_store import ObjectStore
+from weather_backfill.util import json_documents
 
 _log = logging.getLogger(__name__)
 OPENED, RESOLVED = "opened", "resolved"
@@ -85,11 +86,15 @@ class Incident:
     @classmethod
     def from_json(cls, data: bytes) -> Incident:
         """From an incident's object; raises `UnreadableObjectError` if it is none."""
-        with documents.reading("this is no incident", "delete it: what is still wrong is told again."):
-            document = documents.parsed(data)
+        with json_documents.reading("this is no incident", "delete it: what is still wrong is told again."):
+            document = json_documents.parsed(data)
             incident = cls(
-                **{**document, "opened_at": documents.moment(document["opened_at"]), "days": dict(document["days"])}
-                | {"ended_at": documents.moment(document["ended_at"]) if document["ended_at"] else None}
+                **{
+                    **document,
+                    "opened_at": json_documents.moment(document["opened_at"]),
+                    "days": dict(document["days"]),
+                }
+                | {"ended_at": json_documents.moment(document["ended_at"]) if document["ended_at"] else None}
             )
             if not all(isinstance(text, str) for text in (incident.id, incident.kind, incident.summary)):
                 raise ValueError("id, kind or summary is no text")
@@ -181,9 +186,9 @@ class Register:
 def _told(data: bytes) -> dict[str, Any]:
     """An entry of the ledger; a damaged one is a dead sender's, so that its channel is told again."""
     try:
-        with documents.reading("this is no entry of who was told", "delete it."):
-            document = documents.parsed(data)
-            return {"at": documents.moment(document["at"]).isoformat(), "sent": document["sent"] is True}
+        with json_documents.reading("this is no entry of who was told", "delete it."):
+            document = json_documents.parsed(data)
+            return {"at": json_documents.moment(document["at"]).isoformat(), "sent": document["sent"] is True}
     except UnreadableObjectError as error:
         _log.error("told again: %s", error)
         return {"at": datetime.fromtimestamp(0, UTC).isoformat(), "sent": False}

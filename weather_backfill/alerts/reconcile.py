@@ -10,8 +10,8 @@ from weather_backfill.alerts import messages
 from weather_backfill.alerts.channels import Channel, LogChannel, channels_of
 from weather_backfill.alerts.conditions import current_conditions
 from weather_backfill.alerts.incidents import OPENED, RESOLVED, Condition, Explanation, Incident, Register
-from weather_backfill.backfill.operations import Desk
-from weather_backfill.errors import ConfigurationError
+from weather_backfill.backfill.commands import Desk
+from weather_backfill.model.errors import ConfigurationError
 
 GIVE_UP = timedelta(days=7)
 """For so long after an incident's end a channel that fails is told again."""

@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 
-from weather_backfill import schemas
-from weather_backfill.errors import ConfigurationError, UnreadableObjectError
 from weather_backfill.lake import layout, parquet
-from weather_backfill.lake.storage import ObjectStore, StoredObject
-from weather_backfill.partitions import days_between
+from weather_backfill.model import schemas
+from weather_backfill.model.errors import ConfigurationError, UnreadableObjectError
+from weather_backfill.model.partitions import days_between
+from weather_backfill.storage.object_store import ObjectStore, StoredObject
 
 _log = logging.getLogger(__name__)
 

@@ -9,16 +9,16 @@ from datetime import date
 import dagster as dg
 from sqlalchemy.exc import IntegrityError
 
-from weather_backfill.dagster_private import (
+from weather_backfill.dagster.private import (
     AssetGraphSubset,
     AssetKeyPartitionKey,
     PartitionBackfill,
     get_current_timestamp,
 )
-from weather_backfill.errors import ConfigurationError
 from weather_backfill.lake import layout
-from weather_backfill.partitions import PartitionKey, tenants_partition_name, validate_tenant_id
-from weather_backfill.run_coordinator import SERVICE_TAG, TENANT_TAG
+from weather_backfill.model.errors import ConfigurationError
+from weather_backfill.model.partitions import PartitionKey, tenants_partition_name, validate_tenant_id
+from weather_backfill.model.tags import SERVICE_TAG, TENANT_TAG
 
 # Dagster's PostgreSQL and MySQL tables hold so many characters of a backfill's id; SQLite does not mind.
 LONGEST_ID = 32

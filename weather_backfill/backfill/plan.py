@@ -16,13 +16,16 @@ import dagster as dg
 
 from weather_backfill.backfill.coverage import HeldDay, day_objects, held_days, stale_dates
 from weather_backfill.backfill.summary import failed_dates
-from weather_backfill.errors import ConfigurationError
-from weather_backfill.lake import documents, layout
-from weather_backfill.partitions import PartitionKey, days_between, validate_tenant_id
+from weather_backfill.lake import layout
+from weather_backfill.model.days import DayInventory
+from weather_backfill.model.errors import ConfigurationError
+from weather_backfill.model.partitions import PartitionKey, days_between, validate_tenant_id
 from weather_backfill.settings import Settings
-from weather_backfill.sources.base import DayInventory, Source
-from weather_backfill.sources.registry import SERVICES, open_source
-from weather_backfill.tenants import Tenant
+from weather_backfill.sources.base import Source
+from weather_backfill.sources.registry import SERVICES
+from weather_backfill.tenants.access import open_source
+from weather_backfill.tenants.files import Tenant
+from weather_backfill.util import json_documents
 
 TICK_SECONDS = 30  # the backfill daemon's, hard-coded in Dagster
 RUN_START_SECONDS = 3
@@ -145,7 +148,7 @@ class Plan:
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Plan:
         """A plan that `to_json` wrote; raises `UnreadableObjectError` if it is none."""
-        with documents.reading("this is no plan", "write one with `weather-backfill plan --out`."):
+        with json_documents.reading("this is no plan", "write one with `weather-backfill plan --out`."):
             plan = cls(
                 _service(document["service"]), validate_tenant_id(document["tenant"]),
                 date.fromisoformat(document["start_date"]), date.fromisoformat(document["end_date"]),
@@ -161,8 +164,8 @@ class Plan:
     @classmethod
     def from_json_text(cls, text: str) -> Plan:
         """The same from the bytes of a file."""
-        with documents.reading("this is no plan", "write one with `weather-backfill plan --out`."):
-            return cls.from_json(documents.parsed(text))
+        with json_documents.reading("this is no plan", "write one with `weather-backfill plan --out`."):
+            return cls.from_json(json_documents.parsed(text))
 
 
 def _service(name: Any) -> str:

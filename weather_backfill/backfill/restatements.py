@@ -11,17 +11,18 @@ from dataclasses import asdict, dataclass
 from datetime import date
 from typing import Any, Protocol, runtime_checkable
 
+from weather_backfill.backfill.commands import Desk, busy_days, start
 from weather_backfill.backfill.coverage import file_metadata
-from weather_backfill.backfill.operations import Desk, busy_days, start
 from weather_backfill.backfill.plan import Order, Plan, Reason, Reprocess
-from weather_backfill.errors import ConfigurationError, WeatherError
-from weather_backfill.lake import documents, layout, parquet
-from weather_backfill.lake.storage import ObjectStore, StoredObject
-from weather_backfill.partitions import PartitionKey
+from weather_backfill.lake import layout, parquet
+from weather_backfill.model.errors import ConfigurationError, WeatherError
+from weather_backfill.model.partitions import PartitionKey
 from weather_backfill.settings import Settings
-from weather_backfill.sources.dwd.restated import HeldFiles, Restated
-from weather_backfill.sources.registry import open_source
-from weather_backfill.tenants import TenantRegistry
+from weather_backfill.sources.dwd.restatements import HeldFiles, Restated
+from weather_backfill.storage.object_store import ObjectStore, StoredObject
+from weather_backfill.tenants.access import open_source
+from weather_backfill.tenants.files import TenantRegistry
+from weather_backfill.util import json_documents
 
 _log = logging.getLogger(__name__)
 RESTATED_TAG = "weather/restated"
@@ -99,8 +100,8 @@ def held_files(store: ObjectStore, service: str, tenant: str, start: date, end: 
             if not start <= day <= end:
                 return None
             footer = parquet.footer_of(file_metadata(store, stored))
-            with documents.reading("its source files cannot be read", "materialize the day again."):
-                files = documents.parsed(footer.get("source_objects", "{}"))
+            with json_documents.reading("its source files cannot be read", "materialize the day again."):
+                files = json_documents.parsed(footer.get("source_objects", "{}"))
                 return day, {str(name): str(digest) for name, digest in files.items()}
         except WeatherError as error:
             if error.retryable:

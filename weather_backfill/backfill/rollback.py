@@ -10,19 +10,20 @@ from typing import Any
 import dagster as dg
 
 from weather_backfill import __version__
-from weather_backfill.assets.refined import refine_day
-from weather_backfill.backfill.operations import Desk, busy_days
-from weather_backfill.backfill.records import audit
-from weather_backfill.errors import ConfigurationError, NotFoundError
-from weather_backfill.lake import documents, kept, layout, ledger, parquet
-from weather_backfill.lake.io_manager import write_day
-from weather_backfill.lake.recording import data_version_tags
-from weather_backfill.lake.storage import ObjectStore
-from weather_backfill.partitions import PartitionKey
-from weather_backfill.retries import retrying
+from weather_backfill.backfill.audit import audit
+from weather_backfill.backfill.commands import Desk, busy_days
+from weather_backfill.dagster.events import data_version_tags
+from weather_backfill.lake import layout, parquet, provenance, versions
+from weather_backfill.lake.writer import write_day
+from weather_backfill.model.errors import ConfigurationError, NotFoundError
+from weather_backfill.model.partitions import PartitionKey
+from weather_backfill.refine.days import refine_day
+from weather_backfill.storage.object_store import ObjectStore
+from weather_backfill.util import json_documents
+from weather_backfill.util.retries import retrying
 
 
-def choose_version(desk: Desk, service: str, tenant: str, day: date, to: str | None) -> kept.Version:
+def choose_version(desk: Desk, service: str, tenant: str, day: date, to: str | None) -> versions.Version:
     """The version that a rollback would put back: `to`, else that of one that was cut short, else the one before.
 
     Raises `ConfigurationError` if there is none or the day is busy.
@@ -31,19 +32,23 @@ def choose_version(desk: Desk, service: str, tenant: str, day: date, to: str | N
     for name, days in busy_days(desk, service, tenant).items():
         if day in days:
             raise ConfigurationError(f"backfill {name!r} is active over {day}: wait for it or cancel it first.")
-    found = kept.versions_of(desk.store, service, key)
-    return (None if to else _begun(desk.store, service, key, found)) or kept.choose(found, to, f"{key} of {service}")
+    found = versions.versions_of(desk.store, service, key)
+    return (None if to else _begun(desk.store, service, key, found)) or versions.choose(
+        found, to, f"{key} of {service}"
+    )
 
 
-def _begun(store: ObjectStore, service: str, key: PartitionKey, found: list[kept.Version]) -> kept.Version | None:
+def _begun(
+    store: ObjectStore, service: str, key: PartitionKey, found: list[versions.Version]
+) -> versions.Version | None:
     """The version that a rollback has begun to put back, unless the day has been replaced by something else since."""
     name = layout.rollback_key(service, key)
     try:
         data = store.get(name)
     except NotFoundError:
         return None
-    with documents.reading(f"{store.uri(name)} says of no rollback", "say --to VERSION, or delete it."):
-        intent = documents.parsed(data)
+    with json_documents.reading(f"{store.uri(name)} says of no rollback", "say --to VERSION, or delete it."):
+        intent = json_documents.parsed(data)
         before, after, version = intent["from"], intent["to"], intent["version"]
     current = next((v.sha for v in found if v.replaced_at is None), None)
     if current not in (before, after):
@@ -51,21 +56,21 @@ def _begun(store: ObjectStore, service: str, key: PartitionKey, found: list[kept
     return next((v for v in found if v.name == version), None) or next((v for v in found if v.sha == after), None)
 
 
-def rollback(desk: Desk, service: str, tenant: str, day: date, version: kept.Version) -> dict[str, Any]:
+def rollback(desk: Desk, service: str, tenant: str, day: date, version: versions.Version) -> dict[str, Any]:
     """Make a version current, refine it, record both; the replaced version is kept, so a rollback can be undone.
 
     Killed at any point, the same call finishes it, and so does one with the version that `choose_version` then gives.
     """
     key = PartitionKey(day, tenant)
     intent = layout.rollback_key(service, key)
-    current = kept.current_sha(desk.store, service, key)
+    current = versions.current_sha(desk.store, service, key)
     document = {"version": version.name, "from": current, "to": version.sha}
     retrying()(desk.store.put, intent, json.dumps(document).encode())
-    data = retrying()(kept.put_back, desk.store, service, key, version)
+    data = retrying()(versions.put_back, desk.store, service, key, version)
     refined = retrying()(write_day, desk.store, service, layout.REFINED_15M, refine_day(desk.store, service, key))
     stored = desk.store.head(layout.day_key(layout.RAW_OBSERVATIONS, service, key))
-    entries = [ledger.entry(stored, data), *refined.written]
-    ledger.save(desk.store, f"rollback-{version.sha}.{service}.{tenant}.{day}", entries)
+    entries = [provenance.entry(stored, data), *refined.written]
+    provenance.save(desk.store, f"rollback-{version.sha}.{service}.{tenant}.{day}", entries)
     metadata = parquet.metadata_of(data)
     raw_facts = {"rows": metadata.num_rows if metadata else 0, "sha256": hashlib.sha256(data).hexdigest()}
     for dataset, facts in ((layout.RAW_OBSERVATIONS, raw_facts), (layout.REFINED_15M, dict(refined.metadata))):

@@ -12,10 +12,9 @@ import dagster as dg
 from dagster import DagsterEventType, DagsterRunStatus
 
 from weather_backfill.backfill.coverage import day_objects
-from weather_backfill.backfill.footers import remembered
+from weather_backfill.backfill.footer_cache import remembered
 from weather_backfill.backfill.launch import native_of
-from weather_backfill.backfill.plan import RUN_START_SECONDS
-from weather_backfill.backfill.records import (
+from weather_backfill.backfill.manifests import (
     ACTIVE,
     CANCELED,
     PAUSED,
@@ -26,16 +25,17 @@ from weather_backfill.backfill.records import (
     find_manifest,
     mark_open,
 )
-from weather_backfill.dagster_private import (
+from weather_backfill.backfill.plan import RUN_START_SECONDS
+from weather_backfill.dagster.private import (
     BULK_ACTION_TERMINAL_STATUSES,
     BulkActionsFilter,
     BulkActionStatus,
     PartitionBackfill,
 )
-from weather_backfill.errors import ConfigurationError
 from weather_backfill.lake import layout
-from weather_backfill.lake.storage import ObjectStore
-from weather_backfill.partitions import PartitionKey
+from weather_backfill.model.errors import ConfigurationError
+from weather_backfill.model.partitions import PartitionKey
+from weather_backfill.storage.object_store import ObjectStore
 
 MANAGED_TAG = "weather/backfill"
 BACKFILL_TAG = "dagster/backfill"

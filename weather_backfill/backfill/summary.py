@@ -11,9 +11,9 @@ import dagster as dg
 from dagster import DagsterEventType
 
 from weather_backfill.backfill.coverage import draw_calendar, held_days, refined_dates
-from weather_backfill.errors import ConfigurationError
 from weather_backfill.lake import layout
-from weather_backfill.partitions import PartitionKey, days_between, tenants_partition_name
+from weather_backfill.model.errors import ConfigurationError
+from weather_backfill.model.partitions import PartitionKey, days_between, tenants_partition_name
 from weather_backfill.settings import Settings
 
 

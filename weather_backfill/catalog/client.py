@@ -16,7 +16,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, NoRegionError, ProfileNotFound
 from dagster_aws.athena import AthenaClient
 
-from weather_backfill.errors import (
+from weather_backfill.model.errors import (
     AccessDeniedError,
     CatalogError,
     CatalogUnavailableError,

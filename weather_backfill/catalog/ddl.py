@@ -10,7 +10,7 @@ from dagster_aws.athena.resources import AthenaError, AthenaTimeout
 from weather_backfill.catalog.client import Catalog, translated
 from weather_backfill.catalog.partitions import BATCH, Values, location_of
 from weather_backfill.catalog.tables import Table, valid_name
-from weather_backfill.errors import CatalogError, CatalogUnavailableError, ConfigurationError
+from weather_backfill.model.errors import CatalogError, CatalogUnavailableError, ConfigurationError
 
 
 def statements(database: str, table: Table, wanted: Sequence[Values]) -> list[str]:

@@ -14,9 +14,9 @@ from datetime import date, timedelta
 
 from weather_backfill.catalog.partitions import Values
 from weather_backfill.catalog.tables import HOUR_KEYS, LAKE_KEYS
-from weather_backfill.errors import ConfigurationError
-from weather_backfill.lake.storage import ObjectStore
-from weather_backfill.partitions import validate_tenant_id
+from weather_backfill.model.errors import ConfigurationError
+from weather_backfill.model.partitions import validate_tenant_id
+from weather_backfill.storage.object_store import ObjectStore
 
 _LIST_THREADS = 8
 _SERVICE = re.compile(r"[a-z0-9_]+")

@@ -12,8 +12,8 @@ import tenacity
 
 from weather_backfill.catalog.client import THROTTLING, Catalog, translated
 from weather_backfill.catalog.tables import Table
-from weather_backfill.errors import CatalogError, CatalogUnavailableError
-from weather_backfill.retries import retrying
+from weather_backfill.model.errors import CatalogError, CatalogUnavailableError
+from weather_backfill.util.retries import retrying
 
 BATCH = 100
 """AWS's limit of partitions in one batch call."""

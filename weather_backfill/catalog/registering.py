@@ -19,12 +19,12 @@ from weather_backfill.catalog.tables import (
     lake_tables,
     valid_name,
 )
-from weather_backfill.errors import CatalogError, ConfigurationError
 from weather_backfill.lake import layout
-from weather_backfill.lake.storage import ObjectStore
+from weather_backfill.model.errors import CatalogError, ConfigurationError
 from weather_backfill.settings import Settings
-from weather_backfill.sources.registry import check_connection
-from weather_backfill.tenants import Tenant
+from weather_backfill.storage.object_store import ObjectStore
+from weather_backfill.tenants.access import check_connection
+from weather_backfill.tenants.files import Tenant
 
 
 @dataclass(frozen=True, slots=True)

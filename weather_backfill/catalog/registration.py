@@ -20,9 +20,10 @@ from typing import Any
 from weather_backfill.catalog.client import Catalog
 from weather_backfill.catalog.partitions import BATCH, PAGE, Outcome, Values, existing, register_partitions
 from weather_backfill.catalog.tables import Table
-from weather_backfill.errors import ConfigurationError, NotFoundError, UnreadableObjectError, WeatherError
-from weather_backfill.lake import documents, layout
-from weather_backfill.lake.storage import ObjectStore
+from weather_backfill.lake import layout
+from weather_backfill.model.errors import ConfigurationError, NotFoundError, UnreadableObjectError, WeatherError
+from weather_backfill.storage.object_store import ObjectStore
+from weather_backfill.util import json_documents
 
 _log = logging.getLogger(__name__)
 CHUNK = 1000
@@ -76,8 +77,8 @@ class RegistrationPlan:
     @classmethod
     def from_json(cls, data: bytes) -> RegistrationPlan:
         """From the manifest object; raises `UnreadableObjectError` if it is none."""
-        with documents.reading("this is no manifest of a registration", "register anew."):
-            document = documents.parsed(data)
+        with json_documents.reading("this is no manifest of a registration", "register anew."):
+            document = json_documents.parsed(data)
             table = Table(**{**document["table"], "keys": tuple(document["table"]["keys"])})
             values = tuple(tuple(values) for chunk in document["chunks"] for values in chunk)
             return cls(document["database"], table, values, tuple(document["strangers"]))
@@ -135,8 +136,8 @@ def load(lake: ObjectStore, registration_id: str) -> tuple[RegistrationPlan, lis
 
 
 def _results(data: bytes, waiting: Sequence[ChunkResult]) -> list[ChunkResult]:
-    with documents.reading("this is no summary of a registration", "register anew."):
-        results = [ChunkResult(**row) for row in documents.parsed(data)["chunks"]]
+    with json_documents.reading("this is no summary of a registration", "register anew."):
+        results = [ChunkResult(**row) for row in json_documents.parsed(data)["chunks"]]
         if [(r.chunk, r.partitions) for r in results] != [(r.chunk, r.partitions) for r in waiting]:
             raise ValueError("its chunks are not the plan's")
         if any(result.state not in (DONE, FAILED, WAITING) for result in results):

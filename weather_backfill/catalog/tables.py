@@ -17,12 +17,12 @@ import pyarrow as pa
 from botocore.exceptions import ClientError
 
 from weather_backfill.catalog.client import Catalog, error_of, translated
-from weather_backfill.errors import ConfigurationError, SchemaError
 from weather_backfill.lake import layout
-from weather_backfill.lake.storage import ObjectStore
 from weather_backfill.lake.warehouse import COLUMNS
-from weather_backfill.partitions import quarter_of
-from weather_backfill.schemas import SCHEMA_VERSION, TIMESTAMP
+from weather_backfill.model.errors import ConfigurationError, SchemaError
+from weather_backfill.model.partitions import quarter_of
+from weather_backfill.model.schemas import SCHEMA_VERSION, TIMESTAMP
+from weather_backfill.storage.object_store import ObjectStore
 
 NAME = re.compile(r"[a-z_][a-z0-9_]{0,127}")
 LAKE_KEYS = ("service", "tenant", "date")

@@ -25,8 +25,8 @@ from __future__ import annotations
 import re
 from datetime import date, datetime
 
-from weather_backfill.errors import ConfigurationError
-from weather_backfill.partitions import PartitionKey, validate_tenant_id
+from weather_backfill.model.errors import ConfigurationError
+from weather_backfill.model.partitions import PartitionKey, validate_tenant_id
 
 RAW_OBSERVATIONS = "raw_observations"
 REFINED_15M = "refined_15m"

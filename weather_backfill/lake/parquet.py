@@ -21,10 +21,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from weather_backfill import __version__
-from weather_backfill.errors import UnreadableObjectError
-from weather_backfill.lake import documents
-from weather_backfill.schemas import file_schema
-from weather_backfill.sources.base import Cadence
+from weather_backfill.model.days import Cadence
+from weather_backfill.model.errors import UnreadableObjectError
+from weather_backfill.model.schemas import file_schema
+from weather_backfill.util import json_documents
 
 ROW_GROUP_ROWS = 1_000_000
 PAGE_ROWS = 131_072
@@ -257,8 +257,8 @@ def cadence_lineage(cadence: Cadence) -> dict[str, str]:
 
 def cadence_of(footers: Mapping[str, str]) -> Cadence:
     """The cadence that `cadence_lineage` wrote; raises `UnreadableObjectError` if the footer holds none."""
-    with documents.reading("this file's footer says no cadence", "reprocess its day."):
-        found = documents.parsed(footers["cadence"])
+    with json_documents.reading("this file's footer says no cadence", "reprocess its day."):
+        found = json_documents.parsed(footers["cadence"])
         return Cadence(int(found["seconds"]), {str(name): int(own) for name, own in found["by_metric"].items()})
 
 

@@ -1,200 +1,184 @@
-"""Two versions of the same rows: what was inserted, changed and removed.
+"""Replaced versions of raw days: kept below `_versions/`, listed, and put back.
 
-A row is known by station, metric and time. It was *inserted* if only the new version has it, *removed* if only
-the old one has it, and *changed* if its value or its source's quality level differ (both missing is equal).
+Refined is not kept: it follows from the raw file alone and is made again. A day's rejects are kept with their raw
+object under the same name, before it: once the raw version is there, both are. Nothing reads below `_versions/`
+but this module, so that readers, views and listings never see it.
 """
 
 from __future__ import annotations
 
 import hashlib
+import re
+from collections import defaultdict
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-import pyarrow as pa
-import pyarrow.compute as pc
+from weather_backfill.lake import layout, parquet
+from weather_backfill.lake.row_diff import previous_of
+from weather_backfill.model.errors import ConfigurationError, VerificationError
+from weather_backfill.model.partitions import PartitionKey
+from weather_backfill.storage.object_store import ObjectStore, StoredObject
 
-from weather_backfill.errors import LostRowsError, NotFoundError, UnreadableObjectError
-from weather_backfill.lake import parquet
-from weather_backfill.lake.storage import ObjectStore
-
-Rows = npt.NDArray[np.int64]
-
-_KEY = ("station_id", "metric", "observed_at")
-_NO_LEVEL = -(1 << 15)
-KEPT_SHARE = 0.5
-"""Share of a station's rows that a new version of a day must have. Upstreams take single rows back when they restate;
-a station or most of a day that is gone was moved, expired, or not listed by a server that is being refilled."""
+_SHA = 16
+_NAME = re.compile(r"\d{8}T\d{6}(\.\d{6})?Z-[0-9a-f]{16}")
+_RAW, _REJECTS = layout.RAW_OBSERVATIONS, layout.REJECTED_OBSERVATIONS
 
 
 @dataclass(frozen=True, slots=True)
-class RowChanges:
-    """How many rows two versions differ in.
+class Version:
+    """One version of a raw day; `replaced_at` is None for the current one."""
 
-    `expired` rows are in the old version only, because the upstream's window rolled on: nobody took them back,
-    so they make no difference by themselves.
+    name: str
+    object_key: str
+    size: int
+    created_at: datetime
+    replaced_at: datetime | None = None
+
+    @property
+    def sha(self) -> str:
+        """The first characters of the content's sha256."""
+        return self.name.rsplit("-", 1)[-1]
+
+
+def keep(store: ObjectStore, service: str, key: PartitionKey, data: bytes) -> str:
+    """Keep `data`, the raw object that a day has now, with its rejects; returns the version's name.
+
+    To be called before either is replaced. A kill in between leaves the day as it was, and the next call does
+    not replace what is kept already, for by then the rejects may be the new ones.
     """
-
-    inserted: int = 0
-    changed: int = 0
-    removed: int = 0
-    expired: int = 0
-
-    def __bool__(self) -> bool:
-        return bool(self.inserted or self.changed or self.removed)
-
-    def __add__(self, other: RowChanges) -> RowChanges:
-        return RowChanges(
-            self.inserted + other.inserted,
-            self.changed + other.changed,
-            self.removed + other.removed,
-            self.expired + other.expired,
-        )
+    created = store.head(layout.day_key(_RAW, service, key)).last_modified
+    name = _name(created, data)
+    target = _object(_RAW, service, key, name)
+    if not store.exists(target):
+        rejects = previous_of(store, layout.day_key(_REJECTS, service, key))
+        if rejects is not None:
+            store.put(_object(_REJECTS, service, key, name), rejects)
+        store.put(target, data)
+    return name
 
 
-@dataclass(frozen=True, slots=True)
-class Differences:
-    """Row numbers: `inserted` and `changed` in the new table, `removed` in the old one."""
-
-    inserted: Rows
-    changed: Rows
-    removed: Rows
-
-
-def differences(old: pa.Table, new: pa.Table) -> Differences:
-    """Which rows differ. Both tables have the columns of `schemas.RAW`, optionally `source_quality`."""
-    old_keys, new_keys = _keys(old, new)
-    order = None
-    if not (np.diff(old_keys) > 0).all():  # rows of the lake are in order as a rule
-        order = np.argsort(old_keys, kind="stable")
-        old_keys = old_keys[order]
-    at = np.minimum(np.searchsorted(old_keys, new_keys), max(len(old_keys) - 1, 0))
-    known = old_keys[at] == new_keys if len(old_keys) else np.zeros(len(new_keys), dtype=bool)
-    gone = np.ones(len(old_keys), dtype=bool)
-    gone[at[known]] = False
-    source = at if order is None else order[at] if len(order) else at
-    common = np.flatnonzero(known)
-    same = _same(_values(old)[source[common]], _values(new)[common])
-    same &= _levels(old)[source[common]] == _levels(new)[common]
-    removed = np.flatnonzero(gone)
-    return Differences(np.flatnonzero(~known), common[~same], removed if order is None else order[removed])
+def versions_of(store: ObjectStore, service: str, key: PartitionKey) -> list[Version]:
+    """The versions of a day, the current one first, then the one replaced last."""
+    current = layout.day_key(_RAW, service, key)
+    data = previous_of(store, current)
+    created = store.head(current).last_modified if data is not None else None
+    listed = store.list(layout.versions_prefix(_RAW, service, key))
+    found = [
+        Version(_name_of(stored), stored.key, stored.size, _created(_name_of(stored)), replaced)
+        for stored, replaced in _replaced(listed, created)
+    ]
+    if data is not None and created:
+        found.insert(0, Version(_name(created, data), current, len(data), created))
+    return found
 
 
-def count_changes(old: pa.Table, new: pa.Table) -> RowChanges:
-    """How many rows differ."""
-    found = differences(old, new)
-    return RowChanges(len(found.inserted), len(found.changed), len(found.removed))
+def _replaced(kept: list[StoredObject], now: datetime | None = None) -> list[tuple[StoredObject, datetime]]:
+    """A day's kept objects, the one replaced last first, with when each was replaced.
+
+    Every version was the current one until the next was written, so the names alone give order and times; `now` is when
+    the current one was written. The store's own times are those of a restore, after one: they only bound the last.
+    """
+    ours = [stored for stored in kept if _NAME.fullmatch(_name_of(stored))]
+    ordered = sorted(ours, key=lambda o: (_created(_name_of(o)), o.last_modified, o.key))
+    nexts = [*(_created(_name_of(o)) for o in ordered[1:]), now]
+    pairs = zip(ordered, nexts, strict=True) if ordered else ()
+    return [(o, min(o.last_modified, after) if after else o.last_modified) for o, after in pairs][::-1]
 
 
-def previous_of(store: ObjectStore, object_key: str) -> bytes | None:
-    """What an object holds now; None if there is none."""
-    try:
-        return store.get(object_key)
-    except NotFoundError:
-        return None
+def _name_of(stored: StoredObject) -> str:
+    return stored.key.rsplit("/", 1)[-1].removesuffix(".parquet")
 
 
-def lost_rows(old: pa.Table, new: pa.Table, kept_share: float) -> dict[str, tuple[int, int]]:
-    """Stations of which `new` has less than `kept_share` of the rows of `old`: how many rows there were and are."""
-    before, after = _rows_by_station(old), _rows_by_station(new)
+def current_sha(store: ObjectStore, service: str, key: PartitionKey) -> str | None:
+    """The `Version.sha` of what a day holds now; None if it holds nothing."""
+    data = previous_of(store, layout.day_key(_RAW, service, key))
+    return None if data is None else _digest(data)
+
+
+def describe(store: ObjectStore, version: Version) -> dict[str, Any]:
+    """A version as a row: what the file itself says, and when it was written and replaced."""
+    metadata = parquet.metadata_of(store.get(version.object_key))
+    footer = parquet.footer_of(metadata) if metadata else {}
     return {
-        station: (rows, after.get(station, 0))
-        for station, rows in sorted(before.items())
-        if after.get(station, 0) < kept_share * rows
+        "version": version.name,
+        "current": version.replaced_at is None,
+        "rows": metadata.num_rows if metadata else None,
+        "bytes": version.size,
+        "created_at": version.created_at.isoformat(),
+        "replaced_at": version.replaced_at.isoformat() if version.replaced_at else None,
+        "code_version": footer.get("code_version"),
     }
 
 
-def _rows_by_station(table: pa.Table) -> dict[str, int]:
-    stations = parquet.unified(table.select(["station_id"]))["station_id"]
-    counts = pc.value_counts(stations).to_pylist()
-    return {str(entry["values"]): int(entry["counts"]) for entry in counts}
+def choose(found: list[Version], wanted: str | None, day: str) -> Version:
+    """The version of this name, or the one that was current before; raises `ConfigurationError` if there is none."""
+    names = ", ".join(v.name for v in found) or "none"
+    if wanted:
+        for version in found:
+            if version.name == wanted:
+                return version
+        raise ConfigurationError(f"{day} has no version {wanted[:60]!r}: expected one of {names}.")
+    current = next((v.sha for v in found if v.replaced_at is None), None)
+    for version in found:
+        if version.replaced_at is not None and version.sha != current:
+            return version
+    raise ConfigurationError(f"{day} has no earlier version to go back to (versions: {names}).")
 
 
-def _refuse_loss(old: pa.Table, new: pa.Table, kept_share: float) -> None:
-    lost = lost_rows(old, new, kept_share)
-    if lost:
-        named = ", ".join(f"{station} ({after:,} of {before:,})" for station, (before, after) in list(lost.items())[:5])
-        more = f" and {len(lost) - 5} more" if len(lost) > 5 else ""
-        raise LostRowsError(
-            f"the upstream has fewer rows than the lake holds of station(s) {named}{more}: the lake keeps what it has. "
-            "Take the day again when the upstream is whole, or, if the rows are to go, with --accept-loss "
-            "(in Dagster: the tag weather/accept_loss with the value true)."
-        )
+def put_back(store: ObjectStore, service: str, key: PartitionKey, version: Version) -> bytes:
+    """Make a version the current one, rejects first; the replaced one is kept. Safe to call again.
 
-
-def against_previous(previous: bytes | None, data: bytes, table: pa.Table, kept_share: float = 0.0) -> dict[str, Any]:
-    """What writing `data`, the file of `table`, changes in an object; empty where nothing is replaced.
-
-    Equal bytes are not looked into. A previous object that cannot be read any more is named and not counted. Raises
-    `LostRowsError` where a station of the previous object keeps less than `kept_share` of its rows.
+    Raises `VerificationError`, and changes nothing, if the version's bytes are not what its name says.
     """
-    if previous is None:
-        return {}
-    facts: dict[str, Any] = {"previous_sha256": hashlib.sha256(previous).hexdigest()}
-    changes = RowChanges()
-    if previous != data:
-        try:
-            old = parquet.decode(previous)
-            _refuse_loss(old, table, kept_share)
-            changes = count_changes(old, table)
-        except MemoryError:  # Arrow's is an ArrowException too, and no reason to let rows go
-            raise
-        except (UnreadableObjectError, pa.ArrowException, KeyError) as error:
-            return facts | {"previous_unreadable": str(error)[:200]}
-    counts = {"inserted": changes.inserted, "changed": changes.changed, "removed": changes.removed}
-    return facts | {f"rows_{name}": count for name, count in counts.items()}
+    data = store.get(version.object_key)
+    if _digest(data) != version.sha:
+        raise VerificationError(f"{store.uri(version.object_key)} is damaged: its sha256 is {_digest(data)}….")
+    current = layout.day_key(_RAW, service, key)
+    now = previous_of(store, current)
+    if now == data:
+        return data
+    if now is not None:
+        keep(store, service, key, now)
+    rejects = previous_of(store, _object(_REJECTS, service, key, version.name))
+    if rejects is not None:
+        store.put(layout.day_key(_REJECTS, service, key), rejects)
+    else:
+        store.delete(layout.day_key(_REJECTS, service, key))
+    store.put(current, data)
+    return data
 
 
-def _keys(old: pa.Table, new: pa.Table) -> tuple[Rows, Rows]:
-    """One number a row, alike in both tables, rising where rows are sorted by station, metric and time."""
-    series = np.zeros(old.num_rows + new.num_rows, dtype=np.int64)
-    for name in _KEY[:2]:
-        codes, size = _codes(old[name], new[name])
-        series = series * size + codes
-    times = np.concatenate([_times(old), _times(new)])
-    first, last = (int(times.min()), int(times.max())) if len(times) else (0, 0)
-    times, span = times - first, last - first + 1
-    if (int(series.max(initial=0)) + 1) * span >= 1 << 63:
-        distinct, times = np.unique(times, return_inverse=True)
-        span = len(distinct)
-    keys = series * span + times
-    return keys[: old.num_rows], keys[old.num_rows :]
+def expired(store: ObjectStore, before: datetime) -> list[str]:
+    """The objects of versions that were replaced before a time."""
+    days: dict[str, dict[str, list[StoredObject]]] = defaultdict(lambda: defaultdict(list))
+    for stored in store.list(layout.VERSIONS):
+        _, dataset, day = stored.key.rsplit("/", 1)[0].split("/", 2)
+        days[day][dataset].append(stored)
+    found: list[str] = []
+    for datasets in days.values():
+        gone = {_name_of(stored) for stored, replaced in _replaced(datasets[_RAW]) if replaced < before}
+        # The rejects of a version go with it; those whose version is not there, by their own time.
+        here = {_name_of(stored) for stored in datasets[_RAW]}
+        for stored in (stored for objects in datasets.values() for stored in objects):
+            name = _name_of(stored)
+            if name in gone or (name not in here and stored.last_modified < before):
+                found.append(stored.key)
+    return found
 
 
-def _codes(old: pa.ChunkedArray, new: pa.ChunkedArray) -> tuple[Rows, int]:
-    """Names as their places among all names of both columns, sorted."""
-    one, other = (_encoded(column) for column in (old, new))
-    names = sorted({*one.dictionary.to_pylist(), *other.dictionary.to_pylist()})
-    place = {name: number for number, name in enumerate(names)}
-    parts = []
-    for column in (one, other):
-        places = np.array([place[name] for name in column.dictionary.to_pylist()], dtype=np.int64)
-        indices = np.asarray(column.indices, dtype=np.int64)
-        parts.append(places[indices] if len(indices) else indices)
-    return np.concatenate(parts), max(len(names), 1)
+def _object(dataset: str, service: str, key: PartitionKey, name: str) -> str:
+    return f"{layout.versions_prefix(dataset, service, key)}/{name}.parquet"
 
 
-def _encoded(column: pa.ChunkedArray) -> pa.DictionaryArray:
-    encoded = column if pa.types.is_dictionary(column.type) else column.dictionary_encode()
-    whole = pa.table({"x": encoded}).unify_dictionaries()["x"].combine_chunks()
-    return whole.chunk(0) if isinstance(whole, pa.ChunkedArray) else whole
+def _name(created: datetime, data: bytes) -> str:
+    return f"{created:%Y%m%dT%H%M%S.%fZ}-{_digest(data)}"
 
 
-def _times(table: pa.Table) -> Rows:
-    return np.asarray(table["observed_at"].cast(pa.int64()), dtype=np.int64)
+def _created(name: str) -> datetime:
+    stamp = name.rsplit("-", 1)[0]
+    return datetime.strptime(stamp, "%Y%m%dT%H%M%S.%fZ" if "." in stamp else "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
 
 
-def _values(table: pa.Table) -> npt.NDArray[np.float64]:
-    return np.asarray(pc.fill_null(table["value"], np.nan), dtype=np.float64)
-
-
-def _levels(table: pa.Table) -> npt.NDArray[np.int16]:
-    if "source_quality" not in table.column_names:
-        return np.full(table.num_rows, _NO_LEVEL, dtype=np.int16)
-    levels = pc.fill_null(table["source_quality"].cast(pa.int16()), _NO_LEVEL)
-    return np.asarray(levels, dtype=np.int16)
-
-
-def _same(one: npt.NDArray[np.float64], other: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
-    return np.asarray((one == other) | (np.isnan(one) & np.isnan(other)))
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()[:_SHA]

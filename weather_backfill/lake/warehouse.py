@@ -14,12 +14,12 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 
-from weather_backfill import schemas
-from weather_backfill.errors import NotFoundError
 from weather_backfill.lake import layout
-from weather_backfill.lake.storage import ObjectStore
+from weather_backfill.model import schemas
+from weather_backfill.model.errors import NotFoundError
 from weather_backfill.settings import Settings, load_settings
 from weather_backfill.sources.dwd.history import STATION_HISTORY
+from weather_backfill.storage.object_store import ObjectStore
 
 _DATE = pa.field("date", pa.date32())
 _OWNER = (pa.field("service", pa.string()), pa.field("tenant", pa.string()))

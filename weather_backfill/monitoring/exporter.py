@@ -15,10 +15,10 @@ from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client.core import CounterMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from weather_backfill.backfill.operations import Desk
+from weather_backfill.backfill.commands import Desk
 from weather_backfill.monitoring import gauges
+from weather_backfill.monitoring.counters import DAYS_WRITTEN, RUNS_ENDED, WRITTEN, Tally
 from weather_backfill.monitoring.gauges import PREFIX, gauge
-from weather_backfill.monitoring.tally import DAYS_WRITTEN, RUNS_ENDED, WRITTEN, Tally
 from weather_backfill.sources.registry import SERVICES
 
 logger = logging.getLogger(__name__)

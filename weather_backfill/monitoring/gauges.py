@@ -15,22 +15,23 @@ from dagster import DagsterRunStatus
 from prometheus_client.core import GaugeMetricFamily, Metric
 
 from weather_backfill.alerts.incidents import Register
-from weather_backfill.backfill.operations import Desk
+from weather_backfill.backfill.commands import Desk
+from weather_backfill.backfill.desired_state import connections
 from weather_backfill.backfill.status import active_backfills, service_of
-from weather_backfill.backfill.wanted import connections
-from weather_backfill.dagster_private import (
+from weather_backfill.dagster.partitions import daily_by_tenant
+from weather_backfill.dagster.private import (
     RETRY_NUMBER_TAG,
     BulkActionsFilter,
     BulkActionStatus,
     get_and_update_asset_status_cache_value,
 )
+from weather_backfill.http.circuit_breaker import BREAKERS, BreakerState, status_of
+from weather_backfill.http.rate_limit import paused_for, whose
+from weather_backfill.http.shared_state import open_state
 from weather_backfill.lake import layout
-from weather_backfill.partitions import PartitionKey, daily_by_tenant
-from weather_backfill.run_coordinator import TENANT_TAG
-from weather_backfill.sources.breaker import BREAKERS, BreakerState, status_of
-from weather_backfill.sources.limits import paused_for, whose
+from weather_backfill.model.partitions import PartitionKey
+from weather_backfill.model.tags import TENANT_TAG
 from weather_backfill.sources.registry import SERVICES
-from weather_backfill.sources.shared_state import open_state
 
 PREFIX = "weather_backfill_"
 Values = dict[tuple[str, ...], float]

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import pyarrow as pa
 
-from weather_backfill.schemas import FAIL
+from weather_backfill.model.schemas import FAIL
 
 WINDOW_SECONDS = 900
 WINDOW_US = WINDOW_SECONDS * 1_000_000

@@ -14,12 +14,12 @@ import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from weather_backfill.errors import UnreadableObjectError
 from weather_backfill.lake import parquet
-from weather_backfill.partitions import quarter_end
+from weather_backfill.model.days import Cadence
+from weather_backfill.model.errors import UnreadableObjectError
+from weather_backfill.model.partitions import quarter_end
+from weather_backfill.model.schemas import FEATURES, require_columns
 from weather_backfill.refine.windows import FINEST_SLOT_SECONDS, connect, expected_slots, sql
-from weather_backfill.schemas import FEATURES, require_columns
-from weather_backfill.sources.base import Cadence
 
 PRODUCTS = {
     "temperature": "air_temperature",

@@ -14,9 +14,9 @@ import numpy as np
 import pyarrow as pa
 
 from weather_backfill.lake.parquet import unified
-from weather_backfill.metrics import METRICS, Metric
-from weather_backfill.schemas import FAIL, MISSING, NOT_EVALUATED, PASS, SUSPECT
-from weather_backfill.sources.base import Cadence
+from weather_backfill.model.days import Cadence
+from weather_backfill.model.metrics import METRICS, Metric
+from weather_backfill.model.schemas import FAIL, MISSING, NOT_EVALUATED, PASS, SUSPECT
 
 MINUTE_US = 60_000_000
 HOUR_US = 60 * MINUTE_US

@@ -22,10 +22,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from weather_backfill.lake import parquet
-from weather_backfill.metrics import Rule, rule_of
+from weather_backfill.model.days import Cadence
+from weather_backfill.model.metrics import Rule, rule_of
+from weather_backfill.model.schemas import REFINED, SUSPECT, require_columns
 from weather_backfill.refine.aggregates import aggregate
-from weather_backfill.schemas import REFINED, SUSPECT, require_columns
-from weather_backfill.sources.base import Cadence
 
 FINEST_SLOT_SECONDS = 15
 _COLUMNS = ("observed_at", "station_id", "metric", "value", "quality")

@@ -6,69 +6,15 @@ raises for one bad day; it yields the failure and goes on.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import date
-from typing import Any, Protocol, TypeVar, cast
+from typing import Protocol, TypeVar, cast
 
-import pyarrow as pa
-
-from weather_backfill.retries import retrying
-from weather_backfill.schemas import REJECTS
-
-
-@dataclass(frozen=True, slots=True)
-class Cadence:
-    """Seconds between the samples a complete day holds: the grid that coverage is counted on."""
-
-    seconds: int
-    by_metric: Mapping[str, int] = field(default_factory=dict)
-
-    def of(self, metric: str) -> int:
-        """The cadence of a metric."""
-        return self.by_metric.get(metric, self.seconds)
-
-
-@dataclass(frozen=True, slots=True)
-class RawDay:
-    """One day as read: observations, rejects, and the facts about how it was read.
-
-    `expected_stations` names stations that should be there, so that one that is silent all day is noticed.
-    `incomplete` says why the day is not whole: its good rows are written and the day itself fails, so that one
-    damaged station file never costs the others.
-
-    `table` has the columns of `schemas.RAW` (optionally `source_quality` at the end), sorted by station,
-    metric and time, unique by those, with `quality` still to be judged (the caller flags). `facts` become
-    materialization metadata; `lineage` follows from the data alone and goes into the file's footer.
-    """
-
-    date: date
-    table: pa.Table
-    cadence: Cadence
-    rejects: pa.Table = field(default_factory=REJECTS.empty_table)
-    facts: Mapping[str, Any] = field(default_factory=dict)
-    lineage: Mapping[str, str] = field(default_factory=dict)
-    incomplete: str | None = None
-    expected_stations: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class DayFailure:
-    """One day that could not be made, and why."""
-
-    date: date
-    error: BaseException
-
-
-@dataclass(frozen=True, slots=True)
-class DayInventory:
-    """What the upstream holds for a day, learned without reading it: what a plan counts with."""
-
-    objects: int
-    bytes: int
-    requests: int = 0
+from weather_backfill.model.days import DayFailure, DayInventory, RawDay
+from weather_backfill.util.retries import retrying
 
 
 class Source(Protocol):

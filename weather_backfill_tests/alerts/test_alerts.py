@@ -16,13 +16,13 @@ from dagster._core.execution.backfill import BulkActionStatus
 
 from weather_backfill.alerts.incidents import LEASE, OPENED, Incident, Register
 from weather_backfill.alerts.reconcile import reconcile_alerts
+from weather_backfill.backfill.commands import Desk
 from weather_backfill.backfill.launch import launch_backfill
-from weather_backfill.backfill.operations import Desk
 from weather_backfill.definitions import build_definitions
-from weather_backfill.lake.storage import ObjectStore
+from weather_backfill.http.circuit_breaker import Breaker, BreakerRules, breaker_scope
+from weather_backfill.http.shared_state import open_state
 from weather_backfill.settings import Settings
-from weather_backfill.sources.breaker import Breaker, BreakerRules, breaker_scope
-from weather_backfill.sources.shared_state import open_state
+from weather_backfill.storage.object_store import ObjectStore
 from weather_backfill_tests.alerts.sinks import Sink, smtp_sink, webhook_sink
 from weather_backfill_tests.platform import START, Platform
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from weather_backfill.alerts.channels import WebhookChannel, channels_of
-from weather_backfill.errors import ConfigurationError
+from weather_backfill.model.errors import ConfigurationError
 from weather_backfill.settings import Settings
 from weather_backfill_tests.alerts.sinks import webhook_sink
 

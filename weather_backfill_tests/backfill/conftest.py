@@ -9,12 +9,12 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from weather_backfill.backfill.operations import Desk
+from weather_backfill.backfill.commands import Desk
 from weather_backfill.definitions import build_definitions
-from weather_backfill.lake.storage import ObjectStore
 from weather_backfill.settings import Settings
-from weather_backfill.simulate.tempest import Archive, write_archive
-from weather_backfill_tests.backfill.desks import DAYS, opened
+from weather_backfill.sources.tempest.simulate import Archive, write_archive
+from weather_backfill.storage.object_store import ObjectStore
+from weather_backfill_tests.backfill.contexts import DAYS, opened
 
 
 @pytest.fixture(scope="session")

@@ -10,8 +10,8 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from weather_backfill.backfill.operations import Desk
-from weather_backfill.lake.storage import ObjectStore
+from weather_backfill.backfill.commands import Desk
+from weather_backfill.storage.object_store import ObjectStore
 
 STORE_WRITES = ("put", "create", "delete")
 INSTANCE_WRITES = ("add_backfill", "update_backfill", "add_dynamic_partitions")

@@ -10,24 +10,23 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from weather_backfill.assets.raw import to_raw_table
-from weather_backfill.assets.refined import refine_day
-from weather_backfill.backfill.onboarding import onboard
-from weather_backfill.backfill.operations import MOST_PARTS, Desk, few, given_up, start, unlaunched
+from weather_backfill.backfill.commands import MOST_PARTS, Desk, few, given_up, start, unlaunched
+from weather_backfill.backfill.manifests import load_manifest
 from weather_backfill.backfill.plan import Order, Plan, Reason, Reprocess, build_plan
-from weather_backfill.backfill.records import load_manifest
+from weather_backfill.backfill.reconciler import onboard
 from weather_backfill.lake import layout
-from weather_backfill.lake.io_manager import write_day
-from weather_backfill.lake.storage import ObjectStore
-from weather_backfill.partitions import PartitionKey
+from weather_backfill.lake.writer import write_day
+from weather_backfill.model.days import RawDay
+from weather_backfill.model.partitions import PartitionKey
+from weather_backfill.refine.days import refine_day, to_raw_table
 from weather_backfill.settings import Settings
 from weather_backfill.sources.aceiot.source import AceiotSource
-from weather_backfill.sources.base import RawDay
 from weather_backfill.sources.dwd.source import DwdSource
-from weather_backfill.sources.registry import open_source
-from weather_backfill.sources.tempest import TempestSource
-from weather_backfill.tenants import Tenant, TenantRegistry, parse_tenant
-from weather_backfill_tests.backfill.desks import DAYS, TODAY, finish, write_tenant
+from weather_backfill.sources.tempest.source import TempestSource
+from weather_backfill.storage.object_store import ObjectStore
+from weather_backfill.tenants.access import open_source
+from weather_backfill.tenants.files import Tenant, TenantRegistry, parse_tenant
+from weather_backfill_tests.backfill.contexts import DAYS, TODAY, finish, write_tenant
 
 MINE = "onboard-acme-tempest"
 
@@ -96,7 +95,7 @@ def test_a_backfill_has_a_hundred_parts_at_most(desk: Desk) -> None:
 
 
 def test_a_forced_restart_says_what_it_leaves(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
-    from weather_backfill.cli_backfill import _cancelled
+    from weather_backfill.cli.backfill import _cancelled
 
     onboard(desk, TODAY)
     assert given_up(desk, plan_of(DAYS[:1])) == {MINE: 2}
@@ -137,7 +136,7 @@ def test_a_file_in_a_bucket_takes_no_more_than_the_platform_allows(
 
 
 def test_an_estimate_counts_with_the_connections_own_pace(desk: Desk, archive: Path) -> None:
-    from weather_backfill.sources.base import DayInventory
+    from weather_backfill.model.days import DayInventory
 
     write_tenant(desk.settings, "acme", archive)
     tenant = TenantRegistry(desk.settings.tenant_files()).get("acme")

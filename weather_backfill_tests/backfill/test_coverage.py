@@ -11,7 +11,6 @@ import matplotlib.image
 import numpy as np
 import pytest
 
-from weather_backfill.assets.refined import refine_day
 from weather_backfill.backfill.coverage import (
     HeldDay,
     day_objects,
@@ -21,14 +20,14 @@ from weather_backfill.backfill.coverage import (
     stale_dates,
 )
 from weather_backfill.backfill.summary import summarize_tenants
-from weather_backfill.errors import ConfigurationError
 from weather_backfill.lake import layout
-from weather_backfill.lake.days import DayTable
-from weather_backfill.lake.io_manager import write_day
 from weather_backfill.lake.parquet import cadence_lineage
-from weather_backfill.lake.storage import ObjectStore
-from weather_backfill.partitions import PartitionKey
-from weather_backfill.sources.base import Cadence
+from weather_backfill.lake.writer import write_day
+from weather_backfill.model.days import Cadence, DayTable
+from weather_backfill.model.errors import ConfigurationError
+from weather_backfill.model.partitions import PartitionKey
+from weather_backfill.refine.days import refine_day
+from weather_backfill.storage.object_store import ObjectStore
 from weather_backfill_tests.platform import START, Platform
 from weather_backfill_tests.refine.test_windows import raw_table
 

@@ -6,10 +6,10 @@ from datetime import timedelta
 
 import pytest
 
-from weather_backfill.backfill.onboarding import fill_gaps, load_daily, onboard
-from weather_backfill.backfill.operations import Desk
+from weather_backfill.backfill.commands import Desk
+from weather_backfill.backfill.reconciler import fill_gaps, load_daily, onboard
 from weather_backfill.lake import layout
-from weather_backfill_tests.backfill.desks import TODAY, finish, target_days
+from weather_backfill_tests.backfill.contexts import TODAY, finish, target_days
 
 DAMAGED = "_backfills/onboard-acme-tempest/manifest.json"
 

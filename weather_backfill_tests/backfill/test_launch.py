@@ -12,8 +12,8 @@ from weather_backfill.backfill import launch as launching
 from weather_backfill.backfill.launch import launch_backfill, native_id, register_tenant
 from weather_backfill.backfill.status import natives_of
 from weather_backfill.definitions import build_definitions
-from weather_backfill.errors import ConfigurationError
-from weather_backfill.partitions import days_between
+from weather_backfill.model.errors import ConfigurationError
+from weather_backfill.model.partitions import days_between
 from weather_backfill.settings import Settings
 
 DAYS = days_between(date(2024, 1, 1), date(2024, 1, 3))

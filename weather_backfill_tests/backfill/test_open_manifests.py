@@ -8,13 +8,13 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from weather_backfill.backfill.onboarding import onboard
-from weather_backfill.backfill.operations import Desk
+from weather_backfill.backfill.commands import Desk
+from weather_backfill.backfill.manifests import Manifest, close, manifests, open_manifests, save_manifest
 from weather_backfill.backfill.plan import Order, Plan, Reason, Reprocess
-from weather_backfill.backfill.records import Manifest, close, manifests, open_manifests, save_manifest
+from weather_backfill.backfill.reconciler import onboard
 from weather_backfill.definitions import build_definitions
 from weather_backfill.lake import layout
-from weather_backfill.lake.storage import ObjectStore
+from weather_backfill.storage.object_store import ObjectStore
 from weather_backfill_tests.platform import START, Platform
 
 FINISHED = 1000

@@ -10,14 +10,14 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from weather_backfill.backfill.operations import Desk, start
+from weather_backfill.backfill.commands import Desk, start
 from weather_backfill.backfill.plan import Plan, Reason, Reprocess, build_plan
 from weather_backfill.backfill.status import target_of
 from weather_backfill.lake import layout
-from weather_backfill.partitions import PartitionKey, days_between
-from weather_backfill.sources.tempest import day_folder
-from weather_backfill.tenants import TenantRegistry
-from weather_backfill_tests.backfill.desks import load
+from weather_backfill.model.partitions import PartitionKey, days_between
+from weather_backfill.sources.tempest.source import day_folder
+from weather_backfill.tenants.files import TenantRegistry
+from weather_backfill_tests.backfill.contexts import load
 from weather_backfill_tests.platform import START, Platform
 
 DAYS = days_between(START, START + timedelta(days=4))

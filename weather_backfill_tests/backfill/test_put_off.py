@@ -13,11 +13,10 @@ import dagster as dg
 import pytest
 from dagster._core.execution.backfill import BulkActionStatus
 
-from weather_backfill.backfill import onboarding, status
+from weather_backfill.backfill import reconciler, status
+from weather_backfill.backfill.commands import Desk, cancel, held_back, pause, resume
 from weather_backfill.backfill.launch import launch_backfill
-from weather_backfill.backfill.onboarding import fill_gaps, load_daily, onboard
-from weather_backfill.backfill.operations import Desk, cancel, held_back, pause, resume
-from weather_backfill.backfill.records import (
+from weather_backfill.backfill.manifests import (
     Manifest,
     close,
     held_manifests,
@@ -25,9 +24,10 @@ from weather_backfill.backfill.records import (
     open_manifests,
     save_manifest,
 )
+from weather_backfill.backfill.reconciler import fill_gaps, load_daily, onboard
 from weather_backfill.backfill.status import Status, natives_of, status_of
-from weather_backfill.lake.storage import ObjectStore
-from weather_backfill_tests.backfill.desks import DAYS, TODAY, finish, load, opened, target_days, write_tenant
+from weather_backfill.storage.object_store import ObjectStore
+from weather_backfill_tests.backfill.contexts import DAYS, TODAY, finish, load, opened, target_days, write_tenant
 from weather_backfill_tests.backfill.killing import killed_at_every_write
 
 TOMORROW = TODAY + timedelta(days=1)
@@ -98,7 +98,7 @@ def test_a_pause_while_the_sensor_settles_wins(desk: Desk, monkeypatch: pytest.M
             pause(desk, MINE)
         return found
 
-    monkeypatch.setattr(onboarding, "status_of", paused_meanwhile)
+    monkeypatch.setattr(reconciler, "status_of", paused_meanwhile)
     onboard(desk, TODAY)
     assert manifest(desk).state == "paused"
     assert held_back(desk, "tempest", "acme") == set(DAYS)

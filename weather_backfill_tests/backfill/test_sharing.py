@@ -9,12 +9,12 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from weather_backfill.backfill.onboarding import load_daily, onboard
-from weather_backfill.backfill.operations import Desk
-from weather_backfill.connections import OffPeak
-from weather_backfill.errors import ConfigurationError
-from weather_backfill.tenants import parse_tenant
-from weather_backfill_tests.backfill.desks import TODAY, finish, opened, write_tenant
+from weather_backfill.backfill.commands import Desk
+from weather_backfill.backfill.reconciler import load_daily, onboard
+from weather_backfill.model.errors import ConfigurationError
+from weather_backfill.sources.connection import OffPeak
+from weather_backfill.tenants.files import parse_tenant
+from weather_backfill_tests.backfill.contexts import TODAY, finish, opened, write_tenant
 
 BERLIN = {"start": "22:00", "end": "06:00", "time_zone": "Europe/Berlin"}
 

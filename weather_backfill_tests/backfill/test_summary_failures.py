@@ -12,7 +12,8 @@ from dagster._core.test_utils import create_run_for_test
 
 from weather_backfill.backfill.launch import register_tenant
 from weather_backfill.backfill.summary import failed_dates
-from weather_backfill.partitions import PartitionKey, daily_by_tenant
+from weather_backfill.dagster.partitions import daily_by_tenant
+from weather_backfill.model.partitions import PartitionKey
 from weather_backfill.settings import Settings
 
 START = date(2024, 1, 1)

@@ -46,9 +46,9 @@ BYTES_PER_SAMPLE = 1.5
 
 def make_pages(folder: Path, points: int) -> None:
     """Page files, one folder a window, the points' names beside them."""
-    from weather_backfill.simulate.aceiot import page_body
-    from weather_backfill.simulate.aceiot_data import SiteData, SiteSpec
-    from weather_backfill.sources.aceiot import budget
+    from weather_backfill.sources.aceiot import request_budget
+    from weather_backfill.sources.aceiot.simulate import page_body
+    from weather_backfill.sources.aceiot.simulate_data import SiteData, SiteSpec
     from weather_backfill.sources.aceiot.source import windows_of
 
     # every row is a sample
@@ -56,7 +56,7 @@ def make_pages(folder: Path, points: int) -> None:
     data = SiteData(spec)
     folder.mkdir(parents=True)
     (folder / "points.json").write_text(json.dumps(data.configured))
-    for window in windows_of(SITE, DAY, budget.shape_of(points, bench_connection()).windows):
+    for window in windows_of(SITE, DAY, request_budget.shape_of(points, bench_connection()).windows):
         target = folder / f"{window.start:%H%M}"
         target.mkdir(parents=True)
         at, number = (int(window.start.timestamp() * 1e6), 0), 0
@@ -71,7 +71,7 @@ def make_pages(folder: Path, points: int) -> None:
 
 
 def _place(cursor: str) -> tuple[int, int]:
-    from weather_backfill.sources.aceiot.walk import Cursor
+    from weather_backfill.sources.aceiot.pagination import Cursor
 
     place = Cursor.decode(cursor)
     assert place
@@ -87,15 +87,15 @@ def bench_connection() -> Any:
 
 
 def ours(folder: Path, out: Path) -> Callable[[], Path]:
-    from weather_backfill.assets.raw import to_raw_table
+    from weather_backfill.http.shared_state.local import MemoryState
     from weather_backfill.lake import layout
-    from weather_backfill.lake.days import DayTable
-    from weather_backfill.lake.io_manager import write_day
-    from weather_backfill.lake.storage import ObjectStore
-    from weather_backfill.partitions import PartitionKey
+    from weather_backfill.lake.writer import write_day
+    from weather_backfill.model.days import DayTable
+    from weather_backfill.model.partitions import PartitionKey
+    from weather_backfill.refine.days import to_raw_table
     from weather_backfill.settings import Settings
     from weather_backfill.sources.aceiot.source import AceiotSource, open_client
-    from weather_backfill.sources.shared_state import MemoryState
+    from weather_backfill.storage.object_store import ObjectStore
 
     connection = bench_connection()
     source = AceiotSource(connection, open_client(connection, "bench", MemoryState()), spill_folder=out)

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from weather_backfill.lake import layout
-from weather_backfill.partitions import PartitionKey
+from weather_backfill.model.partitions import PartitionKey
 from weather_backfill_tests.bench.agree import assert_same
 from weather_backfill_tests.bench.data import DAY, MINUTES, SERVICE, TENANT, one_message_archive
 from weather_backfill_tests.bench.environments import OBJECTS, python_with

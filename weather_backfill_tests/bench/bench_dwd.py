@@ -119,13 +119,13 @@ def ours(root: Path, out: Path, work: Work) -> int:
 
 def ours_whole(root: Path, out: Path, work: Work) -> int:
     """All that the raw asset does with a day."""
-    from weather_backfill.assets.raw import to_raw_table
     from weather_backfill.lake import layout
-    from weather_backfill.lake.days import DayTable
-    from weather_backfill.lake.io_manager import write_day
-    from weather_backfill.lake.storage import ObjectStore
-    from weather_backfill.partitions import PartitionKey
+    from weather_backfill.lake.writer import write_day
+    from weather_backfill.model.days import DayTable
+    from weather_backfill.model.partitions import PartitionKey
+    from weather_backfill.refine.days import to_raw_table
     from weather_backfill.settings import Settings
+    from weather_backfill.storage.object_store import ObjectStore
 
     settings, lake, written = Settings(), ObjectStore(str(out)), 0
     for day in days_of(root, work):
@@ -138,8 +138,8 @@ def ours_whole(root: Path, out: Path, work: Work) -> int:
 
 def days_of(root: Path, work: Work) -> Iterator[Any]:
     """The source's days, none of them failed."""
-    from weather_backfill.partitions import days_between
-    from weather_backfill.sources.base import RawDay
+    from weather_backfill.model.days import RawDay
+    from weather_backfill.model.partitions import days_between
     from weather_backfill.sources.dwd.connection import DwdConnection
     from weather_backfill.sources.dwd.source import DwdSource
 
@@ -252,7 +252,7 @@ def once(name: str, root: Path, out: Path, work: Work) -> Callable[[], Path]:
         import pyarrow.csv
         import pyarrow.parquet  # noqa: F401
     if name.startswith("ours"):
-        import weather_backfill.assets.raw
+        import weather_backfill.dagster.assets.raw
         import weather_backfill.sources.dwd.source  # noqa: F401
     elif name == "wetterdienst":
         import wetterdienst.provider.dwd.observation.metadata

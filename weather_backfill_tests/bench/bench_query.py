@@ -26,8 +26,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from weather_backfill.lake import parquet
-from weather_backfill.partitions import days_between
-from weather_backfill.schemas import RAW
+from weather_backfill.model.partitions import days_between
+from weather_backfill.model.schemas import RAW
 from weather_backfill_tests.bench.data import once
 from weather_backfill_tests.bench.harness import Comparison, Options, Side, compare
 from weather_backfill_tests.bench.measured import peak_bytes, say

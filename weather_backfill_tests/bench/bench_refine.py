@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from weather_backfill.lake import layout
-from weather_backfill.partitions import PartitionKey
+from weather_backfill.model.partitions import PartitionKey
 from weather_backfill_tests.bench.agree import assert_same
 from weather_backfill_tests.bench.data import DAY, SERVICE, TENANT, raw_day, raw_days
 from weather_backfill_tests.bench.harness import Comparison, Options, Result, Side, Target, compare

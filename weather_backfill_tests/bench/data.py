@@ -12,14 +12,14 @@ import orjson
 import pyarrow as pa
 
 from weather_backfill.lake import layout, parquet
-from weather_backfill.lake.storage import ObjectStore
-from weather_backfill.metrics import METRICS, Rule
-from weather_backfill.partitions import PartitionKey
+from weather_backfill.model.days import Cadence
+from weather_backfill.model.metrics import METRICS, Rule
+from weather_backfill.model.partitions import PartitionKey
+from weather_backfill.model.schemas import FAIL, MISSING, RAW
 from weather_backfill.refine.quality import flag
-from weather_backfill.schemas import FAIL, MISSING, RAW
-from weather_backfill.simulate.tempest import Archive, Faults, weather, write_archive
-from weather_backfill.sources.base import Cadence
-from weather_backfill.sources.tempest import day_folder
+from weather_backfill.sources.tempest.simulate import Archive, Faults, weather, write_archive
+from weather_backfill.sources.tempest.source import day_folder
+from weather_backfill.storage.object_store import ObjectStore
 
 DAY = date(2024, 1, 15)
 SERVICE, TENANT = "tempest", "bench"

@@ -28,9 +28,9 @@ from dagster._core.execution.backfill import BulkActionStatus, PartitionBackfill
 
 from weather_backfill.backfill.launch import DATASETS, register_tenant
 from weather_backfill.lake import layout
-from weather_backfill.partitions import PartitionKey, days_between
-from weather_backfill.sources.tempest_connection import TempestConnection
-from weather_backfill.tenants import Services, Tenant, TenantRegistry
+from weather_backfill.model.partitions import PartitionKey, days_between
+from weather_backfill.sources.tempest.connection import TempestConnection
+from weather_backfill.tenants.files import Services, Tenant, TenantRegistry
 from weather_backfill_tests.bench.data import SERVICE, TENANT
 from weather_backfill_tests.bench.measured import say
 from weather_backfill_tests.bench.processes import Watch

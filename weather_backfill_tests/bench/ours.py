@@ -20,14 +20,14 @@ from weather_backfill_tests.bench.measured import measure
 
 def archive(url: str, output: str, day: str) -> Callable[[], Path]:
     """Read, decode, flag, check and write one day, as the raw asset does."""
-    from weather_backfill.assets.raw import to_raw_table
     from weather_backfill.lake import layout
-    from weather_backfill.lake.days import DayTable
-    from weather_backfill.lake.io_manager import write_day
-    from weather_backfill.lake.storage import ObjectStore
-    from weather_backfill.partitions import PartitionKey
+    from weather_backfill.lake.writer import write_day
+    from weather_backfill.model.days import DayTable
+    from weather_backfill.model.partitions import PartitionKey
+    from weather_backfill.refine.days import to_raw_table
     from weather_backfill.settings import Settings
-    from weather_backfill.sources.tempest import TempestSource
+    from weather_backfill.sources.tempest.source import TempestSource
+    from weather_backfill.storage.object_store import ObjectStore
 
     def work() -> Path:
         made = TempestSource(ObjectStore(url)).read_day(date.fromisoformat(day))
@@ -41,11 +41,11 @@ def archive(url: str, output: str, day: str) -> Callable[[], Path]:
 
 def refine(raw_lake: str, output: str, day: str, days: str = "1") -> Callable[[], Path]:
     """Refine, check and write one day or several, as the refined asset does; the last one's file, or the folder."""
-    from weather_backfill.assets.refined import refine_days
     from weather_backfill.lake import layout
-    from weather_backfill.lake.days import DayTable
-    from weather_backfill.lake.io_manager import write_day
-    from weather_backfill.lake.storage import ObjectStore
+    from weather_backfill.lake.writer import write_day
+    from weather_backfill.model.days import DayTable
+    from weather_backfill.refine.days import refine_days
+    from weather_backfill.storage.object_store import ObjectStore
 
     def work() -> Path:
         lake, raw = ObjectStore(output), ObjectStore(raw_lake)
@@ -60,15 +60,14 @@ def refine(raw_lake: str, output: str, day: str, days: str = "1") -> Callable[[]
 
 def range_loop(url: str, output: str, first: str, days: str) -> Callable[[], Path]:
     """The functions that the assets call, day after day, without Dagster, read-ahead or journal."""
-    from weather_backfill.assets.raw import to_raw_table
-    from weather_backfill.assets.refined import refine_day
     from weather_backfill.lake import layout
-    from weather_backfill.lake.days import DayTable
-    from weather_backfill.lake.io_manager import write_day
-    from weather_backfill.lake.storage import ObjectStore
-    from weather_backfill.partitions import PartitionKey
+    from weather_backfill.lake.writer import write_day
+    from weather_backfill.model.days import DayTable
+    from weather_backfill.model.partitions import PartitionKey
+    from weather_backfill.refine.days import refine_day, to_raw_table
     from weather_backfill.settings import Settings
-    from weather_backfill.sources.tempest import TempestSource
+    from weather_backfill.sources.tempest.source import TempestSource
+    from weather_backfill.storage.object_store import ObjectStore
 
     def work() -> Path:
         source, lake, settings = TempestSource(ObjectStore(url)), ObjectStore(output), Settings()
@@ -94,11 +93,11 @@ def range_dagster(url: str, output: str, first: str, days: str) -> Callable[[], 
     from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 
     from weather_backfill.backfill.launch import DATASETS, register_tenant
-    from weather_backfill.command_line import defs
-    from weather_backfill.partitions import PartitionKey
+    from weather_backfill.definitions_single_run import defs
+    from weather_backfill.model.partitions import PartitionKey
     from weather_backfill.settings import load_settings
-    from weather_backfill.sources.tempest_connection import TempestConnection
-    from weather_backfill.tenants import Services, Tenant, TenantRegistry
+    from weather_backfill.sources.tempest.connection import TempestConnection
+    from weather_backfill.tenants.files import Services, Tenant, TenantRegistry
 
     tenant = Tenant(id=TENANT, services=Services(tempest=TempestConnection(archive_url=url)))
     TenantRegistry(load_settings().tenant_files()).put(tenant)

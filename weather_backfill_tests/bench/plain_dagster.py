@@ -5,15 +5,14 @@ from datetime import date
 
 import dagster as dg
 
-from weather_backfill.assets.raw import to_raw_table
-from weather_backfill.assets.refined import refine_day
 from weather_backfill.lake import layout
-from weather_backfill.lake.days import DayTable
-from weather_backfill.lake.io_manager import write_day
-from weather_backfill.lake.storage import ObjectStore
-from weather_backfill.partitions import PartitionKey
+from weather_backfill.lake.writer import write_day
+from weather_backfill.model.days import DayTable
+from weather_backfill.model.partitions import PartitionKey
+from weather_backfill.refine.days import refine_day, to_raw_table
 from weather_backfill.settings import Settings
-from weather_backfill.sources.tempest import TempestSource
+from weather_backfill.sources.tempest.source import TempestSource
+from weather_backfill.storage.object_store import ObjectStore
 from weather_backfill_tests.bench.data import DAY, SERVICE, TENANT
 
 

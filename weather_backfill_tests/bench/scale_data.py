@@ -19,18 +19,18 @@ import dagster as dg
 from dagster._core.execution.backfill import BulkActionStatus
 from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 
+from weather_backfill.backfill.commands import Desk
 from weather_backfill.backfill.launch import DATASETS, register_tenant
-from weather_backfill.backfill.onboarding import onboard
-from weather_backfill.backfill.operations import Desk
+from weather_backfill.backfill.manifests import open_manifests
 from weather_backfill.backfill.plan import chunks_of
-from weather_backfill.backfill.records import open_manifests
+from weather_backfill.backfill.reconciler import onboard
 from weather_backfill.backfill.status import BACKFILL_TAG, active_backfills, write_summary
 from weather_backfill.definitions import build_definitions
 from weather_backfill.lake import layout
-from weather_backfill.partitions import PartitionKey, days_between, tenants_partition_name
-from weather_backfill.run_coordinator import SERVICE_TAG, TENANT_TAG
-from weather_backfill.sources.tempest_connection import TempestConnection
-from weather_backfill.tenants import Services, Tenant, TenantRegistry
+from weather_backfill.model.partitions import PartitionKey, days_between, tenants_partition_name
+from weather_backfill.model.tags import SERVICE_TAG, TENANT_TAG
+from weather_backfill.sources.tempest.connection import TempestConnection
+from weather_backfill.tenants.files import Services, Tenant, TenantRegistry
 from weather_backfill_tests.bench.data import DAY, SERVICE, once
 from weather_backfill_tests.platform import Platform
 

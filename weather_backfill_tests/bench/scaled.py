@@ -20,14 +20,14 @@ from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from weather_backfill.backfill.commands import Desk, start
 from weather_backfill.backfill.launch import DATASETS
-from weather_backfill.backfill.onboarding import fill_gaps, onboard
-from weather_backfill.backfill.operations import Desk, start
 from weather_backfill.backfill.plan import Plan, Reprocess, build_plan
-from weather_backfill.cli_status import every_backfill
+from weather_backfill.backfill.reconciler import fill_gaps, onboard
+from weather_backfill.cli.status import every_backfill
 from weather_backfill.definitions import build_definitions
 from weather_backfill.lake import layout
-from weather_backfill.tenants import TenantRegistry
+from weather_backfill.tenants.files import TenantRegistry
 from weather_backfill_tests.bench.data import DAY, SERVICE
 from weather_backfill_tests.bench.measured import measure, say
 from weather_backfill_tests.bench.processes import Watch

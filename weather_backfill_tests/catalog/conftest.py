@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from weather_backfill.lake.storage import ObjectStore
 from weather_backfill.settings import Settings
+from weather_backfill.storage.object_store import ObjectStore
 from weather_backfill_tests.catalog.front import Front, front_of
 
 

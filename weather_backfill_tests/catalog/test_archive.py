@@ -10,12 +10,12 @@ import pytest
 from weather_backfill.catalog.client import Catalog
 from weather_backfill.catalog.holdings import archive_hours, lake_days
 from weather_backfill.catalog.registering import archive_plan, register_archive
-from weather_backfill.errors import ConfigurationError
-from weather_backfill.lake.storage import ObjectStore
+from weather_backfill.model.errors import ConfigurationError
 from weather_backfill.settings import Settings
-from weather_backfill.simulate.tempest import Archive, write_archive
-from weather_backfill.sources.tempest_connection import TempestConnection
-from weather_backfill.tenants import Services, Tenant
+from weather_backfill.sources.tempest.connection import TempestConnection
+from weather_backfill.sources.tempest.simulate import Archive, write_archive
+from weather_backfill.storage.object_store import ObjectStore
+from weather_backfill.tenants.files import Services, Tenant
 from weather_backfill_tests.catalog.front import Front
 
 STRANGERS = [

@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-from weather_backfill.lake.storage import ObjectStore
 from weather_backfill.settings import Settings
-from weather_backfill.simulate.tempest import Archive, write_archive
+from weather_backfill.sources.tempest.simulate import Archive, write_archive
+from weather_backfill.storage.object_store import ObjectStore
 from weather_backfill_tests.catalog.front import Front
+from weather_backfill_tests.cli.test_main import assert_one_line, cli
 from weather_backfill_tests.conftest import CREDENTIALS
 from weather_backfill_tests.platform import Platform
-from weather_backfill_tests.test_cli import assert_one_line, cli
 
 
 @pytest.fixture

@@ -13,9 +13,9 @@ from weather_backfill.catalog.ddl import run_statements, statements
 from weather_backfill.catalog.partitions import Values, existing, location_of, range_expression, register_partitions
 from weather_backfill.catalog.registration import DONE, FAILED, RegistrationPlan, load, register, retry
 from weather_backfill.catalog.tables import Table, ensure_database, ensure_table, lake_tables
-from weather_backfill.errors import CatalogError, CatalogUnavailableError, ConfigurationError, NotFoundError
-from weather_backfill.lake.storage import ObjectStore
+from weather_backfill.model.errors import CatalogError, CatalogUnavailableError, ConfigurationError, NotFoundError
 from weather_backfill.settings import Settings
+from weather_backfill.storage.object_store import ObjectStore
 from weather_backfill_tests.catalog.front import Front, throttle
 
 START = date(2020, 1, 1)

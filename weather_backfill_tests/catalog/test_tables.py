@@ -18,11 +18,11 @@ from weather_backfill.catalog.tables import (
     lake_tables,
     valid_name,
 )
-from weather_backfill.errors import AccessDeniedError, CatalogUnavailableError, ConfigurationError, SchemaError
 from weather_backfill.lake import layout
-from weather_backfill.lake.storage import ObjectStore
-from weather_backfill.partitions import PartitionKey
+from weather_backfill.model.errors import AccessDeniedError, CatalogUnavailableError, ConfigurationError, SchemaError
+from weather_backfill.model.partitions import PartitionKey
 from weather_backfill.settings import Settings
+from weather_backfill.storage.object_store import ObjectStore
 from weather_backfill_tests.catalog.front import Front, throttle
 
 PROJECTION = Projection(("dwd", "tempest"), ("acme", "borealis"), date(2018, 2, 1))

@@ -25,10 +25,10 @@ import pytest
 from weather_backfill.backfill.launch import register_tenant
 from weather_backfill.backfill.status import natives_of
 from weather_backfill.lake import layout
-from weather_backfill.lake.storage import ObjectStore, S3Options
-from weather_backfill.simulate.tempest import Archive, write_archive
-from weather_backfill.sources.tempest_connection import TempestConnection
-from weather_backfill.tenants import Services, Tenant, TenantRegistry
+from weather_backfill.sources.tempest.connection import TempestConnection
+from weather_backfill.sources.tempest.simulate import Archive, write_archive
+from weather_backfill.storage.object_store import ObjectStore, S3Options
+from weather_backfill.tenants.files import Services, Tenant, TenantRegistry
 from weather_backfill_tests.cluster.hosts import JOBS, Worker, postgres, ray_cluster
 from weather_backfill_tests.conftest import CREDENTIALS
 from weather_backfill_tests.platform import PROJECT, START, Platform
@@ -100,7 +100,7 @@ def embedded(ground: Ground) -> dict[str, str]:
 
     def load(tenant: str) -> None:
         platform.run(
-            "dagster", "asset", "materialize", "-m", "weather_backfill.command_line",
+            "dagster", "asset", "materialize", "-m", "weather_backfill.definitions_single_run",
             "--select", "tempest/raw_observations,tempest/refined_15m",
             "--partition-range", f"{START}|{tenant}...{END}|{tenant}",
         )  # fmt: skip

@@ -13,10 +13,10 @@ import yaml
 
 from weather_backfill.backfill.launch import register_tenant
 from weather_backfill.lake import layout
-from weather_backfill.simulate.aceiot_data import SiteSpec
+from weather_backfill.sources.aceiot.simulate_data import SiteSpec
 from weather_backfill_tests.platform import Platform
-from weather_backfill_tests.simulate.process import KEY, VARIABLE
 from weather_backfill_tests.sources.aceiot.helpers import expected, plain
+from weather_backfill_tests.sources.aceiot.simulator_process import KEY, VARIABLE
 
 SEED = 5
 NORTH, SOUTH = SiteSpec("north", 60, 7200), SiteSpec("south", 40, 7200, gap=(4, 9))
@@ -51,7 +51,7 @@ def command(select: str, tenant: str, days: list[date]) -> list[str]:
     """The command line that materializes days of a tenant."""
     span = f"{days[0]}|{tenant}...{days[-1]}|{tenant}"
     return [
-        "dagster", "asset", "materialize", "-m", "weather_backfill.command_line", "--select", select,
+        "dagster", "asset", "materialize", "-m", "weather_backfill.definitions_single_run", "--select", select,
         "--partition-range", span,
     ]  # fmt: skip
 

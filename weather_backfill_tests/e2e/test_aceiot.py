@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from weather_backfill.lake import layout
-from weather_backfill.partitions import PartitionKey
+from weather_backfill.model.partitions import PartitionKey
 from weather_backfill_tests.e2e.aceiot_platform import (
     BOTH,
     DAYS,
@@ -34,7 +34,7 @@ from weather_backfill_tests.e2e.aceiot_platform import (
 from weather_backfill_tests.e2e.test_dagit_backfill import RETRY, wait_for
 from weather_backfill_tests.platform import Platform, graphql
 from weather_backfill_tests.servers import free_port, until
-from weather_backfill_tests.simulate.process import simulator
+from weather_backfill_tests.sources.aceiot.simulator_process import simulator
 
 REQUESTS = 120
 FAULTS = [

@@ -6,8 +6,8 @@ from datetime import timedelta
 
 import dagster as dg
 
-from weather_backfill.partitions import days_between
-from weather_backfill.simulate.tempest import Faults
+from weather_backfill.model.partitions import days_between
+from weather_backfill.sources.tempest.simulate import Faults
 from weather_backfill_tests.platform import START, Platform
 
 BOTH = "tempest/raw_observations,tempest/refined_15m"
@@ -16,7 +16,15 @@ TEN = set(days_between(START, START + timedelta(days=9)))
 
 def materialize(platform: Platform, select: str, *span: str, check: bool = True) -> str:
     done = platform.run(
-        "dagster", "asset", "materialize", "-m", "weather_backfill.command_line", "--select", select, *span, check=check
+        "dagster",
+        "asset",
+        "materialize",
+        "-m",
+        "weather_backfill.definitions_single_run",
+        "--select",
+        select,
+        *span,
+        check=check,
     )
     return done.stdout + done.stderr
 

@@ -8,9 +8,9 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from weather_backfill.lake.storage import ObjectStore
-from weather_backfill.partitions import days_between
-from weather_backfill.simulate.tempest import Archive, Faults, write_archive
+from weather_backfill.model.partitions import days_between
+from weather_backfill.sources.tempest.simulate import Archive, Faults, write_archive
+from weather_backfill.storage.object_store import ObjectStore
 from weather_backfill_tests.conftest import long_on
 from weather_backfill_tests.platform import START, Platform, graphql
 from weather_backfill_tests.servers import until

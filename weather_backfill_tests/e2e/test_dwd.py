@@ -15,17 +15,17 @@ import pyarrow as pa
 import pytest
 from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 
-from weather_backfill.backfill.operations import Desk
+from weather_backfill.backfill.commands import Desk
 from weather_backfill.backfill.restatements import find_restatements, launch_restatements
 from weather_backfill.backfill.status import natives_of
 from weather_backfill.definitions import build_definitions
 from weather_backfill.lake import layout
-from weather_backfill.partitions import PartitionKey, days_between
-from weather_backfill_tests.backfill.desks import finish
+from weather_backfill.model.partitions import PartitionKey, days_between
+from weather_backfill_tests.backfill.contexts import finish
 from weather_backfill_tests.platform import Platform
 from weather_backfill_tests.sources.dwd.files import DWD, in_order, member, needs_data, put, tree, truth
 from weather_backfill_tests.sources.dwd.server import serve
-from weather_backfill_tests.sources.dwd.test_restatement import COLUMNS, STATIONS, independent
+from weather_backfill_tests.sources.dwd.test_restatements import COLUMNS, STATIONS, independent
 
 FIRST, LAST = date(2018, 9, 24), date(2020, 3, 26)
 RAW, REFINED = "dwd/raw_observations", "dwd/refined_15m"
@@ -37,7 +37,7 @@ pytestmark = needs_data
 
 def materialize(platform: Platform, select: str, start: date, end: date, check: bool = True) -> str:
     span = ("--partition-range", f"{start}|de...{end}|de")
-    command = ("dagster", "asset", "materialize", "-m", "weather_backfill.command_line", "--select", select)
+    command = ("dagster", "asset", "materialize", "-m", "weather_backfill.definitions_single_run", "--select", select)
     done = platform.run(*command, *span, check=check)
     return done.stdout + done.stderr
 

@@ -15,7 +15,7 @@ from weather_backfill.backfill.launch import register_tenant
 from weather_backfill.lake.warehouse import connect_warehouse
 from weather_backfill.sources.dwd.connection import DwdConnection
 from weather_backfill.sources.dwd.products import product
-from weather_backfill.tenants import Services, Tenant, TenantRegistry
+from weather_backfill.tenants.files import Services, Tenant, TenantRegistry
 from weather_backfill_tests.e2e.test_command_line import materialize
 from weather_backfill_tests.platform import Platform
 from weather_backfill_tests.sources.dwd.files import DWD, member, needs_data, tree, truth

@@ -21,8 +21,8 @@ import pytest
 from weather_backfill.backfill.launch import launch_backfill
 from weather_backfill.definitions import build_definitions
 from weather_backfill.lake import layout
-from weather_backfill.partitions import days_between
-from weather_backfill.sources.tempest import day_folder
+from weather_backfill.model.partitions import days_between
+from weather_backfill.sources.tempest.source import day_folder
 from weather_backfill_tests.conftest import long_on
 from weather_backfill_tests.platform import START, Platform, graphql
 from weather_backfill_tests.servers import until

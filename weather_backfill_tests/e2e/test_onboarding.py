@@ -14,16 +14,16 @@ import pytest
 import yaml
 from dagster._core.execution.backfill import BulkActionStatus
 
+from weather_backfill.backfill.commands import Desk, pause
 from weather_backfill.backfill.launch import native_id
-from weather_backfill.backfill.onboarding import load_daily
-from weather_backfill.backfill.operations import Desk, pause
 from weather_backfill.backfill.plan import Reprocess, build_plan
+from weather_backfill.backfill.reconciler import load_daily
 from weather_backfill.backfill.status import active_backfills, status_of
-from weather_backfill.lake.storage import ObjectStore
-from weather_backfill.partitions import days_between
-from weather_backfill.simulate.tempest import Archive, write_archive
-from weather_backfill.sources.tempest import day_folder
-from weather_backfill.tenants import TenantRegistry
+from weather_backfill.model.partitions import days_between
+from weather_backfill.sources.tempest.simulate import Archive, write_archive
+from weather_backfill.sources.tempest.source import day_folder
+from weather_backfill.storage.object_store import ObjectStore
+from weather_backfill.tenants.files import TenantRegistry
 from weather_backfill_tests.clocks import NO_LIBRARY, faketime_library, on_faked_clock
 from weather_backfill_tests.e2e.test_operator import weather
 from weather_backfill_tests.platform import PROJECT, Platform
@@ -249,7 +249,7 @@ def test_a_daemon_that_dies_launches_nothing_twice(local_platform: Platform, des
 
 
 def test_the_daily_load_covers_yesterday_and_late_days_once(local_platform: Platform, desk: Desk) -> None:
-    from weather_backfill.backfill.onboarding import onboard
+    from weather_backfill.backfill.reconciler import onboard
 
     connect(local_platform, "acme")
     yesterday = today() - timedelta(days=1)
@@ -266,7 +266,7 @@ def test_the_daily_load_covers_yesterday_and_late_days_once(local_platform: Plat
 
 
 def test_a_longer_lookback_launches_just_the_missing_days(local_platform: Platform, desk: Desk) -> None:
-    from weather_backfill.backfill.onboarding import onboard
+    from weather_backfill.backfill.reconciler import onboard
 
     platform = local_platform
     connect(platform, "acme", lookback=5)
@@ -274,7 +274,7 @@ def test_a_longer_lookback_launches_just_the_missing_days(local_platform: Platfo
     onboard(desk, today())
     for day in window(2):
         platform.run(
-            "dagster", "asset", "materialize", "-m", "weather_backfill.command_line", "--select",
+            "dagster", "asset", "materialize", "-m", "weather_backfill.definitions_single_run", "--select",
             "tempest/raw_observations,tempest/refined_15m", "--partition", f"{day}|acme",
         )  # fmt: skip
     write_tenant(platform.folder / "tenants", "acme", platform.folder / "archive" / "acme", 5)
@@ -284,7 +284,7 @@ def test_a_longer_lookback_launches_just_the_missing_days(local_platform: Platfo
 
 
 def _manifest_parts(desk: Desk, name: str) -> list[list[date]]:
-    from weather_backfill.backfill.records import load_manifest
+    from weather_backfill.backfill.manifests import load_manifest
 
     manifest = load_manifest(desk.store, name)
     assert manifest is not None

@@ -11,13 +11,13 @@ import dagster as dg
 import pytest
 from dagster._core.execution.backfill import PartitionBackfill
 
+from weather_backfill.backfill.commands import Desk
 from weather_backfill.backfill.launch import register_tenant
-from weather_backfill.backfill.operations import Desk
 from weather_backfill.backfill.status import BACKFILL_TAG, natives_of, status_of
 from weather_backfill.definitions import build_definitions
-from weather_backfill.lake.storage import ObjectStore
-from weather_backfill.partitions import days_between
-from weather_backfill.simulate.tempest import Archive, Faults, write_archive
+from weather_backfill.model.partitions import days_between
+from weather_backfill.sources.tempest.simulate import Archive, Faults, write_archive
+from weather_backfill.storage.object_store import ObjectStore
 from weather_backfill_tests.platform import START, Platform, graphql
 from weather_backfill_tests.servers import until
 
@@ -113,7 +113,7 @@ def test_the_runs_are_the_chunks_of_the_plan(platform: Platform, desk: Desk, chu
     platform.environment |= {name: value for name, value in chunk.items() if name.startswith("WEATHER_")}
     asked = [part for name, value in chunk.items() if name.startswith("--") for part in (name, value)]
     platform.run(
-        "dagster", "asset", "materialize", "-m", "weather_backfill.command_line", "--select",
+        "dagster", "asset", "materialize", "-m", "weather_backfill.definitions_single_run", "--select",
         "tempest/raw_observations,tempest/refined_15m", "--partition", f"{START + timedelta(days=1)}|acme",
     )  # fmt: skip
     plan = weather(platform, "plan", *RANGE, *asked, "--out", str(platform.folder / "plan.json"))
@@ -300,7 +300,7 @@ def test_a_range_before_the_first_partition_is_refused(platform: Platform, desk:
 
 
 def test_the_gate_counts_every_active_backfill(desk: Desk) -> None:
-    from weather_backfill.backfill.operations import capacity
+    from weather_backfill.backfill.commands import capacity
 
     assert capacity(desk) == desk.settings.max_active_backfills
     run_form(desk, {**FORM, "chunk_days": 1})

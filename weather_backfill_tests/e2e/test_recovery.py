@@ -17,17 +17,17 @@ from dagster._core.loader import LoadingContextForTest
 from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 
 from weather_backfill.backfill import rollback as rolling
+from weather_backfill.backfill.commands import Desk
 from weather_backfill.backfill.launch import DATASETS
-from weather_backfill.backfill.operations import Desk
 from weather_backfill.definitions import build_definitions
 from weather_backfill.lake import layout
 from weather_backfill.lake.warehouse import create_views
-from weather_backfill.partitions import PartitionKey
+from weather_backfill.model.partitions import PartitionKey
 from weather_backfill_tests.conftest import long_on
 from weather_backfill_tests.platform import START, Platform
 from weather_backfill_tests.servers import until
 from weather_backfill_tests.sources.dwd.files import needs_data, tree
-from weather_backfill_tests.sources.dwd.test_restatement import STATIONS, independent
+from weather_backfill_tests.sources.dwd.test_restatements import STATIONS, independent
 
 REAL = [date(2020, 1, 10) + timedelta(days=n) for n in range(4)]
 

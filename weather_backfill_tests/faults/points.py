@@ -163,12 +163,8 @@ def _wrap(*names: str, point: str) -> Callable[[_Trigger, Any], None]:
     return change
 
 
-def _change_raw(trigger: _Trigger, module: Any) -> None:
-    _wrap("check_raw", point="check")(trigger, module)
-
-
-def _change_refined(trigger: _Trigger, module: Any) -> None:
-    _wrap("check_refined", point="check")(trigger, module)
+def _change_days(trigger: _Trigger, module: Any) -> None:
+    _wrap("check_raw", "check_refined", point="check")(trigger, module)
     _wrap("refine_file", point="refine")(trigger, module)
 
 
@@ -191,9 +187,8 @@ def _change_event_log(trigger: _Trigger, module: Any) -> None:
 
 
 _CHANGES: dict[str, Callable[[_Trigger, Any], None]] = {
-    "weather_backfill.lake.storage": _change_storage,
-    "weather_backfill.sources.tempest": _wrap("decode", point="decode"),
-    "weather_backfill.assets.raw": _change_raw,
-    "weather_backfill.assets.refined": _change_refined,
+    "weather_backfill.storage.object_store": _change_storage,
+    "weather_backfill.sources.tempest.source": _wrap("decode", point="decode"),
+    "weather_backfill.refine.days": _change_days,
     "dagster._core.storage.event_log.sqlite.sqlite_event_log": _change_event_log,
 }

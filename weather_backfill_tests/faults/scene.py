@@ -23,11 +23,11 @@ import dagster as dg
 
 from weather_backfill.backfill.launch import DATASETS
 from weather_backfill.lake import layout
-from weather_backfill.lake.storage import ObjectStore, S3Options
-from weather_backfill.partitions import days_between
-from weather_backfill.simulate.tempest import Archive, write_archive
-from weather_backfill.sources.tempest_connection import TempestConnection
-from weather_backfill.tenants import Services, Tenant, TenantRegistry
+from weather_backfill.model.partitions import days_between
+from weather_backfill.sources.tempest.connection import TempestConnection
+from weather_backfill.sources.tempest.simulate import Archive, write_archive
+from weather_backfill.storage.object_store import ObjectStore, S3Options
+from weather_backfill.tenants.files import Services, Tenant, TenantRegistry
 from weather_backfill_tests.clocks import on_faked_clock
 from weather_backfill_tests.conftest import CREDENTIALS
 from weather_backfill_tests.faults import kinds, points
@@ -41,7 +41,7 @@ TENANTS = ("acme", "borealis")
 SPAN = f"{DAYS[0]}|{TENANTS[0]}...{DAYS[-1]}|{TENANTS[-1]}"
 HELD = (layout.RAW_OBSERVATIONS, layout.REFINED_15M, layout.REJECTED_OBSERVATIONS)
 MATERIALIZE = (
-    "dagster", "asset", "materialize", "-m", "weather_backfill.command_line",
+    "dagster", "asset", "materialize", "-m", "weather_backfill.definitions_single_run",
     "--select", "tempest/raw_observations,tempest/refined_15m", "--partition-range",
 )  # fmt: skip
 PATIENCE = 240

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 import requests
 
-from weather_backfill.lake.storage import ObjectStore, S3Options
+from weather_backfill.storage.object_store import ObjectStore, S3Options
 from weather_backfill_tests.faults.proxy import FaultyProxy
 
 KEY = "raw_observations/service=tempest/tenant=acme/date=2024-01-01/part.parquet"

@@ -21,27 +21,28 @@ import numpy as np
 import orjson
 import pyarrow as pa
 
-from weather_backfill import schemas
+from weather_backfill.backfill.manifests import Manifest
 from weather_backfill.backfill.plan import Plan
-from weather_backfill.backfill.records import Manifest
-from weather_backfill.errors import ConfigurationError, UnreadableObjectError
 from weather_backfill.lake import layout, parquet
-from weather_backfill.lake.days import DayRecord
-from weather_backfill.partitions import PartitionKey
-from weather_backfill.schemas import RAW, RAW_TEXT_LIMIT
-from weather_backfill.sources import tempest, tempest_messages
+from weather_backfill.lake.journal import record_from_json, record_to_json
+from weather_backfill.model import schemas
+from weather_backfill.model.days import DayRecord
+from weather_backfill.model.errors import ConfigurationError, UnreadableObjectError
+from weather_backfill.model.partitions import PartitionKey
+from weather_backfill.model.schemas import RAW, RAW_TEXT_LIMIT
 from weather_backfill.sources.aceiot.connection import AceiotConnection
-from weather_backfill.sources.aceiot.day import sort_window
+from weather_backfill.sources.aceiot.day_assembly import sort_window
 from weather_backfill.sources.aceiot.decode import Page, decode_page, micros
+from weather_backfill.sources.aceiot.pagination import Cursor, walk_window
 from weather_backfill.sources.aceiot.points import PointSet, choose_points
-from weather_backfill.sources.aceiot.walk import Cursor, walk_window
-from weather_backfill.sources.dwd.archive import open_archive, product_member
-from weather_backfill.sources.dwd.clock import HourlyClock
-from weather_backfill.sources.dwd.listing import parse_directory, parse_station_list
+from weather_backfill.sources.dwd.directory_index import parse_directory, parse_station_list
 from weather_backfill.sources.dwd.metadata import parse_metadata
+from weather_backfill.sources.dwd.product_parser import ParsedProduct, parse_product
 from weather_backfill.sources.dwd.products import parse_file_name, product
-from weather_backfill.sources.dwd.text import ParsedProduct, parse_product
-from weather_backfill.tenants import parse_tenant
+from weather_backfill.sources.dwd.time_reference import HourlyClock
+from weather_backfill.sources.dwd.zip_file import open_archive, product_member
+from weather_backfill.sources.tempest import messages, source
+from weather_backfill.tenants.files import parse_tenant
 from weather_backfill_tests.hostile import seeds
 from weather_backfill_tests.hostile.mutations import mutated
 
@@ -70,10 +71,10 @@ def tempest_objects(rng: random.Random) -> Outcome:
         mutated(rng, seeds.tempest_body(rng)) if rng.random() < 0.5 else seeds.tempest_body(rng) for _ in range(3)
     ]
     objects = [(f"{n}.json", body) for n, body in enumerate(bodies)]
-    decoded = tempest_messages.decode(objects)
-    apart = [tempest_messages.decode([item]) for item in objects]
-    kept, duplicates = tempest.latest_only([decoded])
-    table = tempest.long_table(kept)
+    decoded = messages.decode(objects)
+    apart = [messages.decode([item]) for item in objects]
+    kept, duplicates = source.latest_only([decoded])
+    table = source.long_table(kept)
     assert table.schema == RAW
     table.validate(full=True)
     # The fate of an object does not hang on what lies beside it.
@@ -122,8 +123,8 @@ def tempest_gzip(rng: random.Random) -> Outcome:
     """A packed object: it unpacks to what was packed, or is refused."""
     body = seeds.tempest_body(rng) if rng.random() < 0.9 else b" " * rng.choice([1 << 20, 70 << 20])
     packed = mutated(rng, gzip.compress(body, rng.choice([1, 9]), mtime=0))
-    unpacked = tempest.unpack(packed)
-    assert len(unpacked) <= tempest.MOST_BYTES
+    unpacked = source.unpack(packed)
+    assert len(unpacked) <= source.MOST_BYTES
     return Outcome()
 
 
@@ -320,8 +321,8 @@ def manifest_file(rng: random.Random) -> Outcome:
 def journal_file(rng: random.Random) -> Outcome:
     """A journal's record of a day."""
     record = DayRecord(PartitionKey(seeds.NOW.date(), "acme"), "a/b", {"rows": 5, "etag": "x"})
-    found = DayRecord.from_json(mutated(rng, record.to_json()))
-    assert DayRecord.from_json(found.to_json()) == found
+    found = record_from_json(mutated(rng, record_to_json(record)))
+    assert record_from_json(record_to_json(found)) == found
     return Outcome()
 
 

@@ -12,7 +12,7 @@ from collections import Counter
 from dataclasses import astuple
 from typing import Any
 
-from weather_backfill.errors import WeatherError
+from weather_backfill.model.errors import WeatherError
 from weather_backfill_tests.hostile.parsers import CASES
 
 MEMORY_MB = 1500  # what a parser's process may grow to, libraries included

@@ -12,10 +12,10 @@ import numpy as np
 import pyarrow as pa
 import yaml
 
+from weather_backfill.backfill.manifests import Manifest
 from weather_backfill.backfill.plan import Order, Plan, Reason, Reprocess
-from weather_backfill.backfill.records import Manifest
 from weather_backfill.lake import parquet
-from weather_backfill.schemas import RAW
+from weather_backfill.model.schemas import RAW
 
 NOW = datetime(2024, 1, 1, tzinfo=UTC)
 EPOCH = int(NOW.timestamp())

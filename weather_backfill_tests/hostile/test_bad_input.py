@@ -16,24 +16,24 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from weather_backfill.backfill.manifests import Manifest
 from weather_backfill.backfill.plan import Plan
-from weather_backfill.backfill.records import Manifest
-from weather_backfill.errors import ConfigurationError, SchemaError, UnreadableObjectError, WeatherError
 from weather_backfill.lake import parquet
-from weather_backfill.lake.days import DayRecord, Journal
-from weather_backfill.lake.storage import ObjectStore
-from weather_backfill.sources import tempest
+from weather_backfill.lake.journal import Journal, record_from_json
+from weather_backfill.model.errors import ConfigurationError, SchemaError, UnreadableObjectError, WeatherError
 from weather_backfill.sources.aceiot.decode import Page, decode_page
-from weather_backfill.sources.aceiot.walk import IncompleteWalkError, walk_window
-from weather_backfill.sources.dwd.archive import open_archive
-from weather_backfill.sources.dwd.clock import HourlyClock
-from weather_backfill.sources.dwd.listing import parse_directory, parse_station_list
+from weather_backfill.sources.aceiot.pagination import IncompleteWalkError, walk_window
+from weather_backfill.sources.dwd.directory_index import parse_directory, parse_station_list
 from weather_backfill.sources.dwd.metadata import parse_metadata
+from weather_backfill.sources.dwd.product_parser import parse_product
 from weather_backfill.sources.dwd.products import product
 from weather_backfill.sources.dwd.rejects import LIMIT
-from weather_backfill.sources.dwd.text import parse_product
-from weather_backfill.sources.tempest_messages import decode
-from weather_backfill.tenants import parse_tenant
+from weather_backfill.sources.dwd.time_reference import HourlyClock
+from weather_backfill.sources.dwd.zip_file import open_archive
+from weather_backfill.sources.tempest import source
+from weather_backfill.sources.tempest.messages import decode
+from weather_backfill.storage.object_store import ObjectStore
+from weather_backfill.tenants.files import parse_tenant
 from weather_backfill_tests.hostile import parsers, seeds
 from weather_backfill_tests.hostile.parsers import CASES
 from weather_backfill_tests.hostile.running import run
@@ -100,12 +100,12 @@ def test_an_empty_array_is_counted() -> None:
 
 @pytest.mark.timeout(30)
 def test_a_gzip_bomb_is_refused_before_it_grows() -> None:
-    bomb = gzip.compress(bytes(tempest.MOST_BYTES + 1), 9)
+    bomb = gzip.compress(bytes(source.MOST_BYTES + 1), 9)
     assert len(bomb) < 1 << 20
     with pytest.raises(UnreadableObjectError, match="unpacks to more than"):
-        tempest.unpack(bomb)
+        source.unpack(bomb)
     halves = gzip.compress(b"[1,") + gzip.compress(b"2]")
-    assert tempest.unpack(halves) == b"[1,2]", "a file of several members is read whole"
+    assert source.unpack(halves) == b"[1,2]", "a file of several members is read whole"
 
 
 def dwd(*rows: str, header: str = "STATIONS_ID;MESS_DATUM;QN_9;TT_TU;RF_TU;eor") -> bytes:
@@ -262,7 +262,7 @@ def read_plan(data: bytes) -> Plan:
     return Plan.from_json_text(data.decode("latin-1"))
 
 
-@pytest.mark.parametrize("read", [Manifest.from_json, DayRecord.from_json, read_plan])
+@pytest.mark.parametrize("read", [Manifest.from_json, record_from_json, read_plan])
 @pytest.mark.parametrize("data", BROKEN)
 def test_documents_of_ours_that_are_damaged_are_named(read: Callable[[bytes], object], data: bytes) -> None:
     with pytest.raises(UnreadableObjectError, match="this is no"):

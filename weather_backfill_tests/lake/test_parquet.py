@@ -18,8 +18,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from weather_backfill.lake import parquet
-from weather_backfill.schemas import RAW, REFINED, REJECTS
-from weather_backfill.sources.base import Cadence
+from weather_backfill.model.days import Cadence
+from weather_backfill.model.schemas import RAW, REFINED, REJECTS
 from weather_backfill_tests.refine.test_windows import raw_table
 
 samples = st.lists(

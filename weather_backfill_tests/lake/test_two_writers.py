@@ -9,9 +9,9 @@ import sys
 import pytest
 
 from weather_backfill.lake import layout, parquet
-from weather_backfill.lake.days import DayTable
-from weather_backfill.lake.io_manager import write_day
-from weather_backfill.lake.storage import STAGING
+from weather_backfill.lake.writer import write_day
+from weather_backfill.model.days import DayTable
+from weather_backfill.storage.object_store import STAGING
 from weather_backfill_tests.lake.writer import DATASETS, KEY, number_of, version
 from weather_backfill_tests.platform import PROJECT, Platform
 

@@ -1,159 +1,151 @@
-"""What a new version of a day changed, and what the materialization says of it."""
+"""Replaced versions of a raw day: kept once, never for equal bytes, put back whole."""
 
 from __future__ import annotations
 
-import hashlib
-from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
+from typing import Any
 
-import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pytest
 
-from weather_backfill.errors import LostRowsError
-from weather_backfill.lake import layout, parquet, versions
-from weather_backfill.lake.days import DayTable
-from weather_backfill.lake.io_manager import write_day
-from weather_backfill.lake.storage import ObjectStore
-from weather_backfill.lake.versions import RowChanges, count_changes
-from weather_backfill.partitions import PartitionKey
-from weather_backfill.schemas import RAW, SOURCE_QUALITY
+from weather_backfill.lake import layout, versions
+from weather_backfill.lake.writer import write_day
+from weather_backfill.model.days import DayTable
+from weather_backfill.model.errors import ConfigurationError, VerificationError
+from weather_backfill.model.partitions import PartitionKey
+from weather_backfill.model.schemas import REJECTS
+from weather_backfill.storage.object_store import ObjectStore, StoredObject
+from weather_backfill_tests.refine.test_windows import raw_table
 
 KEY = PartitionKey(date(2024, 1, 1), "acme")
 OBJECT = layout.day_key(layout.RAW_OBSERVATIONS, "dwd", KEY)
+REJECTED = layout.day_key(layout.REJECTED_OBSERVATIONS, "dwd", KEY)
 
 
-def table(rows: list[tuple[str, str, int, float | None, int | None]], with_level: bool = True) -> pa.Table:
-    """Rows of (station, metric, minute, value, level)."""
-    start = datetime(2024, 1, 1, tzinfo=UTC)
-    station, metric, minute, value, level = (list(c) for c in zip(*rows, strict=True)) if rows else ([],) * 5
-    columns = [
-        pa.array([start + timedelta(minutes=m) for m in minute], RAW.field(0).type),
-        pa.array(station, pa.string()).dictionary_encode().cast(RAW.field(1).type),
-        pa.array(metric, pa.string()).dictionary_encode().cast(RAW.field(2).type),
-        pa.array(value, pa.float64()),
-        pa.array([1] * len(rows), pa.int8()),
-        pa.array(level, pa.int8()),
-    ]
-    schema = pa.schema([*RAW, SOURCE_QUALITY])
-    whole = pa.Table.from_arrays(columns, schema=schema)
-    return whole if with_level else whole.drop_columns("source_quality")
+def day(value: float, rejects: int = 0) -> DayTable:
+    rows = [{"reason": f"r{n}", "source_object": "o", "raw_text": "t"} for n in range(rejects)]
+    table = pa.Table.from_pylist(rows, schema=REJECTS)
+    return DayTable(KEY, raw_table([(0, "ST-1", "air_temperature", value, 1)]), rejects=table)
 
 
-OLD = [("a", "t", 0, 1.0, 1), ("a", "t", 10, None, 1), ("b", "t", 0, 2.0, None)]
+def write(store: ObjectStore, value: float, rejects: int = 0) -> bytes:
+    write_day(store, "dwd", layout.RAW_OBSERVATIONS, day(value, rejects))
+    return store.get(OBJECT)
 
 
-@pytest.mark.parametrize(
-    ("new", "expected"),
-    [
-        (OLD, RowChanges()),
-        ([*OLD, ("c", "t", 0, 1.0, 1)], RowChanges(inserted=1)),
-        (OLD[1:], RowChanges(removed=1)),
-        ([("a", "t", 0, 1.5, 1), *OLD[1:]], RowChanges(changed=1)),
-        ([("a", "t", 0, None, 1), ("a", "t", 10, 3.0, 1), OLD[2]], RowChanges(changed=2)),
-        ([("a", "t", 0, 1.0, 3), OLD[1], ("b", "t", 0, 2.0, 3)], RowChanges(changed=2)),
-        ([("0", "r", 0, 1.0, 1), *OLD[:2], ("b", "u", 0, 2.0, None)], RowChanges(inserted=2, removed=1)),
-        ([], RowChanges(removed=3)),
-    ],
-)
-def test_each_kind_of_change(new, expected) -> None:
-    assert count_changes(table(OLD), table(new)) == expected
-    back = RowChanges(expected.removed, expected.changed, expected.inserted)
-    assert count_changes(table(new), table(OLD)) == back
+def kept_objects(store: ObjectStore) -> list[str]:
+    return [stored.key for stored in store.list(layout.VERSIONS)]
 
 
-def test_tables_without_levels_and_in_any_order() -> None:
-    assert count_changes(table(OLD, with_level=False), table(OLD[::-1], with_level=False)) == RowChanges()
-    assert count_changes(table(OLD[::-1]), table([*OLD[:2], ("b", "t", 0, 9.0, None)])) == RowChanges(changed=1)
+def test_equal_bytes_keep_nothing_and_other_bytes_keep_the_old(store: ObjectStore) -> None:
+    first = write(store, 1.0, rejects=2)
+    old_rejects = store.get(REJECTED)
+    assert write(store, 1.0, rejects=2) == first
+    assert kept_objects(store) == []
+    second = write(store, 2.0)
+    assert [store.get(key) for key in kept_objects(store)] == [first, old_rejects]
+    current, previous = versions.versions_of(store, "dwd", KEY)
+    assert (store.get(current.object_key), store.get(previous.object_key)) == (second, first)
+    versions.put_back(store, "dwd", KEY, previous)
+    assert (store.get(OBJECT), store.get(REJECTED)) == (first, old_rejects)
+    undo = versions.choose(versions.versions_of(store, "dwd", KEY), None, "day")
+    versions.put_back(store, "dwd", KEY, undo)
+    assert store.get(OBJECT) == second
+    assert not store.exists(REJECTED)
+    assert [o.key for o in store.list(layout.RAW_OBSERVATIONS)] == [OBJECT], "a dataset holds its days and no more"
 
 
-def test_random_versions_as_pandas_counts_them() -> None:
-    rng = np.random.default_rng(3)
+class Counting(ObjectStore):
+    calls: list[str]
 
-    def version() -> pa.Table:
-        places = sorted(rng.choice(20_000, 9_000, replace=False))
-        return table([(f"s{p // 2000}", f"m{p // 1000 % 2}", int(p % 1000), float(rng.integers(3)), 1) for p in places])
-
-    old, new = version(), version()
-    key = ["station_id", "metric", "observed_at"]
-    sides = [t.to_pandas().astype({"station_id": str, "metric": str}) for t in (old, new)]
-    both = pd.merge(*sides, on=key, how="outer", indicator=True)
-    common = both[both["_merge"] == "both"]
-    expected = RowChanges(
-        int((both["_merge"] == "right_only").sum()),
-        int((common["value_x"] != common["value_y"]).sum()),
-        int((both["_merge"] == "left_only").sum()),
-    )
-    assert count_changes(old, new) == expected
+    def _call(self, verb: str, key: str, action: Any) -> Any:
+        self.calls.append(verb)
+        return super()._call(verb, key, action)
 
 
-def test_the_materialization_says_what_a_version_changed(store: ObjectStore) -> None:
-    def write(rows: list) -> dict:
-        return dict(write_day(store, "dwd", layout.RAW_OBSERVATIONS, DayTable(KEY, table(rows))).metadata)
-
-    first = write(OLD)
-    assert not {"rows_inserted", "rows_changed", "rows_removed", "previous_sha256"} & first.keys()
-    again = write(OLD)
-    counts = ("rows_inserted", "rows_changed", "rows_removed")
-    assert [again[name] for name in counts] == [0, 0, 0]
-    assert again["previous_sha256"] == again["sha256"] == first["sha256"]
-    changed = write([("a", "t", 0, 1.5, 1), OLD[2], ("c", "t", 0, 2.0, 1)])
-    assert [changed[name] for name in counts] == [1, 1, 1]
-    assert changed["previous_sha256"] == first["sha256"]
-    refined = write_day(store, "dwd", layout.REFINED_15M, DayTable(KEY, table(OLD)))
-    assert "previous_sha256" not in refined.metadata
+def test_the_first_write_of_a_day_asks_nothing_more(tmp_path) -> None:
+    store = Counting(str(tmp_path))
+    store.calls = []
+    write_day(store, "dwd", layout.RAW_OBSERVATIONS, DayTable(KEY, day(1.0).table))
+    assert store.calls == ["read", "write", "look at"]
 
 
-@pytest.mark.parametrize(
-    ("rows", "lost"),
-    [
-        ([], "a (0 of 1), b (0 of 2)"),
-        ([("a", "t", 0, 1.0, 1)], "b (0 of 2)"),
-        ([("a", "t", 0, 1.0, 1), ("b", "t", 0, 1.0, 1)], None),  # half of b's rows: as restatements go
-    ],
-)
-def test_a_day_that_lost_its_stations_replaces_nothing(store: ObjectStore, rows: list, lost: str | None) -> None:
-    whole = [("a", "t", 0, 1.0, 1), ("b", "t", 0, 1.0, 1), ("b", "t", 60, 2.0, 1)]
-    write_day(store, "dwd", layout.RAW_OBSERVATIONS, DayTable(KEY, table(whole)))
-    before = store.get(OBJECT)
-    day = DayTable(KEY, table(rows))
-    if lost is None:
-        assert write_day(store, "dwd", layout.RAW_OBSERVATIONS, day).metadata["rows_removed"] == 1
-        return
-    with pytest.raises(LostRowsError) as raised:
-        write_day(store, "dwd", layout.RAW_OBSERVATIONS, day)
-    assert lost in str(raised.value)
-    assert store.get(OBJECT) == before
-    assert not store.list(layout.VERSIONS)
-    accepted = write_day(store, "dwd", layout.RAW_OBSERVATIONS, replace(day, accept_loss=True))
-    assert accepted.metadata["rows"] == len(rows)
+class Killed(BaseException):
+    pass
 
 
-def test_a_partial_day_replaces_only_what_it_holds_all_of(store: ObjectStore) -> None:
-    whole = [("b", "t", minute, 1.0, 1) for minute in range(0, 600, 60)]
-    write_day(store, "dwd", layout.RAW_OBSERVATIONS, DayTable(KEY, table(whole)))
-    with pytest.raises(LostRowsError):
-        write_day(
-            store, "dwd", layout.RAW_OBSERVATIONS, DayTable(KEY, table(whole[1:]), incomplete="an hour is damaged")
-        )
-    more = DayTable(KEY, table([*whole, ("b", "t", 600, 1.0, 1)]), incomplete="station c is damaged")
-    assert write_day(store, "dwd", layout.RAW_OBSERVATIONS, more).metadata["rows_inserted"] == 1
+class Dying(ObjectStore):
+    """A store whose process is killed just before its nth write."""
+
+    left: int
+
+    def put(self, key: str, data: bytes) -> StoredObject:
+        self.left -= 1
+        if self.left < 0:
+            raise Killed
+        return super().put(key, data)
 
 
-def test_a_damaged_previous_object_is_named_and_replaced(store: ObjectStore) -> None:
-    store.put(OBJECT, b"no parquet")
-    record = write_day(store, "dwd", layout.RAW_OBSERVATIONS, DayTable(KEY, table(OLD)))
-    assert record.metadata["previous_sha256"] == hashlib.sha256(b"no parquet").hexdigest()
-    assert record.metadata["previous_unreadable"]
-    assert "rows_changed" not in record.metadata
+@pytest.mark.parametrize("writes", range(4))
+def test_killed_at_any_write_the_day_is_whole_and_the_next_try_keeps_the_pair(tmp_path, writes: int) -> None:
+    store = ObjectStore(str(tmp_path))
+    first = write(store, 1.0, rejects=2)
+    old_rejects = store.get(REJECTED)
+    dying = Dying(str(tmp_path))
+    dying.left = writes
+    with pytest.raises(Killed):
+        write(dying, 2.0, rejects=1)
+    assert store.get(OBJECT) == first
+    second = write(store, 2.0, rejects=1)
+    [current, previous] = versions.versions_of(store, "dwd", KEY)
+    assert store.get(current.object_key) == second
+    dying.left = writes
+    with pytest.raises(Killed):
+        versions.put_back(dying, "dwd", KEY, previous)
+    assert store.get(OBJECT) == second
+    versions.put_back(store, "dwd", KEY, previous)
+    assert (store.get(OBJECT), store.get(REJECTED)) == (first, old_rejects)
 
 
-def test_no_memory_is_not_a_damaged_object_that_may_be_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
-    def no_memory(_: bytes) -> pa.Table:
-        with parquet._reading():
-            raise pa.ArrowMemoryError("malloc of size 1024 failed")
+def test_a_damaged_version_changes_nothing_and_unknown_ones_are_refused(store: ObjectStore) -> None:
+    write(store, 1.0)
+    second = write(store, 2.0)
+    found = versions.versions_of(store, "dwd", KEY)
+    with pytest.raises(ConfigurationError, match="no version '20'"):
+        versions.choose(found, "20", "day")
+    with pytest.raises(ConfigurationError, match="no earlier version"):
+        versions.choose(found[:1], None, "day")
+    store.put(found[1].object_key, b"damage")
+    with pytest.raises(VerificationError, match="damaged"):
+        versions.put_back(store, "dwd", KEY, found[1])
+    assert store.get(OBJECT) == second
+    now = datetime.now(UTC)
+    assert versions.expired(store, now - timedelta(days=1)) == []
+    assert versions.expired(store, now + timedelta(days=1)) == [found[1].object_key]
 
-    monkeypatch.setattr(parquet, "decode", no_memory)
-    with pytest.raises(MemoryError):
-        versions.against_previous(b"the fuller day", b"the smaller", pa.table({}))
+
+def test_a_restore_in_any_order_keeps_the_order_of_versions_and_when_they_were_replaced(tmp_path) -> None:
+    store = ObjectStore(str(tmp_path / "lake"))
+    for value in (1.0, 2.0, 3.0, 4.0):
+        write(store, value, rejects=1)
+    before = versions.versions_of(store, "dwd", KEY)
+    restored = ObjectStore(str(tmp_path / "restored"))
+    between = datetime.now(UTC)
+    for stored in store.list()[::-1]:  # as threads may bring them; the store's times are those of now
+        restored.put(stored.key, store.get(stored.key))
+    after = versions.versions_of(restored, "dwd", KEY)
+    assert [v.name for v in after[1:]] == [v.name for v in before[1:]]
+    assert versions.choose(after, None, "day").name == versions.choose(before, None, "day").name
+    gone = versions.expired(restored, between)
+    replaced = [v.name for v in after[2:]]  # the last one's replacement was written anew
+    assert sorted({key.rsplit("/", 1)[1] for key in gone}) == sorted(f"{name}.parquet" for name in replaced)
+    assert len(gone) == 2 * len(replaced), "rejects go with their version"
+
+
+def test_names_of_versions_without_fractions_and_foreign_ones(tmp_path) -> None:
+    store = ObjectStore(str(tmp_path))
+    write(store, 1.0)
+    folder = layout.versions_prefix(layout.RAW_OBSERVATIONS, "dwd", KEY)
+    store.put(f"{folder}/20240102T030405Z-0123456789abcdef.parquet", b"old")
+    store.put(f"{folder}/notes.parquet", b"not ours")
+    assert [v.name for v in versions.versions_of(store, "dwd", KEY)][1:] == ["20240102T030405Z-0123456789abcdef"]

@@ -12,12 +12,12 @@ import numpy as np
 import pyarrow as pa
 
 from weather_backfill.lake import layout
-from weather_backfill.lake.days import DayTable
-from weather_backfill.lake.io_manager import write_day
-from weather_backfill.lake.storage import ObjectStore, S3Options
-from weather_backfill.partitions import PartitionKey
-from weather_backfill.retries import retrying
-from weather_backfill.schemas import RAW, REFINED
+from weather_backfill.lake.writer import write_day
+from weather_backfill.model.days import DayTable
+from weather_backfill.model.partitions import PartitionKey
+from weather_backfill.model.schemas import RAW, REFINED
+from weather_backfill.storage.object_store import ObjectStore, S3Options
+from weather_backfill.util.retries import retrying
 
 KEY = PartitionKey(date(2024, 1, 1), "acme")
 START = int(np.datetime64("2024-01-01", "us").astype("i8"))

@@ -20,16 +20,16 @@ from dagster._core.execution.backfill import BULK_ACTION_TERMINAL_STATUSES
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
+from weather_backfill.backfill.commands import Desk
 from weather_backfill.backfill.launch import launch_backfill
-from weather_backfill.backfill.operations import Desk
 from weather_backfill.definitions import build_definitions
+from weather_backfill.http.circuit_breaker import Breaker, BreakerRules, breaker_scope
+from weather_backfill.http.rate_limit import Limiter, Rate, limit_scope
+from weather_backfill.http.shared_state import open_state
+from weather_backfill.model.partitions import days_between
+from weather_backfill.monitoring.counters import Tally
 from weather_backfill.monitoring.exporter import PlatformCollector, registry_of
-from weather_backfill.monitoring.tally import Tally
-from weather_backfill.partitions import days_between
-from weather_backfill.simulate.tempest import Faults
-from weather_backfill.sources.breaker import Breaker, BreakerRules, breaker_scope
-from weather_backfill.sources.limits import Limiter, Rate, limit_scope
-from weather_backfill.sources.shared_state import open_state
+from weather_backfill.sources.tempest.simulate import Faults
 from weather_backfill_tests.platform import PROJECT, START, Platform
 from weather_backfill_tests.servers import free_port, process, until
 

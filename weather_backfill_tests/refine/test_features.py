@@ -11,16 +11,16 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from weather_backfill import schemas
-from weather_backfill.assets.features import make_quarter
-from weather_backfill.assets.refined import refine_day
-from weather_backfill.errors import NotFoundError, UnreadableObjectError
 from weather_backfill.lake import layout, parquet
-from weather_backfill.lake.io_manager import write_day
-from weather_backfill.lake.storage import ObjectStore
-from weather_backfill.partitions import PartitionKey, quarter_end, quarter_of
+from weather_backfill.lake.writer import write_day
+from weather_backfill.model import schemas
+from weather_backfill.model.days import Cadence
+from weather_backfill.model.errors import NotFoundError, UnreadableObjectError
+from weather_backfill.model.partitions import PartitionKey, quarter_end, quarter_of
+from weather_backfill.refine.days import refine_day
 from weather_backfill.refine.features import PRODUCTS, RefinedDay, quarter_features
-from weather_backfill.sources.base import Cadence
+from weather_backfill.refine.quarters import make_quarter
+from weather_backfill.storage.object_store import ObjectStore
 
 QUARTER = date(2020, 1, 1)
 DAYS = 91

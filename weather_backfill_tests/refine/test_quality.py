@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from weather_backfill.metrics import METRICS
+from weather_backfill.model.days import Cadence
+from weather_backfill.model.metrics import METRICS
 from weather_backfill.refine.quality import flag, judge
-from weather_backfill.sources.base import Cadence
 from weather_backfill_tests.refine.test_windows import raw_table
 
 # Zahumensky's table, written out anew: metric, lowest, highest.

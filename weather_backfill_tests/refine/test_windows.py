@@ -18,10 +18,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from weather_backfill.lake import parquet
-from weather_backfill.metrics import METRICS
+from weather_backfill.model.days import Cadence
+from weather_backfill.model.metrics import METRICS
+from weather_backfill.model.schemas import RAW, REFINED
 from weather_backfill.refine.windows import refine_file
-from weather_backfill.schemas import RAW, REFINED
-from weather_backfill.sources.base import Cadence
 
 START = pd.Timestamp("2024-03-31", tz="UTC")
 METRIC_NAMES = (

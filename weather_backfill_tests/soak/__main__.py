@@ -24,10 +24,10 @@ import dagster as dg
 from dagster import DagsterRunStatus, RunsFilter
 from dagster._core.storage.dagster_run import NOT_FINISHED_STATUSES
 
-from weather_backfill.automation.cleaning import HOUSEKEEPING
-from weather_backfill.automation.restatements import JOB
-from weather_backfill.backfill.records import load_manifest
+from weather_backfill.backfill.manifests import load_manifest
 from weather_backfill.backfill.status import active_backfills
+from weather_backfill.dagster.restatement_sensor import JOB
+from weather_backfill.dagster.schedules import HOUSEKEEPING
 from weather_backfill.lake import layout
 from weather_backfill_tests.conftest import CREDENTIALS
 from weather_backfill_tests.platform import Platform

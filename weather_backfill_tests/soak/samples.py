@@ -10,7 +10,7 @@ import numpy as np
 import psutil
 from dagster._core.definitions.run_request import InstigatorType
 
-from weather_backfill.partitions import tenants_partition_name
+from weather_backfill.model.partitions import tenants_partition_name
 from weather_backfill.sources.registry import SERVICES
 from weather_backfill_tests.soak.clock import Running
 

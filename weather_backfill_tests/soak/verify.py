@@ -9,16 +9,16 @@ from pathlib import Path
 
 import dagster as dg
 
-from weather_backfill.assets.raw import to_raw_table
-from weather_backfill.assets.refined import refine_day
 from weather_backfill.backfill.status import MANAGED_TAG
 from weather_backfill.lake import layout, parquet
-from weather_backfill.lake.days import DayTable
-from weather_backfill.lake.io_manager import write_day
-from weather_backfill.lake.storage import ObjectStore
-from weather_backfill.partitions import PartitionKey
+from weather_backfill.lake.writer import write_day
+from weather_backfill.model.days import DayTable
+from weather_backfill.model.partitions import PartitionKey
+from weather_backfill.refine.days import refine_day, to_raw_table
 from weather_backfill.settings import Settings
-from weather_backfill.sources.registry import SERVICES, open_source
+from weather_backfill.sources.registry import SERVICES
+from weather_backfill.storage.object_store import ObjectStore
+from weather_backfill.tenants.access import open_source
 from weather_backfill_tests.platform import Platform
 from weather_backfill_tests.soak.world import World
 

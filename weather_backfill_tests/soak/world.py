@@ -15,11 +15,11 @@ from pathlib import Path
 
 import yaml
 
-from weather_backfill.lake.storage import ObjectStore
-from weather_backfill.partitions import days_between
-from weather_backfill.simulate.tempest import Archive, write_archive
-from weather_backfill.sources.tempest import day_folder
-from weather_backfill.tenants import Tenant
+from weather_backfill.model.partitions import days_between
+from weather_backfill.sources.tempest.simulate import Archive, write_archive
+from weather_backfill.sources.tempest.source import day_folder
+from weather_backfill.storage.object_store import ObjectStore
+from weather_backfill.tenants.files import Tenant
 from weather_backfill_tests.sources.dwd.files import hourly_zip, put
 
 LOOKBACK = 3

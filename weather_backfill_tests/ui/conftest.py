@@ -12,9 +12,9 @@ import pytest
 from PIL import Image
 from playwright.sync_api import BrowserContext, Page, expect, sync_playwright
 
-from weather_backfill.simulate.tempest import Faults
-from weather_backfill.sources.tempest_connection import TempestConnection
-from weather_backfill.tenants import Services, Tenant, TenantRegistry
+from weather_backfill.sources.tempest.connection import TempestConnection
+from weather_backfill.sources.tempest.simulate import Faults
+from weather_backfill.tenants.files import Services, Tenant, TenantRegistry
 from weather_backfill_tests.platform import Platform
 from weather_backfill_tests.ui.dagit import Dagit, Picture
 

@@ -11,9 +11,9 @@ from datetime import date, timedelta
 import pytest
 from playwright.sync_api import expect
 
-from weather_backfill.lake.storage import ObjectStore
-from weather_backfill.partitions import days_between
-from weather_backfill.simulate.tempest import Archive, write_archive
+from weather_backfill.model.partitions import days_between
+from weather_backfill.sources.tempest.simulate import Archive, write_archive
+from weather_backfill.storage.object_store import ObjectStore
 from weather_backfill_tests.platform import START, Platform
 from weather_backfill_tests.ui.conftest import DAYS, save
 from weather_backfill_tests.ui.dagit import Dagit, Picture

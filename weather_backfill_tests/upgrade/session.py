@@ -15,8 +15,8 @@ from datetime import date, timedelta
 from pathlib import Path
 
 import weather_backfill
-from weather_backfill.simulate.tempest import Archive, weather
-from weather_backfill.sources.tempest import day_folder
+from weather_backfill.sources.tempest.simulate import Archive, weather
+from weather_backfill.sources.tempest.source import day_folder
 
 START = date(2024, 1, 1)
 # Tenant: days with upstream data.
@@ -64,7 +64,7 @@ def _write_tenant(place: Path, tenant: str, root: str) -> None:
 def run(*arguments: str, codes: tuple[int, ...] = (0,)) -> str:
     """One command of the old release."""
     done = subprocess.run(
-        [sys.executable, "-m", "weather_backfill.cli", *arguments],
+        [sys.executable, "-m", "weather_backfill.cli.main", *arguments],
         capture_output=True,
         text=True,
         cwd=os.environ["PLACE"],

@@ -10,15 +10,16 @@ from typing import Any
 
 import pytest
 
-from weather_backfill import reading
-from weather_backfill.backfill.onboarding import onboard
-from weather_backfill.backfill.operations import Desk
-from weather_backfill.backfill.records import audit_events, manifests
+from weather_backfill import reader
+from weather_backfill.backfill.audit import audit_events
+from weather_backfill.backfill.commands import Desk
+from weather_backfill.backfill.manifests import manifests
+from weather_backfill.backfill.reconciler import onboard
 from weather_backfill.backfill.status import active_backfills
 from weather_backfill.lake import layout
 from weather_backfill.lake.warehouse import connect_warehouse
-from weather_backfill.partitions import days_between
-from weather_backfill_tests.backfill.desks import target_days
+from weather_backfill.model.partitions import days_between
+from weather_backfill_tests.backfill.contexts import target_days
 from weather_backfill_tests.e2e.test_operator import word
 from weather_backfill_tests.platform import Platform
 from weather_backfill_tests.servers import until
@@ -65,7 +66,7 @@ def test_days_are_read_and_count_as_done(platform: Platform) -> None:
     for tenant, days in DONE.items():
         for dataset in ("raw_observations", "refined_15m"):
             assert platform.materialized(dataset, tenant) == platform.dates(dataset, tenant) == days
-    rows = reading.read_refined(tenant="acme", service="tempest", start=D1, end=D2, settings=platform.settings)
+    rows = reader.read_refined(tenant="acme", service="tempest", start=D1, end=D2, settings=platform.settings)
     assert set(rows["window_start"].dt.date) == {D1, D2}
     assert rows["mean"].notna().any()
     assert weather(platform, "gaps", *span("acme"), code=1) == [
@@ -92,7 +93,7 @@ def test_backfills_and_audit_are_read(platform: Platform, desk: Desk) -> None:
 
 
 def test_views_hold_what_the_old_files_say(platform: Platform) -> None:
-    command = ("asset", "materialize", "-m", "weather_backfill.command_line", "--select", "warehouse")
+    command = ("asset", "materialize", "-m", "weather_backfill.definitions_single_run", "--select", "warehouse")
     platform.run("dagster", *command)
     with connect_warehouse(settings=platform.settings) as views:
 
@@ -154,7 +155,7 @@ def test_a_day_of_the_old_release_is_replaced_and_comes_back(platform: Platform)
     hour = folder / "hour=23" / "station.json"
     hour.write_text(hour.read_text().replace(", 1012, ", ", 1000, "))
     one = ("--select", "tempest/raw_observations,tempest/refined_15m", "--partition", f"{D1}|acme")
-    platform.run("dagster", "asset", "materialize", "-m", "weather_backfill.command_line", *one)
+    platform.run("dagster", "asset", "materialize", "-m", "weather_backfill.definitions_single_run", *one)
     assert platform.lake.get(key) != before
     day = ("--tenant", "acme", "--service", "tempest", "--day", str(D1))
     weather(platform, "rollback", *day, "--yes")

@@ -9,10 +9,10 @@ from urllib.parse import quote
 
 import orjson
 
-from weather_backfill.errors import NotFoundError, SchemaError
+from weather_backfill.http.client import PoliteClient
+from weather_backfill.model.errors import NotFoundError, SchemaError
 from weather_backfill.sources.aceiot.connection import LIST_SIZES, check_site
-from weather_backfill.sources.aceiot.walk import IncompleteWalkError
-from weather_backfill.sources.http import PoliteClient
+from weather_backfill.sources.aceiot.pagination import IncompleteWalkError
 
 _MOST_LIST_PAGES = 10_000
 

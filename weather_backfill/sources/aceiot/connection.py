@@ -16,9 +16,10 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field
 
-from weather_backfill.connections import Connection, SecretReference, plainly
-from weather_backfill.metrics import METRICS
-from weather_backfill.trust import Reach, check_url
+from weather_backfill.model.metrics import METRICS
+from weather_backfill.security.secrets import SecretReference
+from weather_backfill.security.tenant_policy import Reach, check_url
+from weather_backfill.sources.connection import Connection, plainly
 
 _SITE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
 

@@ -16,9 +16,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.json as pj
 
-from weather_backfill.errors import SchemaError, SourceUnavailableError
-from weather_backfill.partitions import UTC
-from weather_backfill.schemas import RAW_TEXT_LIMIT, REJECTS, TIMESTAMP
+from weather_backfill.model.errors import SchemaError, SourceUnavailableError
+from weather_backfill.model.partitions import UTC
+from weather_backfill.model.schemas import RAW_TEXT_LIMIT, REJECTS, TIMESTAMP
 from weather_backfill.sources.aceiot.points import PointSet
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

@@ -8,7 +8,7 @@ from fnmatch import translate
 
 import pyarrow as pa
 
-from weather_backfill.errors import ConfigurationError
+from weather_backfill.model.errors import ConfigurationError
 from weather_backfill.sources.aceiot.connection import AceiotConnection
 
 

@@ -17,21 +17,23 @@ from typing import Any
 
 import pyarrow as pa
 
-from weather_backfill.errors import NotAskedError, PermanentError, SchemaError, WeatherError
-from weather_backfill.partitions import UTC, days_between
-from weather_backfill.sources.aceiot import budget
+from weather_backfill.http.auth import BearerAuth
+from weather_backfill.http.circuit_breaker import BreakerRules
+from weather_backfill.http.client import Policy, PoliteClient, hurried
+from weather_backfill.http.rate_limit import WINDOW_SECONDS, Rate
+from weather_backfill.http.shared_state import open_state
+from weather_backfill.http.shared_state.base import SharedState
+from weather_backfill.model.days import Cadence, DayFailure, DayInventory, RawDay
+from weather_backfill.model.errors import NotAskedError, PermanentError, SchemaError, WeatherError
+from weather_backfill.model.partitions import UTC, days_between
+from weather_backfill.sources.aceiot import request_budget
 from weather_backfill.sources.aceiot.api import AceiotApi, blames_key
 from weather_backfill.sources.aceiot.connection import PAGE_SIZES, AceiotConnection
-from weather_backfill.sources.aceiot.day import Spill, WindowFile, assemble, write_window
+from weather_backfill.sources.aceiot.day_assembly import Spill, WindowFile, assemble, write_window
 from weather_backfill.sources.aceiot.decode import Counts, Page, decode_page
+from weather_backfill.sources.aceiot.pagination import walk_window
 from weather_backfill.sources.aceiot.points import PointSet, choose_points
-from weather_backfill.sources.aceiot.walk import walk_window
-from weather_backfill.sources.base import Cadence, DayFailure, DayInventory, RawDay, each_day
-from weather_backfill.sources.bearer import BearerAuth
-from weather_backfill.sources.breaker import BreakerRules
-from weather_backfill.sources.http import Policy, PoliteClient, hurried
-from weather_backfill.sources.limits import WINDOW_SECONDS, Rate
-from weather_backfill.sources.shared_state import SharedState, open_state
+from weather_backfill.sources.base import each_day
 
 SERVICE = "aceiot"
 REQUESTS_PER_MINUTE = 50
@@ -141,18 +143,18 @@ class AceiotSource:
                 raise
         return self._points[site]
 
-    def plan(self, days: int) -> budget.Plan:
+    def plan(self, days: int) -> request_budget.Plan:
         """What a number of days costs at the rate limit, by page size."""
         counts = {site: self.points(site).configured for site in self._sites}
         rate = self.client.limiter.rate
         per_minute = max(int(rate.requests * 60 / rate.window), 1)
-        return budget.plan(counts, self._connection, days, per_minute)
+        return request_budget.plan(counts, self._connection, days, per_minute)
 
     def inventory(self, start: date, end: date) -> dict[date, DayInventory]:
         """What each day costs. The API does not tell which days hold data: all do until they are read."""
         counts = [self.points(site).configured for site in self._sites]
-        requests = sum(budget.shape_of(n, self._connection).requests for n in counts)
-        size = sum(budget.bytes_per_day(n, self._connection) for n in counts)
+        requests = sum(request_budget.shape_of(n, self._connection).requests for n in counts)
+        size = sum(request_budget.bytes_per_day(n, self._connection) for n in counts)
         return {day: DayInventory(requests, size, requests) for day in days_between(start, end)}
 
     def days(self, dates: Sequence[date]) -> Iterator[RawDay | DayFailure]:
@@ -169,7 +171,7 @@ class AceiotSource:
             spill.close()
 
     def _read(self, day: date, spill: Spill) -> RawDay:
-        shapes = {site: budget.shape_of(self.points(site).configured, self._connection) for site in self._sites}
+        shapes = {site: request_budget.shape_of(self.points(site).configured, self._connection) for site in self._sites}
         windows = [w for site in self._sites for w in windows_of(site, day, shapes[site].windows)]
         paths = {w: spill.folder / f"{day}-{w.site}-{w.start:%H%M}.window" for w in windows}
         todo = [w for w in windows if not paths[w].exists()]
@@ -216,7 +218,7 @@ class AceiotSource:
                 size = max((s for s in PAGE_SIZES[3:] if s < size), default=size)
 
     def _facts(
-        self, day: date, files: Sequence[WindowFile], rows: int, shapes: dict[str, budget.Shape]
+        self, day: date, files: Sequence[WindowFile], rows: int, shapes: dict[str, request_budget.Shape]
     ) -> dict[str, Any]:
         counts = Counts()
         for file in files:

@@ -16,9 +16,9 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 
-from weather_backfill.errors import NotFoundError, SourceUnavailableError
-from weather_backfill.lake.storage import ObjectStore, StoredObject
+from weather_backfill.model.errors import NotFoundError, SourceUnavailableError
 from weather_backfill.sources.dwd.remote import Fetched, NotModified, Remote
+from weather_backfill.storage.object_store import ObjectStore, StoredObject
 
 PREFIX = "_cache/dwd"
 _VERSION = "version.json"

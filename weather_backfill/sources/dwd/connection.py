@@ -12,12 +12,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from weather_backfill.connections import Connection
-from weather_backfill.errors import WeatherError
-from weather_backfill.sources.dwd.listing import STATES, Station
+from weather_backfill.model.errors import WeatherError
+from weather_backfill.security.tenant_policy import Reach, check_url, folder_of
+from weather_backfill.sources.connection import Connection
+from weather_backfill.sources.dwd.directory_index import STATES, Station
 from weather_backfill.sources.dwd.products import Product, Resolution, product
 from weather_backfill.sources.dwd.remote import Remote, open_remote
-from weather_backfill.trust import Reach, check_url, folder_of
 
 BASE_URL = "https://opendata.dwd.de/climate_environment/CDC/observations_germany/climate"
 

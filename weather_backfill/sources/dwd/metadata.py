@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
 
-from weather_backfill.errors import SchemaError
+from weather_backfill.model.errors import SchemaError
 from weather_backfill.sources.dwd.products import parse_day
 
 

@@ -14,7 +14,7 @@ from datetime import date, timedelta
 from enum import IntEnum
 from typing import Literal
 
-from weather_backfill.errors import ConfigurationError
+from weather_backfill.model.errors import ConfigurationError
 
 Resolution = Literal["hourly", "10_minutes", "1_minute"]
 MISSING = -999.0

@@ -8,8 +8,8 @@ from typing import Any, NoReturn
 import numpy as np
 import pyarrow as pa
 
-from weather_backfill.errors import SchemaError
-from weather_backfill.schemas import RAW_TEXT_LIMIT, REJECTS
+from weather_backfill.model.errors import SchemaError
+from weather_backfill.model.schemas import RAW_TEXT_LIMIT, REJECTS
 
 _STAMP = re.compile(r"^\s*(\d{1,5})\s*;\s*(\d{4})(\d{2})(\d{2})(\d{2})?")
 

@@ -13,19 +13,20 @@ from pathlib import Path
 from typing import Protocol
 from urllib.parse import quote, unquote, urlsplit
 
-from weather_backfill.errors import (
+from weather_backfill.http.circuit_breaker import BreakerRules
+from weather_backfill.http.client import Policy, PoliteClient, hurried
+from weather_backfill.http.rate_limit import Rate
+from weather_backfill.http.shared_state.base import SharedState
+from weather_backfill.http.shared_state.local import MemoryState
+from weather_backfill.model.errors import (
     AccessDeniedError,
     ConfigurationError,
     NotFoundError,
     PermanentError,
     SourceUnavailableError,
 )
-from weather_backfill.sources.breaker import BreakerRules
-from weather_backfill.sources.dwd.listing import Entry, parse_directory
-from weather_backfill.sources.http import Policy, PoliteClient, hurried
-from weather_backfill.sources.limits import Rate
-from weather_backfill.sources.shared_state import MemoryState, SharedState
-from weather_backfill.trust import leads_out
+from weather_backfill.security.tenant_policy import leads_out
+from weather_backfill.sources.dwd.directory_index import Entry, parse_directory
 
 MAX_BODY_BYTES = 512 << 20
 MAX_PAGE_BYTES = 32 << 20

@@ -1,4 +1,4 @@
-"""What an upstream restatement changed: two versions of the same days, row by row (`lake/versions.py`).
+"""What an upstream restatement changed: two versions of the same days, row by row (`lake/row_diff.py`).
 
 Rows that left because the window of `recent` rolled on were not removed: DWD did not take them back.
 """
@@ -11,8 +11,8 @@ from datetime import date, datetime
 import numpy as np
 import pyarrow as pa
 
-from weather_backfill.lake.versions import RowChanges, differences
-from weather_backfill.sources.dwd.stamps import DAY
+from weather_backfill.lake.row_diff import RowChanges, differences
+from weather_backfill.sources.dwd.timestamps import DAY
 
 
 def changed_days(old: pa.Table, new: pa.Table, held_from: Mapping[str, datetime]) -> dict[date, RowChanges]:

@@ -29,23 +29,24 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from weather_backfill.errors import NotFoundError, SourceUnavailableError, WeatherError
-from weather_backfill.lake.storage import ObjectStore
-from weather_backfill.schemas import REJECTS
-from weather_backfill.sources.base import Cadence, DayFailure, DayInventory, RawDay, pool_ahead
-from weather_backfill.sources.dwd.archive import open_archive, require_zip
+from weather_backfill.model.days import Cadence, DayFailure, DayInventory, RawDay
+from weather_backfill.model.errors import NotFoundError, SourceUnavailableError, WeatherError
+from weather_backfill.model.schemas import REJECTS
+from weather_backfill.sources.base import pool_ahead
 from weather_backfill.sources.dwd.cache import Download, FileCache
-from weather_backfill.sources.dwd.catalogue import Catalogue, StationFile, find_files, read_metadata, unlisted
 from weather_backfill.sources.dwd.connection import DwdConnection
-from weather_backfill.sources.dwd.days import MEMORY_BYTES, DayIndex, DayStore, DayTables
+from weather_backfill.sources.dwd.day_store import MEMORY_BYTES, DayIndex, DayStore, DayTables
+from weather_backfill.sources.dwd.directory_index import Entry
+from weather_backfill.sources.dwd.file_index import Catalogue, StationFile, find_files, read_metadata, unlisted
 from weather_backfill.sources.dwd.history import station_history
-from weather_backfill.sources.dwd.listing import Entry
-from weather_backfill.sources.dwd.load import Bodies, Contribution, StationLoad, bodies_of, load_station
 from weather_backfill.sources.dwd.metadata import StationMetadata
 from weather_backfill.sources.dwd.products import Period
 from weather_backfill.sources.dwd.remote import Remote
-from weather_backfill.sources.dwd.restated import HeldFiles, Restated, find_suspects
-from weather_backfill.sources.dwd.stamps import DAY
+from weather_backfill.sources.dwd.restatements import HeldFiles, Restated, find_suspects
+from weather_backfill.sources.dwd.station_loader import Bodies, Contribution, StationLoad, bodies_of, load_station
+from weather_backfill.sources.dwd.timestamps import DAY
+from weather_backfill.sources.dwd.zip_file import open_archive, require_zip
+from weather_backfill.storage.object_store import ObjectStore
 
 OUTAGE_AFTER = 5  # stations in a row that the server does not answer for: it is down, asking on is no use
 PARSERS = min(os.cpu_count() or 1, 4)  # stations parsed at a time: each holds the text of a file, up to 100 MB

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from weather_backfill_tests.simulate.process import KEY, VARIABLE
+from weather_backfill_tests.sources.aceiot.simulator_process import KEY, VARIABLE
 
 
 @pytest.fixture(autouse=True)

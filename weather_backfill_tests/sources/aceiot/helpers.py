@@ -8,13 +8,14 @@ from typing import Any
 
 import pyarrow as pa
 
-from weather_backfill.simulate.aceiot_data import SiteSpec, truth
+from weather_backfill.http.circuit_breaker import BreakerRules
+from weather_backfill.http.client import Policy
+from weather_backfill.http.shared_state.base import SharedState
+from weather_backfill.http.shared_state.local import MemoryState
 from weather_backfill.sources.aceiot.connection import AceiotConnection
+from weather_backfill.sources.aceiot.simulate_data import SiteSpec, truth
 from weather_backfill.sources.aceiot.source import AceiotSource, open_client
-from weather_backfill.sources.breaker import BreakerRules
-from weather_backfill.sources.http import Policy
-from weather_backfill.sources.shared_state import MemoryState, SharedState
-from weather_backfill_tests.simulate.process import VARIABLE
+from weather_backfill_tests.sources.aceiot.simulator_process import VARIABLE
 
 QUICK = Policy(
     retry_waits=(0.02, 0.04, 0.08),

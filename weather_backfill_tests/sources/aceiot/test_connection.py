@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from weather_backfill.errors import ConfigurationError
-from weather_backfill.sources.aceiot import budget
+from weather_backfill.model.errors import ConfigurationError
+from weather_backfill.sources.aceiot import request_budget
 from weather_backfill.sources.aceiot.connection import AceiotConnection
 from weather_backfill.sources.aceiot.points import choose_points
 
@@ -73,18 +73,18 @@ def test_no_wanted_point_is_an_error() -> None:
 
 
 def test_the_shape_is_the_cheapest_that_is_complete() -> None:
-    small = budget.shape_of(20, make())
+    small = request_budget.shape_of(20, make())
     assert (small.windows, small.page_size, small.requests) == (1, 50_000, 1)
-    large = budget.shape_of(4583, make())
+    large = request_budget.shape_of(4583, make())
     assert large.rows == 6_599_520
-    assert large.rows / large.windows <= budget.WINDOW_ROWS
+    assert large.rows / large.windows <= request_budget.WINDOW_ROWS
     assert (large.page_size, large.requests) == (500_000, 18)
-    chosen = budget.shape_of(20, make(page_size=100, window_minutes=60))
+    chosen = request_budget.shape_of(20, make(page_size=100, window_minutes=60))
     assert (chosen.windows, chosen.page_size, chosen.requests) == (24, 100, 288)
 
 
 def test_the_plan_of_a_year_states_requests_waiting_and_what_the_page_size_saves() -> None:
-    plan = budget.plan({"north": 4583}, make(), 365, 50)
+    plan = request_budget.plan({"north": 4583}, make(), 365, 50)
     assert plan.chosen.requests == 1 + 365 * 18
     assert plan.chosen.duration == timedelta(minutes=6571 / 50)
     assert plan.by_page_size[10_000].requests == 1 + 365 * 6 * 110

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from weather_backfill.errors import SchemaError, SourceUnavailableError
-from weather_backfill.schemas import RAW_TEXT_LIMIT, REJECTS
+from weather_backfill.model.errors import SchemaError, SourceUnavailableError
+from weather_backfill.model.schemas import RAW_TEXT_LIMIT, REJECTS
 from weather_backfill.sources.aceiot.decode import Page, cut_texts, decode_page, micros
 from weather_backfill.sources.aceiot.points import PointSet
 

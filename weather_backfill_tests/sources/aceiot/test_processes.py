@@ -13,9 +13,9 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from weather_backfill.simulate.aceiot_data import SiteSpec
-from weather_backfill_tests.simulate.process import KEY, VARIABLE, Simulator, simulator
+from weather_backfill.sources.aceiot.simulate_data import SiteSpec
 from weather_backfill_tests.sources.aceiot.helpers import expected, plain
+from weather_backfill_tests.sources.aceiot.simulator_process import KEY, VARIABLE, Simulator, simulator
 
 WINDOW = float(os.environ.get("WEATHER_TEST_MINUTE", "1"))
 """Seconds of the minute of these tests: 60 for the real thing, which takes ten minutes."""

@@ -11,22 +11,17 @@ from typing import Any
 import pytest
 from tenacity import wait_none
 
-from weather_backfill.errors import (
-    AccessDeniedError,
-    ConfigurationError,
-    NotFoundError,
-    SourceUnavailableError,
-)
-from weather_backfill.schemas import RAW
-from weather_backfill.simulate.aceiot_data import LAYOUT_DAY, SiteSpec, layout_site, truth
+from weather_backfill.http.circuit_breaker import BreakerOpenError, BreakerRules, BreakerState
+from weather_backfill.http.client import Policy
+from weather_backfill.http.shared_state.local import MemoryState
+from weather_backfill.model.days import DayFailure, RawDay
+from weather_backfill.model.errors import AccessDeniedError, ConfigurationError, NotFoundError, SourceUnavailableError
+from weather_backfill.model.schemas import RAW
 from weather_backfill.sources.aceiot.connection import PAGE_SIZES
+from weather_backfill.sources.aceiot.simulate_data import LAYOUT_DAY, SiteSpec, layout_site, truth
 from weather_backfill.sources.aceiot.source import AceiotSource
-from weather_backfill.sources.base import DayFailure, RawDay
-from weather_backfill.sources.breaker import BreakerOpenError, BreakerRules, BreakerState
-from weather_backfill.sources.http import Policy
-from weather_backfill.sources.shared_state import MemoryState
-from weather_backfill_tests.simulate.process import VARIABLE, Simulator, simulator
 from weather_backfill_tests.sources.aceiot.helpers import expected, plain, source
+from weather_backfill_tests.sources.aceiot.simulator_process import VARIABLE, Simulator, simulator
 
 NORTH, SOUTH = SiteSpec("north", 20, 300), SiteSpec("south", 12, 600, gap=(3, 9))
 DAY = date(2025, 3, 30)
@@ -40,7 +35,7 @@ def server() -> Iterator[Simulator]:
 
 @pytest.fixture(autouse=True)
 def _no_day_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("weather_backfill.retries.tenacity.wait_exponential_jitter", lambda **waits: wait_none())
+    monkeypatch.setattr("weather_backfill.util.retries.tenacity.wait_exponential_jitter", lambda **waits: wait_none())
 
 
 def one(outcomes: Iterator[RawDay | DayFailure]) -> RawDay:

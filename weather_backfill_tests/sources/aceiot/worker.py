@@ -14,9 +14,9 @@ from pathlib import Path
 import orjson
 import pyarrow.parquet as pq
 
+from weather_backfill.http.shared_state import open_state
+from weather_backfill.model.days import DayFailure
 from weather_backfill.sources.aceiot.source import AceiotSource, open_client
-from weather_backfill.sources.base import DayFailure
-from weather_backfill.sources.shared_state import open_state
 from weather_backfill_tests.sources.aceiot.helpers import QUICK, connection
 
 

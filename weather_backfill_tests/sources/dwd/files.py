@@ -13,7 +13,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from weather_backfill.sources.base import DayFailure, RawDay
+from weather_backfill.model.days import DayFailure, RawDay
 from weather_backfill.sources.dwd.connection import DwdConnection
 from weather_backfill.sources.dwd.source import DwdSource
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 
-from weather_backfill.sources.dwd.text import NO_LEVEL, ParsedProduct, Series
+from weather_backfill.sources.dwd.product_parser import NO_LEVEL, ParsedProduct, Series
 
 
 def long_table(parsed: ParsedProduct, schema: pa.Schema) -> pa.Table:

@@ -6,7 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from weather_backfill.sources.dwd.connection import DwdConnection, InBox
-from weather_backfill.sources.dwd.listing import Station
+from weather_backfill.sources.dwd.directory_index import Station
 
 
 def test_the_default_is_the_public_server() -> None:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from weather_backfill.errors import (
+from weather_backfill.model.errors import (
     AccessDeniedError,
     ConfigurationError,
     NotFoundError,
@@ -17,10 +17,10 @@ from weather_backfill.errors import (
     SourceUnavailableError,
     UnreadableObjectError,
 )
-from weather_backfill.lake.storage import ObjectStore
-from weather_backfill.sources.dwd.archive import require_zip
 from weather_backfill.sources.dwd.cache import PREFIX, FileCache, unused
 from weather_backfill.sources.dwd.remote import Fetched, FolderRemote, HttpRemote, NotModified, open_remote
+from weather_backfill.sources.dwd.zip_file import require_zip
+from weather_backfill.storage.object_store import ObjectStore
 from weather_backfill_tests.sources.dwd.files import NEW_YEAR, hourly_zip, put
 from weather_backfill_tests.sources.dwd.server import serve
 

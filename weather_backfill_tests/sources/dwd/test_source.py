@@ -14,20 +14,15 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from weather_backfill.checks import coverage
-from weather_backfill.errors import (
-    NotFoundError,
-    SchemaError,
-    SourceUnavailableError,
-    UnreadableObjectError,
-)
-from weather_backfill.lake.storage import ObjectStore
-from weather_backfill.partitions import days_between
-from weather_backfill.sources.base import DayFailure, RawDay
+from weather_backfill.model.days import DayFailure, RawDay
+from weather_backfill.model.errors import NotFoundError, SchemaError, SourceUnavailableError, UnreadableObjectError
+from weather_backfill.model.partitions import days_between
+from weather_backfill.refine.checks import coverage
 from weather_backfill.sources.dwd.connection import DwdConnection
 from weather_backfill.sources.dwd.products import Period, product
 from weather_backfill.sources.dwd.remote import HttpRemote
 from weather_backfill.sources.dwd.source import DwdSource
+from weather_backfill.storage.object_store import ObjectStore
 from weather_backfill_tests.sources.dwd.files import (
     DWD,
     NEW_YEAR,

@@ -1,1 +1,0 @@
-"""Assets: thin functions over the rooms, made per service by one factory."""

@@ -1,0 +1,94 @@
+"""The connections that the tenant files ask for, as the reconciler sees them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+
+from weather_backfill.backfill.commands import Desk
+from weather_backfill.backfill.polling import note_of
+from weather_backfill.model.errors import NotFoundError, WeatherError
+from weather_backfill.model.partitions import tenants_partition_name
+from weather_backfill.sources.connection import Connection
+from weather_backfill.sources.registry import SERVICES
+from weather_backfill.tenants.files import Tenant, TenantRegistry
+
+EVERYBODY = "*"
+"""Among the broken files: all of them, for the folder itself is gone. No tenant is called so."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """One enabled connection; `version` is that of its tenant's file and the defaults."""
+
+    tenant: Tenant
+    service: str
+    connection: Connection
+    version: str
+
+    @property
+    def name(self) -> str:
+        """`<tenant>-<service>`, as ids carry it."""
+        return f"{self.tenant.id}-{self.service}"
+
+    def window(self, today: date, earliest: date) -> tuple[date, date]:
+        """The days the connection wants, both included: the look-back up to yesterday, none before `earliest`."""
+        first = today - timedelta(days=self.connection.lookback_days)
+        return max(first, self.connection.first_day or first, earliest), today - timedelta(days=1)
+
+    def may_launch(self, now: datetime) -> bool:
+        """Whether this is an hour in which the connection wants launches."""
+        return self.connection.off_peak is None or self.connection.off_peak.holds(now)
+
+
+Wants = Mapping[tuple[str, str], Wanted]
+
+
+def connections(desk: Desk, notes: list[str], broken: set[str] | None = None) -> Iterator[Wanted]:
+    """All enabled connections of all readable tenant files; a broken file is noted and blocks nobody."""
+    registry, trust = TenantRegistry(desk.settings.tenant_files()), desk.settings.trust()
+    if gone := _not_mounted(desk, registry):
+        notes.append(gone)
+        if broken is not None:
+            broken.add(EVERYBODY)
+        return
+    for name in registry.ids():
+        try:
+            tenant, version = registry.read(name)
+        except Exception as error:  # whatever is wrong with a file is its tenant's trouble
+            notes.append(note_of(name, error))
+            if broken is not None:
+                broken.add(name)
+            continue
+        for service in SERVICES:
+            connection = getattr(tenant.services, service, None)
+            if connection is None or not connection.enabled:
+                continue
+            try:
+                trust.check(tenant.id, connection.reach())
+            except WeatherError as error:
+                notes.append(f"{name}: {error}")
+                if broken is not None:
+                    broken.add(name)
+            else:
+                yield Wanted(tenant, service, connection, version)
+
+
+def _not_mounted(desk: Desk, registry: TenantRegistry) -> str | None:
+    """What is wrong where all tenant files are gone at once; None if nothing is. That is no wish of the tenants'."""
+    try:
+        names = registry.ids()
+    except NotFoundError as error:
+        return str(error)
+    known = {
+        tenant
+        for service in SERVICES
+        for tenant in desk.instance.get_dynamic_partitions(tenants_partition_name(service))
+    }
+    if names or len(known) < 2:
+        return None
+    return (
+        f"{desk.settings.tenants_url} holds no tenant file, and Dagster knows {len(known)} tenants: is it mounted? "
+        "Nothing is stopped or launched; `weather-backfill tenants remove` stops a tenant."
+    )

@@ -1,0 +1,230 @@
+"""What is written down of a backfill: its manifest, its summary, and the append-only audit."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import date, datetime
+from typing import Any
+
+from weather_backfill.backfill.launch import native_id
+from weather_backfill.backfill.plan import Plan
+from weather_backfill.lake import compaction, layout
+from weather_backfill.model.errors import NotFoundError, UnreadableObjectError, WeatherError
+from weather_backfill.storage.object_store import ObjectStore, StoredObject
+from weather_backfill.util import json_documents
+
+_log = logging.getLogger(__name__)
+
+ACTIVE, PAUSED, CANCELED = "active", "paused", "canceled"
+_MARKED = ".marked"  # no backfill's id starts with a dot
+STOPPED = "stopped"  # its connection is gone or switched off; switched on again, the missing days are launched anew
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """A managed backfill as it was asked for; `parts` are the native backfills it is made of."""
+
+    backfill_id: str
+    plan: Plan
+    parts: list[list[date]]
+    requested_by: str
+    created_at: datetime
+    state: str = ACTIVE
+    labels: Mapping[str, str] = field(default_factory=dict)
+    stored_at: datetime | None = None  # by the storage's clock, as the times of objects are
+    put_off: frozenset[date] = frozenset()  # days of parts that a person has cancelled one by one
+
+    @property
+    def held(self) -> bool:
+        """Whether a person has put off all of it, or some of its days."""
+        return self.state in (PAUSED, CANCELED) or bool(self.put_off)
+
+    def part_name(self, number: int) -> str:
+        """What a part's native backfill is called; `native_of` finds it."""
+        return self.backfill_id if number == 0 else f"{self.backfill_id}.{number + 1}"
+
+    def part_id(self, number: int) -> str:
+        """The id of a part's native backfill that is launched now."""
+        return native_id(self.part_name(number))
+
+    def ids_of(self, number: int) -> set[str]:
+        """The ids that a part's native backfill may have: releases up to v0.1.0 gave long names as they are."""
+        return {self.part_id(number), self.part_name(number)}
+
+    def to_json(self) -> bytes:
+        """As the manifest object."""
+        document = {
+            "backfill_id": self.backfill_id,
+            "requested_by": self.requested_by,
+            "created_at": self.created_at.isoformat(),
+            "stored_at": self.stored_at.isoformat() if self.stored_at else None,
+            "state": self.state,
+            "labels": dict(self.labels),
+            "parts": [[str(day) for day in part] for part in self.parts],
+            **({"put_off": sorted(map(str, self.put_off))} if self.put_off else {}),
+            "plan": self.plan.to_json(),
+        }
+        return json.dumps(document, indent=2).encode()
+
+    @classmethod
+    def from_json(cls, data: bytes) -> Manifest:
+        """From the manifest object; raises `UnreadableObjectError` if it is none."""
+        with json_documents.reading("this is no manifest of a backfill", "restore it, or move it out of the lake."):
+            return cls.of(json_documents.parsed(data))
+
+    @classmethod
+    def of(cls, document: Mapping[str, Any]) -> Manifest:
+        """From what a manifest object says."""
+        with json_documents.reading("this is no manifest of a backfill", "restore it, or move it out of the lake."):
+            created, stored_at = json_documents.moment(document["created_at"]), document.get("stored_at")
+            return cls(
+                document["backfill_id"],
+                Plan.from_json(document["plan"]),
+                [[date.fromisoformat(day) for day in part] for part in document["parts"]],
+                document["requested_by"],
+                created,
+                document["state"],
+                dict(document["labels"]),
+                datetime.fromisoformat(stored_at) if stored_at else None,
+                frozenset(date.fromisoformat(day) for day in document.get("put_off", ())),
+            )
+
+
+def save_manifest(store: ObjectStore, manifest: Manifest, *, reopen: bool = True) -> None:
+    """Write a manifest, replacing the one of the same id; it is open until its summary says the end. Without `reopen`
+    one that has ended stays so: an end is told once.
+
+    The markers go first: killed in between, they name no manifest or one that is in no such state, which readers
+    pass over.
+    """
+    if reopen:
+        mark_open(store, manifest.backfill_id)
+    if manifest.held:
+        store.put(layout.held_key(manifest.backfill_id), b"held")
+    store.put(layout.manifest_key(manifest.backfill_id), manifest.to_json())
+    if not manifest.held:
+        store.delete(layout.held_key(manifest.backfill_id))
+
+
+def create_manifest(store: ObjectStore, manifest: Manifest) -> bool:
+    """Write a manifest unless its id has one; whether it was written. Of several at once, one wins."""
+    manifest = replace(manifest, stored_at=mark_open(store, manifest.backfill_id).last_modified)
+    return store.create(layout.manifest_key(manifest.backfill_id), manifest.to_json())
+
+
+def load_manifest(store: ObjectStore, backfill_id: str) -> Manifest | None:
+    """The manifest of an id as an object: not of what was archived, so that it costs one request.
+
+    None for backfills that were launched elsewhere, under whatever id. Raises `UnreadableObjectError` with the
+    object's address for a damaged one.
+    """
+    if not layout.BACKFILL_ID.fullmatch(backfill_id):
+        return None
+    key = layout.manifest_key(backfill_id)
+    try:
+        return Manifest.from_json(store.get(key))
+    except NotFoundError:
+        return None
+    except UnreadableObjectError as error:
+        raise UnreadableObjectError(f"{store.uri(key)}: {error}") from error
+
+
+def find_manifest(store: ObjectStore, backfill_id: str) -> Manifest | None:
+    """The manifest of an id, wherever it is; None as `load_manifest`."""
+    found = load_manifest(store, backfill_id)
+    if found is None and layout.BACKFILL_ID.fullmatch(backfill_id):
+        line = compaction.read(store, layout.BACKFILLS).get(layout.manifest_key(backfill_id))
+        return Manifest.of(line.body) if line else None
+    return found
+
+
+def decided(store: ObjectStore, manifest: Manifest) -> Manifest | None:
+    """The manifest as it is now, if somebody has decided about the backfill since it was read."""
+    now = load_manifest(store, manifest.backfill_id)
+    return now if now and (now.state, now.put_off) != (manifest.state, manifest.put_off) else None
+
+
+def mark_open(store: ObjectStore, backfill_id: str) -> StoredObject:
+    """Say that a backfill has not ended."""
+    return store.put(layout.open_key(backfill_id), b"open")
+
+
+def close(store: ObjectStore, backfill_id: str) -> None:
+    """Take the marker of a backfill away that has ended."""
+    store.delete(layout.open_key(backfill_id))
+
+
+def open_manifests(store: ObjectStore) -> list[Manifest]:
+    """The manifests of backfills that have not ended, oldest first: one listing and those objects, for any history.
+
+    A lake from before there were markers gets them at the first call, so that nothing that is open is forgotten.
+    """
+    if not store.exists(f"{layout.OPEN}/{_MARKED}"):
+        for manifest in live_manifests(store):
+            save_manifest(store, manifest)
+        store.put(f"{layout.OPEN}/{_MARKED}", b"")
+    return _marked(store, layout.OPEN)
+
+
+def held_manifests(store: ObjectStore) -> list[Manifest]:
+    """The manifests of backfills that a person has paused or cancelled, or parts of them, oldest first."""
+    return [manifest for manifest in _marked(store, layout.HELD) if manifest.held]
+
+
+def _marked(store: ObjectStore, prefix: str) -> list[Manifest]:
+    names = [o.key.rsplit("/", 1)[-1] for o in store.list(prefix)]
+    return _load(store, [layout.manifest_key(name) for name in names if name != _MARKED])
+
+
+def manifests(store: ObjectStore) -> list[Manifest]:
+    """All manifests, those that were archived too, oldest first."""
+    live = live_manifests(store)
+    known = {layout.manifest_key(manifest.backfill_id) for manifest in live}
+    lines = compaction.read(store, layout.BACKFILLS).items()
+    for key, line in lines:
+        if _is_manifest(key) and key not in known:
+            try:
+                live.append(Manifest.of(line.body))
+            except WeatherError as error:  # as in `_load`
+                _log.error("%s in the archive is passed over: %s", key, error)
+    return sorted(live, key=lambda manifest: manifest.created_at)
+
+
+def live_manifests(store: ObjectStore) -> list[Manifest]:
+    """The manifests that were not archived, oldest first."""
+    return _load(store, [stored.key for stored in store.list(layout.BACKFILLS) if _is_manifest(stored.key)])
+
+
+def _is_manifest(key: str) -> bool:
+    return key.endswith("/manifest.json")
+
+
+def ended_summaries(store: ObjectStore) -> tuple[dict[str, dict[str, Any]], list[str]]:
+    """The summaries of managed backfills that have ended, by id, and the ids of those that have not (or have none).
+
+    Archived ones are among them.
+    """
+    unended = {manifest.backfill_id for manifest in open_manifests(store)}
+    names = {o.key.split("/")[1] for o in store.list(layout.BACKFILLS) if o.key.endswith("/manifest.json")}
+    lines = compaction.read(store, layout.BACKFILLS).items()
+    found = {str(line.body["backfill_id"]): dict(line.body) for key, line in lines if key.endswith("/summary.json")}
+    for key, data in store.read_many([layout.summary_key(name) for name in sorted(names - unended)]):
+        if isinstance(data, bytes):
+            with json_documents.reading(f"{store.uri(key)} is not a summary", "delete it, and it is written anew."):
+                summary = json_documents.parsed(data)
+                found[summary["backfill_id"]] = summary
+    return found, sorted(names - found.keys())
+
+
+def _load(store: ObjectStore, keys: list[str]) -> list[Manifest]:
+    found = []
+    for key, data in store.read_many(keys):
+        try:
+            if isinstance(data, bytes):
+                found.append(Manifest.from_json(data))
+        except WeatherError as error:  # one damaged object must not hold up everybody
+            _log.error("%s is passed over: %s", store.uri(key), error)
+    return sorted(found, key=lambda manifest: manifest.created_at)

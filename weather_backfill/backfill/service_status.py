@@ -1,0 +1,66 @@
+"""What an operator asks of the services that are asked over HTTP: what a range costs, and which are down."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from weather_backfill.http.circuit_breaker import BREAKERS, status_of
+from weather_backfill.http.shared_state import open_state
+from weather_backfill.model.errors import ConfigurationError
+from weather_backfill.settings import Settings
+from weather_backfill.sources.aceiot.request_budget import Budget, Plan
+from weather_backfill.sources.aceiot.source import AceiotSource
+from weather_backfill.tenants.access import open_source
+from weather_backfill.tenants.files import TenantRegistry
+
+
+def plan_requests(settings: Settings, service: str, tenant: str, days: int) -> Plan:
+    """What `days` days of a tenant cost in requests; asks the service once a site for its points.
+
+    Raises `ConfigurationError` for a service that knows no rate limit.
+    """
+    connected = TenantRegistry(settings.tenant_files()).get(tenant)
+    source = open_source(connected, service, settings.lake(), settings.s3, settings)
+    if not isinstance(source, AceiotSource):
+        raise ConfigurationError(f"{service} has no limit on requests, so there is nothing to plan; aceiot has one.")
+    try:
+        return source.plan(days)
+    finally:
+        source.close()
+
+
+def plan_rows(plan: Plan) -> list[dict[str, Any]]:
+    """A plan as rows, one a page size; `saves_days` is what the chosen shape saves against the row."""
+    return [_row(budget, plan.chosen) for budget in sorted(plan.by_page_size.values(), key=lambda b: b.page_size)]
+
+
+def _row(budget: Budget, chosen: Budget) -> dict[str, Any]:
+    hours = budget.duration.total_seconds() / 3600
+    saved = (budget.duration - chosen.duration).total_seconds() / 86_400
+    return {
+        "page_size": budget.page_size,
+        "requests": budget.requests,
+        "hours": round(hours, 2),
+        "waiting_days": round(hours / 24, 2),
+        "saves_days": round(saved, 2),
+        "chosen": budget.page_size == chosen.page_size,
+    }
+
+
+def breaker_rows(settings: Settings) -> list[dict[str, Any]]:
+    """Every breaker that has ever counted a failure, by service and host."""
+    state = open_state(settings.limits_url)
+    rows = []
+    for scope in sorted(scope for scope in state.scopes() if scope.startswith(BREAKERS)):
+        status = status_of(*state.read(scope), scope)
+        rows.append(
+            {
+                "service": scope.removeprefix(BREAKERS),
+                "state": str(status.state),
+                "failures": status.failures,
+                "since": status.since,
+                "next_try": status.until,
+                "last_error": status.last_error,
+            }
+        )
+    return rows

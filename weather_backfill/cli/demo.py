@@ -1,0 +1,215 @@
+"""The demo: two simulated tenants, backfilled natively by a real daemon; and a server to look at it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date, timedelta
+from pathlib import Path
+
+import dagster as dg
+
+from weather_backfill.backfill.coverage import refined_dates
+from weather_backfill.backfill.launch import launch_backfill, register_tenant
+from weather_backfill.backfill.summary import summarize_tenants
+from weather_backfill.cli.output import err, out, print_rows, progress_bar
+from weather_backfill.dagster.private import BULK_ACTION_TERMINAL_STATUSES
+from weather_backfill.lake import layout
+from weather_backfill.model.errors import ConfigurationError
+from weather_backfill.model.partitions import days_between
+from weather_backfill.settings import Settings
+from weather_backfill.sources.tempest.connection import TempestConnection
+from weather_backfill.sources.tempest.simulate import Archive, Faults, write_archive
+from weather_backfill.storage.object_store import ObjectStore
+from weather_backfill.tenants.files import Services, Tenant, TenantRegistry
+
+START = date(2024, 1, 1)
+SERVICE = "tempest"
+PROJECT = Path(__file__).resolve().parent.parent
+_PATIENCE_SECONDS = 600
+_STOP_SECONDS = 30
+
+
+@dataclass(frozen=True, slots=True)
+class DemoFolder:
+    """Everything the demo makes lies below one folder."""
+
+    folder: Path
+
+    def environment(self) -> dict[str, str]:
+        """The settings every process of the demo runs with."""
+        return {
+            "DAGSTER_HOME": str(self.folder / "dagster_home"),
+            "WEATHER_STORAGE_URL": str(self.folder / "lake"),
+            "WEATHER_TENANTS_URL": str(self.folder / "tenants"),
+        }
+
+    def settings(self) -> Settings:
+        """The same settings for this process."""
+        environment = self.environment()
+        return Settings(storage_url=environment["WEATHER_STORAGE_URL"], tenants_url=environment["WEATHER_TENANTS_URL"])
+
+    def prepare(self) -> None:
+        """Make the Dagster home with the project's dagster.yaml in it."""
+        home = self.folder / "dagster_home"
+        home.mkdir(parents=True, exist_ok=True)
+        link = home / "dagster.yaml"
+        if not link.exists():
+            link.symlink_to(PROJECT / "dagster.yaml")
+
+
+def archives(days: int) -> list[Archive]:
+    """Two tenants; one has a corrupt object on a day, the other a station that is silent on one."""
+    end = START + timedelta(days=days - 1)
+    acme = Archive("acme", START, end, 3, 1, 15, Faults(corrupt_day=min(4, days - 1)))
+    borealis = Archive("borealis", START, end, 3, 2, 15, Faults(missing=0.08, silent_station=1, silent_day=2))
+    return [acme, borealis]
+
+
+def run_demo(folder: Path, days: int) -> None:
+    """Set up, simulate, backfill, summarize; raises `ConfigurationError` if the backfill does not end."""
+    place = DemoFolder(folder)
+    place.prepare()
+    os.environ.update(place.environment())
+    settings, plans = place.settings(), archives(days)
+    _simulate(place, plans)
+    with dg.DagsterInstance.get() as instance:
+        ids = _start(instance, place, settings, plans)
+        with daemon(place.environment(), folder / "daemon.log"):
+            _watch(instance, settings, plans, ids, days)
+        end = START + timedelta(days=days - 1)
+        rows, drawn = summarize_tenants(instance, settings, SERVICE, None, START, end, folder / "coverage.png")
+    print_rows(rows, f"{SERVICE}, {START} to {end}", as_json=False)
+    failed = [f"{row['tenant']} {row['failed']}" for row in rows if row["failed"]]
+    if failed:
+        out.print(
+            f"Failed, as simulated: {'; '.join(failed)}: an object of that day is cut off, so its rows "
+            "cannot be known. The other days were not held up."
+        )
+    out.print(f"Coverage calendar: {drawn}")
+    out.print("Look at it in Dagster: make dev")
+
+
+def _simulate(place: DemoFolder, plans: list[Archive]) -> None:
+    total = sum(len(days_between(plan.start, plan.end)) for plan in plans)
+    registry = TenantRegistry(ObjectStore(str(place.folder / "tenants")))
+    with progress_bar("simulating days", total) as advance:
+        for plan in plans:
+            url = str(place.folder / "archive" / plan.tenant)
+            write_archive(plan, ObjectStore(url), lambda _: advance(1))
+            connection = TempestConnection(archive_url=url, stations=tuple(plan.station_ids))
+            registry.put(Tenant(id=plan.tenant, services=Services(tempest=connection)))
+
+
+def _start(instance: dg.DagsterInstance, place: DemoFolder, settings: Settings, plans: list[Archive]) -> list[str]:
+    from weather_backfill.definitions import build_definitions
+
+    definitions = build_definitions(settings)
+    ids = []
+    for plan in plans:
+        register_tenant(instance, SERVICE, plan.tenant)
+        number = len(instance.get_backfills())
+        ids.append(
+            launch_backfill(
+                instance,
+                definitions,
+                backfill_id=f"demo-{plan.tenant}-{number}",
+                service=SERVICE,
+                tenant=plan.tenant,
+                days=days_between(plan.start, plan.end),
+            )
+        )
+    return ids
+
+
+@contextmanager
+def daemon(environment: Mapping[str, str], log: Path) -> Iterator[None]:
+    """A real dagster-daemon in its own process group, its output in a file."""
+    command = [sys.executable, "-m", "dagster._daemon", "run", "-m", "weather_backfill.definitions"]
+    with log.open("wb") as file:
+        process = subprocess.Popen(  # noqa: S603 - our own arguments
+            command, env={**os.environ, **environment}, stdout=file, stderr=file, start_new_session=True
+        )
+        try:
+            yield
+        finally:
+            os.killpg(process.pid, signal.SIGTERM)
+            process.wait(30)
+
+
+def _watch(instance: dg.DagsterInstance, settings: Settings, plans: list[Archive], ids: list[str], days: int) -> None:
+    """A bar of raw and refined days in the lake, until Dagster says that the backfills have ended."""
+    store = settings.lake()
+    deadline = time.monotonic() + _PATIENCE_SECONDS + 20 * days
+    seen = 0
+    with progress_bar("raw and refined days", 2 * sum(len(days_between(p.start, p.end)) for p in plans)) as advance:
+        while True:
+            held = sum(_held(store, plan.tenant) for plan in plans)
+            advance(held - seen)
+            seen = held
+            backfills = [instance.get_backfill(name) for name in ids]
+            if all(b is not None and b.status in BULK_ACTION_TERMINAL_STATUSES for b in backfills):
+                return
+            if time.monotonic() > deadline:
+                raise ConfigurationError(
+                    f"the backfills {', '.join(ids)} did not end in time: see daemon.log in the demo's folder."
+                )
+            time.sleep(1)
+
+
+def _held(store: ObjectStore, tenant: str) -> int:
+    raw = store.list(layout.tenant_prefix(layout.RAW_OBSERVATIONS, SERVICE, tenant))
+    return len(raw) + len(refined_dates(store, SERVICE, tenant))
+
+
+def run_dev(folder: Path, host: str, port: int) -> int:
+    """Webserver and daemon (`dagster dev`) over the demo's folder, until stopped; returns the exit code.
+
+    Raises `ConfigurationError` if something listens on the port: a second daemon would disturb the first.
+    """
+    place = DemoFolder(folder)
+    place.prepare()
+    if _is_taken(host, port):
+        raise ConfigurationError(
+            f"http://{host}:{port} is in use, by another `make dev`? Stop it, or name another --folder and --port."
+        )
+    if not (folder / "lake").exists():
+        err.print("There is no demo data yet: `make demo` makes some. Starting empty.")
+    out.print(f"Dagster: http://{host}:{port}")
+    command = [sys.executable, "-m", "dagster", "dev", "-m", "weather_backfill.definitions"]
+    for number in (signal.SIGINT, signal.SIGTERM):  # a service manager's way to say Ctrl-C; ignored in the background
+        signal.signal(number, signal.default_int_handler)
+    process = subprocess.Popen(  # noqa: S603 - our own arguments
+        [*command, "-h", host, "-p", str(port)], env={**os.environ, **place.environment()}
+    )
+    try:
+        return process.wait()
+    except KeyboardInterrupt:
+        return _stopped(process)
+
+
+def _is_taken(host: str, port: int) -> bool:
+    try:
+        socket.create_connection((host, port), timeout=2).close()
+    except OSError:
+        return False
+    return True
+
+
+def _stopped(process: subprocess.Popen[bytes]) -> int:
+    """Stop a process, ever more firmly; its exit code."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        process.send_signal(number)
+        try:
+            return process.wait(timeout=_STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            continue
+    process.kill()
+    return process.wait()

@@ -1,0 +1,1 @@
+"""Assets: one module each, over plainly named functions of the floors below."""

@@ -1,0 +1,47 @@
+"""The assets of a service: `<service>/raw_observations`, `refined_15m` and what hangs on them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import dagster as dg
+
+from weather_backfill.dagster.assets.coverage import build_coverage
+from weather_backfill.dagster.assets.features import build_features
+from weather_backfill.dagster.assets.raw import build_raw
+from weather_backfill.dagster.assets.refined import build_refined
+from weather_backfill.dagster.assets.station_history import WITH_HISTORY, build_station_history
+from weather_backfill.dagster.partitions import daily_by_tenant
+from weather_backfill.lake import layout
+from weather_backfill.settings import Settings
+
+PolicyOf = Callable[[int], dg.BackfillPolicy]
+
+
+def build_service_assets(
+    service: str, settings: Settings, policy: PolicyOf
+) -> Sequence[dg.AssetsDefinition | dg.AssetSpec]:
+    """All assets of one service.
+
+    Raw, refined and features get different backfill policies on purpose: Dagster then runs them separately, and refined
+    follows for every good raw day even when another day of the chunk has failed.
+    """
+    partitions = daily_by_tenant(service, settings.first_day_of(service))
+    days = settings.chunk_days_of(service)
+    rejected = dg.AssetSpec(
+        [service, layout.REJECTED_OBSERVATIONS],
+        deps=[dg.AssetKey([service, layout.RAW_OBSERVATIONS])],
+        partitions_def=partitions,
+        group_name=service,
+        kinds={"parquet"},
+        description="What was read and could not be kept, with the reason; written together with the raw day.",
+    )
+    has_history = service in WITH_HISTORY
+    return [
+        build_raw(service, partitions, settings, policy(days)),
+        rejected,
+        build_refined(service, partitions, policy(days + 1)),
+        build_coverage(service, settings),
+        build_features(service, settings, policy(days + 2), has_history),
+        *([build_station_history(service, settings)] if has_history else []),
+    ]

@@ -1,0 +1,58 @@
+"""Raw observations: a day of a tenant's upstream, decoded, flagged and written as it came."""
+
+# No `from __future__ import annotations`: Dagster resolves an asset's annotations where it is defined.
+
+from collections.abc import Iterator
+from datetime import date
+
+import dagster as dg
+
+from weather_backfill.dagster.assets.streaming import check_results, check_specs, skip_finished
+from weather_backfill.dagster.io_manager import journal_of
+from weather_backfill.dagster.resources import LakeResource, TenantsResource
+from weather_backfill.lake import layout
+from weather_backfill.model.days import Day, DayStream
+from weather_backfill.model.partitions import PartitionKey, by_tenant
+from weather_backfill.model.tags import ACCEPT_LOSS_TAG
+from weather_backfill.refine.checks import RAW_CHECKS
+from weather_backfill.refine.days import to_raw_table
+from weather_backfill.settings import Settings
+from weather_backfill.tenants.access import open_source
+
+
+def build_raw(
+    service: str,
+    partitions: dg.MultiPartitionsDefinition,
+    settings: Settings,
+    backfill_policy: dg.BackfillPolicy,
+) -> dg.AssetsDefinition:
+    """The asset `<service>/raw_observations`."""
+    key = dg.AssetKey([service, layout.RAW_OBSERVATIONS])
+
+    @dg.asset(
+        key=key,
+        partitions_def=partitions,
+        backfill_policy=backfill_policy,
+        io_manager_key="lake_parquet",
+        check_specs=check_specs(key, RAW_CHECKS),
+        group_name=service,
+        kinds={"parquet"},
+        pool=f"{service}_source",
+        description="Every observation of a tenant's day as the upstream sent it, long rows, flagged by quality.",
+    )
+    def raw_observations(
+        context: dg.AssetExecutionContext, lake: LakeResource, tenants: TenantsResource
+    ) -> Iterator[dg.Output[DayStream] | dg.AssetCheckResult]:
+        accept_loss = context.run.tags.get(ACCEPT_LOSS_TAG) == "true"
+        journal = journal_of(context.get_step_execution_context(), lake.store, key)
+
+        def read(tenant: str, days: list[date]) -> Iterator[Day]:
+            source = open_source(tenants.registry.get(tenant), service, lake.store, tenants.s3_defaults, settings)
+            for day in source.days(days):
+                yield to_raw_table(PartitionKey(day.date, tenant), day, settings, accept_loss)
+
+        stream = DayStream(skip_finished(by_tenant(context.partition_keys), journal, read))
+        yield dg.Output(stream)
+        yield from check_results(key, RAW_CHECKS, stream)
+
+    return raw_observations

@@ -1,0 +1,92 @@
+"""Station history: what a service says of its stations' past, one type-2 table a tenant.
+
+Partitioned by tenant alone: the history is made from whole metadata files, so there is no day to make it for, and
+one tenant's broken connection must not cost another's table.
+"""
+
+# No `from __future__ import annotations`: Dagster resolves an asset's annotations where it is defined.
+
+from collections.abc import Callable, Collection
+
+import dagster as dg
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from weather_backfill.dagster.partitions import tenants_partitions
+from weather_backfill.dagster.resources import LakeResource, TenantsResource
+from weather_backfill.lake import layout, parquet, provenance
+from weather_backfill.model.errors import NotFoundError, SourceUnavailableError
+from weather_backfill.settings import Settings
+from weather_backfill.sources.dwd.history import STATION_HISTORY
+from weather_backfill.storage.object_store import ObjectStore
+from weather_backfill.tenants.access import open_source
+
+WITH_HISTORY = ("dwd",)
+"""Services whose source has `station_history()`."""
+
+
+def build_station_history(service: str, settings: Settings) -> dg.AssetsDefinition:
+    """The asset `<service>/station_history`; columns as in `sources/dwd/history.py`."""
+
+    @dg.asset(
+        key=dg.AssetKey([service, layout.STATION_HISTORY]),
+        partitions_def=tenants_partitions(service),
+        backfill_policy=dg.BackfillPolicy.multi_run(1),
+        group_name=service,
+        kinds={"parquet"},
+        pool=f"{service}_source",
+        description="Name, position, height, instruments and operator of every station, by the days they held.",
+    )
+    def station_history(
+        context: dg.AssetExecutionContext, lake: LakeResource, tenants: TenantsResource
+    ) -> dg.MaterializeResult:
+        tenant = context.partition_key
+        source = open_source(tenants.registry.get(tenant), service, lake.store, tenants.s3_defaults, settings)
+        read: Callable[[], tuple[pa.Table, dict[str, str]]] = source.station_history  # type: ignore[attr-defined]
+        found, failed = read()
+        if failed:
+            context.log.warning(f"{len(failed)} stations could not be read: {failed}")
+        table = write_history(lake.store, service, tenant, found, failed, context.run_id)
+        where = lake.store.uri(layout.tenant_key(layout.STATION_HISTORY, service, tenant))
+        return dg.MaterializeResult(
+            metadata={
+                "dagster/row_count": table.num_rows,
+                "stations": len(pc.unique(table["station_id"])),
+                "stations_not_read": failed,
+                "path": dg.MetadataValue.path(where),
+            }
+        )
+
+    return station_history
+
+
+def write_history(
+    store: ObjectStore,
+    service: str,
+    tenant: str,
+    found: pa.Table,
+    failed: Collection[str] = (),
+    run_id: str | None = None,
+) -> pa.Table:
+    """Write a tenant's history and return it; stations that could not be read keep what is known of them.
+
+    Raises `SourceUnavailableError` if no station could be read, and then writes nothing.
+    """
+    if failed and not found.num_rows:
+        raise SourceUnavailableError(f"no station's metadata could be read: {', '.join(sorted(failed)[:10])}")
+    key = layout.tenant_key(layout.STATION_HISTORY, service, tenant)
+    kept = _known(store, key, failed) if failed else STATION_HISTORY.empty_table()
+    table = pa.concat_tables([found.cast(STATION_HISTORY), kept])
+    table = table.sort_by([("station_id", "ascending"), ("valid_from", "ascending")])
+    data = parquet.encode(table, {})
+    entry = provenance.entry(store.put(key, data), data, run_id)
+    provenance.save(store, f"{run_id or entry['sha256']}.{service}.{layout.STATION_HISTORY}.{tenant}", [entry])
+    return table
+
+
+def _known(store: ObjectStore, key: str, stations: Collection[str]) -> pa.Table:
+    try:
+        known = parquet.decode(store.get(key)).cast(STATION_HISTORY)
+    except NotFoundError:
+        return STATION_HISTORY.empty_table()
+    return known.filter(pc.is_in(known["station_id"], pa.array(sorted(stations), pa.string())))

@@ -1,0 +1,1 @@
+"""Asset checks that look at a whole service: freshness, alignment of products."""

@@ -1,0 +1,235 @@
+"""The Parquet IO manager: days stream in, each is written atomically, and a bad day never costs the others.
+
+What it promises (Dagster 1.13):
+
+* a day is one object, written whole and verified, rejects before observations;
+* when all days are good, each partition's materialization carries its own metadata;
+* when some fail, the good ones are recorded first, then the step fails with the failed days named and retries
+  forbidden: Dagster shows exactly those partitions as failed, and "retry failed" runs exactly those;
+* when the run is cancelled, the day that is being written is finished, and the finished days are recorded before
+  the interrupt goes on;
+* a day whose upstream has lost rows that the lake holds fails, and the lake keeps them;
+* when the process is killed, the journal (`days.py`) lets the retried run go on where it stopped.
+"""
+
+# No `from __future__ import annotations`: Dagster reads a resource's annotations when the class is made.
+
+import logging
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any, get_args
+
+import dagster as dg
+import duckdb
+import pandas as pd
+import pyarrow as pa
+from dagster import DagsterEvent
+
+from weather_backfill.dagster.events import Recorder
+from weather_backfill.dagster.resources import LakeResource
+from weather_backfill.dagster.sqlite_event_log import kept_open
+from weather_backfill.lake import layout, parquet, provenance
+from weather_backfill.lake.journal import Journal
+from weather_backfill.lake.writer import SCHEMAS, write_day
+from weather_backfill.model import schemas
+from weather_backfill.model.days import Day, DayFailure, DayRecord, DayStream
+from weather_backfill.model.errors import ConfigurationError, IncompleteDayError, LostRowsError, NotFoundError
+from weather_backfill.model.partitions import PartitionKey, by_tenant
+from weather_backfill.storage.object_store import ObjectStore
+from weather_backfill.util.logs import log_day
+from weather_backfill.util.retries import retrying
+from weather_backfill.util.signals import interrupts_later
+
+
+class ParquetIOManager(dg.ConfigurableIOManager):
+    """Days of `<service>/<dataset>` assets as Parquet objects of the lake."""
+
+    lake: dg.ResourceDependency[LakeResource]
+
+    def handle_output(self, context: dg.OutputContext, obj: DayStream) -> Iterator[DagsterEvent]:  # type: ignore[override]
+        """Write the days of the stream; raises `dagster.Failure` at the end if any failed."""
+        step = context.step_context
+        with kept_open(step.instance, step.run_id):
+            yield from self._handle(context, obj)
+
+    def _handle(self, context: dg.OutputContext, obj: DayStream) -> Iterator[DagsterEvent]:
+        service, dataset = context.asset_key.path
+        journal = journal_of(context.step_context, self.lake.store, context.asset_key)
+        recorder = Recorder(context, service)
+        run_id, written = context.step_context.run_id, list[provenance.Entry]()
+
+        def end() -> None:
+            provenance.save(self.lake.store, f"{run_id}.{service}.{dataset}", written)
+            journal.clear()
+
+        try:
+            for day in obj:
+                with interrupts_later():  # a day is in the lake, in the journal and among the records, or nowhere
+                    done = self._written(day, service, dataset, journal, run_id, written)
+                    if isinstance(done, DayRecord):
+                        obj.records.append(done)
+                if isinstance(done, DayFailure):
+                    obj.failures.append(done)
+                    said = f"failed: {type(done.error).__name__}: {done.error}"
+                    log_day(context.log, logging.ERROR, service, done.key, said, dataset)
+                else:
+                    said = f"rows={done.metadata.get('rows')} bytes={done.metadata.get('bytes')}"
+                    log_day(context.log, logging.INFO, service, done.key, said, dataset)
+        except BaseException:
+            # Cancelled, or the stream itself broke: what is finished stays finished.
+            yield from recorder.everything(obj.records)
+            end()
+            raise
+        if obj.failures:
+            yield from recorder.everything(obj.records)
+            end()
+            raise failure(obj, context.asset_key, from_backfill="dagster/backfill" in context.step_context.run_tags)
+        yield from recorder.beside_automatic_events(obj.records)
+        end()
+
+    def _written(
+        self, day: Day, service: str, dataset: str, journal: Journal, run_id: str, written: list[provenance.Entry]
+    ) -> DayRecord | DayFailure:
+        """The day as it lies in the lake, or its failure, be it of reading or of writing; what was written beside."""
+        if isinstance(day, DayFailure):
+            return day
+        if isinstance(day, DayRecord):
+            written += day.written
+            return day
+        try:
+            record = retrying()(write_day, self.lake.store, service, dataset, day)
+            record = replace(record, written=[{**entry, "run_id": run_id} for entry in record.written])
+            written += record.written
+            if day.incomplete:
+                return DayFailure(day.key.date, IncompleteDayError(day.incomplete), day.key.tenant)
+            journal.add(record)
+        except LostRowsError as error:  # a partial day must not replace a fuller one
+            whole = IncompleteDayError(f"{day.incomplete} | {error}") if day.incomplete else error
+            return DayFailure(day.key.date, whole, day.key.tenant)
+        except Exception as error:
+            return DayFailure(day.key.date, error, day.key.tenant)
+        return record
+
+    def load_input(self, context: dg.InputContext) -> Any:
+        """One day, a range or a quarter, as the downstream function's annotation asks.
+
+        `pyarrow.Table` (the default), `pandas.DataFrame`, or a lazy `duckdb.DuckDBPyRelation`; columns as in
+        `schemas`, sorted by date. Days that are not in the lake are left out of a range with a warning; a
+        single day that is not there raises `NotFoundError`. All days must be one tenant's.
+        """
+        service, dataset = context.asset_key.path
+        found = self._present(context, service, dataset)
+        wanted = context.dagster_type.typing_type
+        store = self.lake.store
+        if duckdb.DuckDBPyRelation in (wanted, *get_args(wanted)):
+            return lazy_relation(store, found, dataset)
+        tables = [schemas.conformed(parquet.decode(store.get(key)), SCHEMAS[dataset], dataset) for key in found]
+        table = parquet.concat(tables, SCHEMAS[dataset])
+        return table.to_pandas() if pd.DataFrame in (wanted, *get_args(wanted)) else table
+
+    def _present(self, context: dg.InputContext, service: str, dataset: str) -> list[str]:
+        grouped = by_tenant(context.asset_partition_keys)
+        if len(grouped) > 1:
+            raise ConfigurationError(
+                f"{context.asset_key.to_user_string()} was asked for days of {len(grouped)} tenants at once: "
+                "rows carry no tenant, so load one tenant at a time."
+            )
+        wanted = [
+            layout.day_key(dataset, service, PartitionKey(day, tenant))
+            for tenant, days in grouped.items()
+            for day in days
+        ]
+        folder = layout.tenant_prefix(dataset, service, next(iter(grouped))) if grouped else dataset
+        held = {stored.key for stored in self.lake.store.list(folder)}
+        found = [key for key in wanted if key in held]
+        if len(wanted) == 1 and not found:
+            raise NotFoundError(f"{self.lake.store.uri(wanted[0])} is not in the lake: materialize that day first.")
+        if len(found) < len(wanted):
+            context.log.warning(f"{len(wanted) - len(found)} of {len(wanted)} days of {dataset} are not in the lake.")
+        return found
+
+
+def journal_of(step_context: Any, store: ObjectStore, asset_key: dg.AssetKey) -> Journal:
+    """The journal of the run that this step belongs to, or of the run that it retries."""
+    run = step_context.dagster_run
+    return Journal(store, run.root_run_id or run.run_id, asset_key.to_user_string())
+
+
+def lazy_relation(store: ObjectStore, keys: list[str], dataset: str) -> duckdb.DuckDBPyRelation:
+    """A relation over Parquet objects; nothing is read until it is used."""
+    connection = duckdb.connect()
+    if not keys:
+        return connection.from_arrow(SCHEMAS[dataset].empty_table())
+    store.register(connection)
+    mixed = dataset in schemas.SINCE
+    relation = connection.read_parquet([store.uri(key) for key in keys], union_by_name=mixed)
+    return _with_nulls(connection, relation, SCHEMAS[dataset]) if mixed else relation
+
+
+def _with_nulls(
+    connection: duckdb.DuckDBPyConnection, relation: duckdb.DuckDBPyRelation, schema: pa.Schema
+) -> duckdb.DuckDBPyRelation:
+    """The relation with the columns of `schema` that are newer than all of its files, as nulls."""
+    empty = connection.from_arrow(schema.empty_table())
+    types = zip(empty.columns, empty.types, strict=True)
+    absent = [f'NULL::{kind} AS "{name}"' for name, kind in types if name not in relation.columns]
+    return relation.project(", ".join(["*", *absent]))
+
+
+def failure(stream: DayStream, asset: dg.AssetKey, from_backfill: bool) -> dg.Failure:
+    """The failure that ends a step with bad days: which, why, and what finishes the rest."""
+    failed = sorted(stream.failures, key=lambda f: f.key)
+    total = len(failed) + len(stream.records)
+    lines = [f"{f.key}: {type(f.error).__name__}: {f.error}" for f in failed]
+    parts = [f"{len(failed)} of {total} days failed; the other {len(stream.records)} are in the lake.", *lines[:20]]
+    if len(lines) > 20:
+        parts.append(f"... and {len(lines) - 20} more")
+    if not from_backfill:
+        parts.append("When the cause is gone, these commands finish the rest:")
+        parts += _commands(stream, asset)
+    table = "\n".join(["| day | error |", "|---|---|", *(f"| {f.key} | {_cell(f.error)} |" for f in failed)])
+    return dg.Failure(
+        description="\n".join(parts),
+        metadata={
+            "failed_days": dg.MetadataValue.md(table),
+            "reasons": {str(f.key): f"{type(f.error).__name__}: {f.error}" for f in failed},
+            "days_failed": len(failed),
+            "days_total": total,
+        },
+        allow_retries=False,
+    )
+
+
+def _cell(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}".replace("|", "\\|").replace("\n", " ")
+
+
+def _commands(stream: DayStream, asset: dg.AssetKey) -> list[str]:
+    """`dagster asset materialize` for the failed days, and for what waited for the good ones."""
+    service, dataset = asset.path
+    refined = f"{service}/{layout.REFINED_15M}"
+    both = (
+        f"{service}/{layout.RAW_OBSERVATIONS},{refined}"
+        if dataset == layout.RAW_OBSERVATIONS
+        else asset.to_user_string()
+    )
+    commands = [_command(both, run) for run in _consecutive([f.key for f in stream.failures])]
+    if dataset == layout.RAW_OBSERVATIONS:
+        commands += [_command(refined, run) for run in _consecutive([r.key for r in stream.records])]
+    return commands
+
+
+def _command(selection: str, run: list[PartitionKey]) -> str:
+    span = f"--partition '{run[0]}'" if len(run) == 1 else f"--partition-range '{run[0]}...{run[-1]}'"
+    return f"  dagster asset materialize -m weather_backfill.definitions_single_run --select {selection} {span}"
+
+
+def _consecutive(keys: list[PartitionKey]) -> list[list[PartitionKey]]:
+    runs: list[list[PartitionKey]] = []
+    for key in sorted(keys, key=lambda k: (k.tenant, k.date)):
+        last = runs[-1][-1] if runs else None
+        if last and last.tenant == key.tenant and (key.date - last.date).days == 1:
+            runs[-1].append(key)
+        else:
+            runs.append([key])
+    return runs

@@ -1,0 +1,53 @@
+"""Dagster resources: the lake and the tenants, configured from settings, S3 through dagster-aws."""
+
+# No `from __future__ import annotations`: Dagster reads a resource's annotations when the class is made.
+
+from functools import cached_property
+
+import dagster as dg
+from dagster_aws.s3 import S3Resource
+from pydantic import Field
+
+from weather_backfill.storage.object_store import ObjectStore, S3Options
+from weather_backfill.tenants.files import TenantRegistry
+
+
+def s3_options(s3: S3Resource) -> S3Options:
+    """What dagster-aws's resource says, in our words; what it leaves open comes from the AWS variables."""
+    return S3Options(
+        endpoint_url=s3.endpoint_url,
+        region=s3.region_name,
+        profile=s3.profile_name,
+        access_key_id=s3.aws_access_key_id,
+        secret_access_key=s3.aws_secret_access_key,
+        session_token=s3.aws_session_token,
+    )
+
+
+class LakeResource(dg.ConfigurableResource):
+    """The lake's object store."""
+
+    storage_url: str = Field(description="A folder or s3://bucket/prefix")
+    s3: dg.ResourceDependency[S3Resource]
+
+    @cached_property
+    def store(self) -> ObjectStore:
+        """The opened store."""
+        return ObjectStore(self.storage_url, s3_options(self.s3))
+
+
+class TenantsResource(dg.ConfigurableResource):
+    """The tenant files."""
+
+    tenants_url: str = Field(description="A folder or s3://bucket/prefix")
+    s3: dg.ResourceDependency[S3Resource]
+
+    @cached_property
+    def registry(self) -> TenantRegistry:
+        """The registry over the files."""
+        return TenantRegistry(ObjectStore(self.tenants_url, s3_options(self.s3)))
+
+    @property
+    def s3_defaults(self) -> S3Options:
+        """S3 settings for connections that do not bring their own."""
+        return s3_options(self.s3)

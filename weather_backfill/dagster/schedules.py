@@ -1,0 +1,35 @@
+"""The daily housekeeping: a schedule and the job that it starts, as `weather-backfill housekeeping --yes` does it."""
+
+# No `from __future__ import annotations`: Dagster reads the annotations of ops and schedules.
+
+import dagster as dg
+
+from weather_backfill.maintenance.retention import clean, find
+from weather_backfill.settings import Settings
+
+HOUSEKEEPING = "housekeeping"
+
+
+def build_housekeeping(settings: Settings) -> dg.ScheduleDefinition:
+    """The schedule `housekeeping`, once a day at `housekeeping_hour` UTC, and its job."""
+
+    @dg.op
+    def clean_up(context: dg.OpExecutionContext) -> None:
+        store = settings.lake()
+        found = find(context.instance, store, settings)
+        clean(store, found)
+        for kind, (action, count) in found.counts().items():
+            context.log.info(f"{kind}: {action} {count}")
+
+    @dg.job(name=HOUSEKEEPING, description="Delete old versions, journals and told alerts; archive old records")
+    def housekeeping() -> None:
+        clean_up()
+
+    return dg.ScheduleDefinition(
+        name=HOUSEKEEPING,
+        job=housekeeping,
+        cron_schedule=f"30 {settings.housekeeping_hour} * * *",
+        execution_timezone="UTC",
+        default_status=dg.DefaultScheduleStatus.RUNNING if settings.automation else dg.DefaultScheduleStatus.STOPPED,
+        description="Deletes old versions, journals and told alerts, and archives old records, once a day.",
+    )

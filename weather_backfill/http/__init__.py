@@ -1,0 +1,1 @@
+"""The HTTP client of every source: retries, rate limits, circuit breakers, shared by all processes."""

@@ -1,0 +1,173 @@
+"""The circuit breaker of a service, shared by all processes of its runs.
+
+*Closed*: requests pass. After `threshold` failures in a row it is *open*: nobody asks for `cooldown` seconds.
+Then it is *half-open*: one request goes through as a probe; its success closes the breaker, its failure opens
+it for twice as long (up to `longest`).
+
+A request meeting an open breaker waits while the outage is younger than `patience`, so that a hiccup does not
+cost a day; after that it fails at once, so that thirty days of an API that is down fail in seconds, not
+hours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from weather_backfill.http.shared_state.base import Document, SharedState
+from weather_backfill.model.errors import NotAskedError
+from weather_backfill.model.partitions import UTC
+
+BREAKERS = "breaker:"
+"""How the scopes of breakers begin."""
+_POLL_SECONDS = 0.25
+
+
+class BreakerOpenError(NotAskedError):
+    """The service failed too often lately; it was not asked."""
+
+
+class BreakerState(StrEnum):
+    """What the breaker does with the next request."""
+
+    CLOSED = "closed"
+    OPEN = "open"
+    HALF_OPEN = "half-open"
+
+
+@dataclass(frozen=True, slots=True)
+class BreakerRules:
+    """Failures in a row that open it, and seconds: open at first, open at most, waited at most, for a
+    probe.
+    """
+
+    threshold: int = 8
+    cooldown: float = 30.0
+    longest: float = 300.0
+    patience: float = 120.0
+    probe: float = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class BreakerStatus:
+    """What an operator sees: state, failures in a row, outage start and next try (UTC), the last failure."""
+
+    scope: str
+    state: BreakerState
+    failures: int
+    since: datetime | None
+    until: datetime | None
+    last_error: str | None
+
+
+def breaker_scope(service: str, host: str) -> str:
+    """One breaker a service and host: a tenant whose own server is down does not stop the others."""
+    return f"{BREAKERS}{service}@{host}"
+
+
+def admit(document: Document, now: float, rules: BreakerRules) -> float | None:
+    """0 to go ahead (perhaps as the probe), seconds to wait, or `None` to give up."""
+    since = document.get("since")
+    if since is None:
+        return 0.0
+    if (until := document.get("until", 0.0)) > now:
+        return until - now if until - since <= rules.patience else None
+    if document.get("probe_until", 0.0) > now:
+        return _POLL_SECONDS if now - since <= rules.patience else None
+    document["probe_until"] = now + rules.probe
+    return 0.0
+
+
+def forget_probe(document: Document, now: float) -> None:
+    """The probe ended without news of the service: another may go."""
+    document.pop("probe_until", None)
+
+
+def succeeded(document: Document, now: float) -> None:
+    """The service answered: close."""
+    document.clear()
+
+
+def failed(document: Document, now: float, rules: BreakerRules, error: str) -> None:
+    """The service failed: count, and open when it is too much."""
+    if document.get("since") is not None and document.get("until", 0.0) > now:
+        return  # sent before it opened: no news
+    document["failures"] = document.get("failures", 0) + 1
+    document["last_error"] = error[:300]
+    document.pop("probe_until", None)
+    if document.get("since") is None:
+        if document["failures"] < rules.threshold:
+            return
+        document["since"], document["trips"] = now, 0
+    else:
+        document["trips"] = min(document.get("trips", 0) + 1, 20)
+    document["until"] = now + min(rules.cooldown * 2 ** document["trips"], rules.longest)
+
+
+def status_of(document: Document, now: float, scope: str) -> BreakerStatus:
+    """The status a document stands for."""
+    since, until = document.get("since"), document.get("until")
+    state = BreakerState.CLOSED
+    if since is not None:
+        state = BreakerState.OPEN if until and until > now else BreakerState.HALF_OPEN
+    return BreakerStatus(
+        scope, state, document.get("failures", 0), _time(since), _time(until), document.get("last_error")
+    )
+
+
+def _time(seconds: float | None) -> datetime | None:
+    return datetime.fromtimestamp(seconds, UTC) if seconds is not None else None
+
+
+class Breaker:
+    """One breaker in a shared store. `sleep` waits; it may raise to end the wait."""
+
+    def __init__(self, state: SharedState, scope: str, rules: BreakerRules, sleep: Callable[[float], None]) -> None:
+        self._state, self.scope, self._rules, self._sleep = state, scope, rules, sleep
+
+    def wait(self) -> None:
+        """Return when a request may be sent; raises `BreakerOpenError` if that would take too long."""
+        while True:
+            if self._state.read(self.scope)[0].get("since") is None:
+                return  # the usual case takes no lock
+            wait = self._state.change(self.scope, lambda d, now: admit(d, now, self._rules))
+            if wait is None:
+                raise BreakerOpenError(self._refusal())
+            if not wait:
+                return
+            self._sleep(wait)
+
+    def check(self) -> None:
+        """Raise `BreakerOpenError` if `wait` would refuse now; claims nothing."""
+        document, now = self._state.read(self.scope)
+        if admit(document, now, self._rules) is None:
+            raise BreakerOpenError(self._refusal())
+
+    def release(self) -> None:
+        """The request ended and says nothing about the service: a key that is missing, a cancelled run."""
+        if self._state.read(self.scope)[0].get("probe_until"):
+            self._state.change(self.scope, forget_probe)
+
+    def success(self) -> None:
+        """The service answered."""
+        if self._state.read(self.scope)[0]:
+            self._state.change(self.scope, succeeded)
+
+    def failure(self, error: str) -> None:
+        """The service failed; `error` must hold no secret."""
+        self._state.change(self.scope, lambda d, now: failed(d, now, self._rules, error))
+
+    def status(self) -> BreakerStatus:
+        """Closed, open or half-open, since when and why."""
+        return status_of(*self._state.read(self.scope), self.scope)
+
+    def _refusal(self) -> str:
+        status = self.status()
+        since = f"{status.since:%Y-%m-%d %H:%M:%S} UTC" if status.since else "just now"
+        until = f"{status.until:%H:%M:%S} UTC" if status.until else "soon"
+        return (
+            f"{self.scope} is open: the service has been failing since {since} (last: {status.last_error}). "
+            f"It was not asked again; the next try is at {until}. Retry the failed days when it is back."
+        )

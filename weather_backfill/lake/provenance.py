@@ -1,0 +1,39 @@
+"""Which run wrote which object, and when: what a file cannot say, as the same input has to give the same bytes.
+
+    _ledger/date=YYYY-MM-DD/<run>.<service>.<dataset>.json     one object a step, written at its end
+
+The view `dataset_versions` joins it by key and by the file's own `content`, so that it never speaks of bytes that
+are there no longer. A step that is killed leaves its entries in its journal: the run that goes on takes them over,
+and if none does, housekeeping does before it deletes the journal.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+
+from weather_backfill.lake import layout, parquet
+from weather_backfill.storage.object_store import ObjectStore, StoredObject
+
+Entry = Mapping[str, str | None]
+
+
+def entry(stored: StoredObject, data: bytes, run_id: str | None = None) -> Entry:
+    """An object as it was written; its time is the store's."""
+    metadata = parquet.metadata_of(data)
+    return {
+        "object": stored.key,
+        "content": parquet.footer_of(metadata).get("content") if metadata else None,
+        "sha256": hashlib.sha256(data).hexdigest(),
+        "created_at": stored.last_modified.isoformat(),
+        "run_id": run_id,
+    }
+
+
+def save(store: ObjectStore, writer: str, entries: Sequence[Entry]) -> None:
+    """Write what `writer` (a run's step, a rollback) wrote; nothing if that is nothing. Safe to call again."""
+    if entries:
+        document = {"written": [dict(one) for one in entries]}
+        store.put(layout.ledger_key(datetime.now(UTC), writer), json.dumps(document).encode())

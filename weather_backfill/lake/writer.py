@@ -1,0 +1,87 @@
+"""Writes a day into the lake: rejects first, then observations, verified, nothing lost in silence."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from weather_backfill.lake import layout, parquet, provenance, row_diff, versions
+from weather_backfill.model import schemas
+from weather_backfill.model.days import DayRecord, DayTable
+from weather_backfill.storage.object_store import ObjectStore
+
+SCHEMAS = {
+    layout.RAW_OBSERVATIONS: schemas.RAW,
+    layout.REFINED_15M: schemas.REFINED,
+    layout.QUARTERLY_FEATURES: schemas.FEATURES,
+    layout.REJECTED_OBSERVATIONS: schemas.REJECTS,
+}
+
+
+def write_day(store: ObjectStore, service: str, dataset: str, day: DayTable) -> DayRecord:
+    """Write a day's objects, rejects first: once the observations are there, the day is whole.
+
+    A raw day replaces what the lake holds only if it keeps (nearly) all stations and rows, a partial one only if it
+    keeps all: raises `LostRowsError` and writes nothing otherwise, unless the day accepts the loss.
+    """
+    started = time.monotonic()
+    lineage = {**day.lineage, **({"incomplete": day.incomplete} if day.incomplete else {})}
+    data = parquet.encode(day.table, lineage)
+    object_key = layout.day_key(dataset, service, day.key)
+    traceable = dataset == layout.RAW_OBSERVATIONS
+    previous = row_diff.previous_of(store, object_key) if traceable else None
+    kept_share = 0.0 if day.accept_loss else 1.0 if day.incomplete else row_diff.KEPT_SHARE
+    replaced = row_diff.against_previous(previous, data, day.table, kept_share)
+    if previous is not None and previous != data:
+        versions.keep(store, service, day.key, previous)
+    reported, written = _write_rejects(store, service, day)
+    stored = store.put(object_key, data)
+    written.append(provenance.entry(stored, data))
+    metadata = {
+        **_describe(day.table),
+        **day.facts,
+        **replaced,
+        "bytes": stored.size,
+        "sha256": hashlib.sha256(data).hexdigest(),
+        "etag": stored.etag,
+        "path": store.uri(object_key),
+        "seconds": round(day.facts.get("seconds", 0) + time.monotonic() - started, 3),
+    }
+    rejects = day.rejects.num_rows if day.rejects is not None else 0
+    return DayRecord(day.key, object_key, metadata, tuple(day.checks), rejects, reported, written)
+
+
+def _write_rejects(store: ObjectStore, service: str, day: DayTable) -> tuple[bool, list[provenance.Entry]]:
+    """Write or clear a day's rejects; whether there is anything to report, and what was written."""
+    if day.rejects is None:
+        return False, []
+    key = layout.day_key(layout.REJECTED_OBSERVATIONS, service, day.key)
+    if day.rejects.num_rows:
+        data = parquet.encode(day.rejects, {})
+        return True, [provenance.entry(store.put(key, data), data)]
+    if store.exists(key):
+        store.delete(key)
+        return True, []
+    return False, []
+
+
+def _describe(table: pa.Table) -> dict[str, Any]:
+    described: dict[str, Any] = {
+        "rows": table.num_rows,
+        "stations": len(pc.unique(table["station_id"])),
+    }
+    if "metric" in table.schema.names:
+        described["metrics"] = len(pc.unique(table["metric"]))
+    for name, moment in zip(("first_observation", "last_observation"), parquet.span_of(table), strict=True):
+        if moment is not None:
+            described[name] = moment.isoformat()
+    if "quality" in table.schema.names and table.num_rows:
+        quality = np.bincount(np.asarray(table["quality"]), minlength=10)
+        described["suspect"], described["failed_quality"] = int(quality[schemas.SUSPECT]), int(quality[schemas.FAIL])
+        described["missing"] = int(quality[schemas.MISSING])
+    return described

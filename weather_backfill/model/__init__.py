@@ -1,0 +1,1 @@
+"""Values that every floor shares: days, partitions, schemas, metrics, errors, tags."""

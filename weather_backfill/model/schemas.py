@@ -1,0 +1,181 @@
+"""Arrow schemas of the lake's datasets, and the metadata every file carries in its footer.
+
+All times are UTC and aware (`timestamp[us, UTC]`); windows are `[start, end)` labelled by their start.
+`station_id` and `metric` are dictionary-encoded in memory and plain strings (dictionary pages) in the file,
+so that any Parquet reader understands them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping
+
+import pyarrow as pa
+
+from weather_backfill.model.errors import UnreadableObjectError
+from weather_backfill.model.metrics import METRICS
+
+SCHEMA_VERSION = "1"
+SINCE: Mapping[str, Mapping[str, str]] = {}
+"""Columns that a later schema version than 1 has added, by dataset: `{"refined_15m": {"median": "2"}}`.
+
+Older files lack them and are read with nulls, so they are nullable. Columns are only ever added: a new meaning gets a
+new name. docs/operations.md, "Upgrading", says what an operator sees of it.
+"""
+
+TIMESTAMP = pa.timestamp("us", tz="UTC")
+TAG = pa.dictionary(pa.int32(), pa.string())
+
+# QARTOD Manual for Real-Time Quality Control of Oceanographic and Meteorological Data, flag table.
+PASS, NOT_EVALUATED, SUSPECT, FAIL, MISSING = 1, 2, 3, 4, 9
+
+RAW = pa.schema(
+    [
+        pa.field("observed_at", TIMESTAMP, nullable=False),
+        pa.field("station_id", TAG, nullable=False),
+        pa.field("metric", TAG, nullable=False),
+        pa.field("value", pa.float64()),
+        pa.field("quality", pa.int8(), nullable=False),
+    ]
+)
+"""One row an observation; sorted by station, metric, time; unique by those three. Null value = missing."""
+
+SOURCE_QUALITY = pa.field("source_quality", pa.int8())
+"""The upstream's own quality level, kept beside ours where the service has one (DWD's QN)."""
+
+REFINED = pa.schema(
+    [
+        pa.field("window_start", TIMESTAMP, nullable=False),
+        pa.field("station_id", TAG, nullable=False),
+        pa.field("metric", TAG, nullable=False),
+        pa.field("sample_count", pa.int32(), nullable=False),
+        pa.field("expected_count", pa.int32(), nullable=False),
+        pa.field("completeness", pa.float64(), nullable=False),
+        pa.field("mean", pa.float64()),
+        pa.field("minimum", pa.float64()),
+        pa.field("maximum", pa.float64()),
+        pa.field("sum", pa.float64()),
+        pa.field("first", pa.float64()),
+        pa.field("last", pa.float64()),
+        pa.field("standard_deviation", pa.float64()),
+        pa.field("resultant_length", pa.float64()),
+        pa.field("quality", pa.int8(), nullable=False),
+    ]
+)
+"""One row a 15-minute window, station and metric; sorted by station, metric, window."""
+
+FEATURES = pa.schema(
+    [
+        pa.field("quarter_start", pa.date32(), nullable=False),
+        pa.field("station_id", TAG, nullable=False),
+        pa.field("temperature_mean", pa.float64()),
+        pa.field("temperature_minimum", pa.float64()),
+        pa.field("temperature_maximum", pa.float64()),
+        pa.field("frost_days", pa.int32()),
+        pa.field("ice_days", pa.int32()),
+        pa.field("heat_days", pa.int32()),
+        pa.field("frost_hours", pa.int32()),
+        pa.field("heat_hours", pa.int32()),
+        pa.field("precipitation_total", pa.float64()),
+        pa.field("wet_hours", pa.int32()),
+        pa.field("wettest_day", pa.date32()),
+        pa.field("wettest_day_amount", pa.float64()),
+        pa.field("wind_mean", pa.float64()),
+        pa.field("gust_maximum", pa.float64()),
+        pa.field("prevailing_sector", pa.string()),
+        pa.field("pressure_mean", pa.float64()),
+        pa.field("pressure_range", pa.float64()),
+        pa.field("humidity_mean", pa.float64()),
+        pa.field("cloud_mean", pa.float64()),
+        pa.field("temperature_completeness", pa.float64(), nullable=False),
+        pa.field("precipitation_completeness", pa.float64(), nullable=False),
+        pa.field("wind_completeness", pa.float64(), nullable=False),
+        pa.field("wind_direction_completeness", pa.float64(), nullable=False),
+        pa.field("gust_completeness", pa.float64(), nullable=False),
+        pa.field("pressure_completeness", pa.float64(), nullable=False),
+        pa.field("humidity_completeness", pa.float64(), nullable=False),
+        pa.field("cloud_completeness", pa.float64(), nullable=False),
+        pa.field("station_name", pa.string()),
+        pa.field("latitude", pa.float64()),
+        pa.field("longitude", pa.float64()),
+        pa.field("height", pa.float64()),
+    ]
+)
+"""One row a station and quarter, sorted by station; days and hours are UTC's. °C, mm, m/s, hPa, percent, okta.
+
+Frost day: minimum < 0; ice day: maximum < 0; heat day: maximum >= 30. Frost and heat hours: clock hours whose mean
+is < 0 and >= 30. Wet hour: more than 0.1 mm. `prevailing_sector`: of sixteen (N, NNE, ...), the one most windows'
+mean direction lies in. `pressure_*` is station pressure. A statistic is null where its metric fills less than 75 %
+of the quarter's grid slots; `*_completeness` is that share, 0 where the metric is absent. The position (degrees,
+metres) is the one that held for most of the quarter, null without a station history.
+"""
+
+REJECTS = pa.schema(
+    [
+        pa.field("reason", pa.string(), nullable=False),
+        pa.field("source_object", pa.string(), nullable=False),
+        pa.field("station_id", pa.string()),
+        pa.field("observed_at", TIMESTAMP),
+        pa.field("raw_text", pa.string(), nullable=False),
+    ]
+)
+"""What was read and could not be kept: why, from which object, and its text cut at `RAW_TEXT_LIMIT` bytes."""
+
+RAW_TEXT_LIMIT = 1000
+
+
+def is_older(version: str | None) -> bool:
+    """Whether a file of this schema version was written before today's; one that says none is older than all."""
+    return version is None or not version.isdecimal() or int(version) < int(SCHEMA_VERSION)
+
+
+def require_columns(held: Collection[str], wanted: Collection[str]) -> None:
+    """Raises `UnreadableObjectError` where a file lacks a column that files of every version have.
+
+    A damaged footer can rename a column and still be read: nulls in its place would be values lost in silence.
+    """
+    lacking = [name for name in wanted if name not in held]
+    if lacking:
+        raise UnreadableObjectError(
+            f"this Parquet file has no column {', '.join(lacking)}, which files of every schema version have (it has "
+            f"{', '.join(held)}): it is damaged or none of ours. Reprocess its day, or restore the "
+            "object's previous version."
+        )
+
+
+def conformed(table: pa.Table, schema: pa.Schema, dataset: str) -> pa.Table:
+    """A file's table with the columns of `schema` first and in order, nulls where the file is older than a column.
+
+    A column that is not there and that files of every version of the dataset have (all but those of `SINCE`) raises
+    `UnreadableObjectError`. What a file has besides (an upstream's own quality) stays at the end.
+    """
+    if table.schema.names[: len(schema)] == schema.names:
+        return table
+    later = SINCE.get(dataset, ())
+    require_columns(table.schema.names, [name for name in schema.names if name not in later])
+    extra = [name for name in table.schema.names if name not in schema.names]
+    columns = {
+        f.name: table[f.name] if f.name in table.schema.names else pa.nulls(table.num_rows, f.type) for f in schema
+    }
+    return pa.table({**columns, **{name: table[name] for name in extra}}, metadata=table.schema.metadata)
+
+
+def file_schema(schema: pa.Schema, lineage: dict[str, str], metrics: list[str]) -> pa.Schema:
+    """The schema with the footer's metadata attached.
+
+    `lineage` follows from the data alone (source objects, code version), never from the run, so that the
+    same input gives the same bytes.
+    """
+    units = {
+        name: {"unit": m.unit, "cf_unit": m.cf_unit, "cf_standard_name": m.cf, "long_name": m.long_name}
+        for name in metrics
+        if (m := METRICS.get(name))
+    }
+    metadata = {
+        "weather.schema_version": SCHEMA_VERSION,
+        "weather.time_zone": "UTC",
+        "weather.window_label": "start of [start, end)",
+        "weather.metrics": json.dumps(units, sort_keys=True),
+        **{f"weather.{key}": value for key, value in sorted(lineage.items())},
+    }
+    return schema.with_metadata(metadata)

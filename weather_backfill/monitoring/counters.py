@@ -1,0 +1,175 @@
+"""Counters that outlive runs and exporters: what materializations and ended runs say, added up once.
+
+The tally reads Dagster's records from where it stopped, and keeps its sums with its cursors in one small object of
+the lake, so that a restart neither reads everything again nor starts from zero, and a housekeeping that deletes old
+runs takes nothing away. Two exporters each write a whole snapshot: the last one stands, and both are right.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import dagster as dg
+from dagster import DagsterRunStatus
+
+from weather_backfill.dagster.private import SqlRunStorage
+from weather_backfill.lake import layout
+from weather_backfill.model.errors import ConfigurationError, NotFoundError, UnreadableObjectError
+from weather_backfill.model.partitions import PartitionKey
+from weather_backfill.model.tags import SERVICE_TAG, TENANT_TAG
+from weather_backfill.storage.object_store import ObjectStore
+from weather_backfill.util import json_documents
+
+_log = logging.getLogger(__name__)
+DATASETS = (layout.RAW_OBSERVATIONS, layout.REFINED_15M, layout.QUARTERLY_FEATURES)
+# The counter and the entry of a materialization's metadata that it adds up.
+WRITTEN = {
+    "rows_written": "rows",
+    "bytes_written": "bytes",
+    "day_seconds": "seconds",
+    "rows_rejected": "rejects",
+    "retries": "retries",
+    "limiter_wait_seconds": "limiter_wait_seconds",
+}
+DAYS_WRITTEN, RUNS_ENDED = "days_written", "runs_ended"
+SETTLED = timedelta(seconds=2)
+"""Younger records wait: a database gives out ids before it commits, and the cursor must not pass one by."""
+_ENDED = [DagsterRunStatus.SUCCESS, DagsterRunStatus.FAILURE, DagsterRunStatus.CANCELED]
+_PAGE = 500
+_REMEMBERED = 5000
+
+
+@dataclass
+class Snapshot:
+    """Sums by `counter|service|tenant|dataset or status`, and how far each stream of records was read."""
+
+    sums: dict[str, float] = field(default_factory=dict)
+    cursors: dict[str, int] = field(default_factory=dict)
+    runs_until: float = 0.0
+    runs_counted: list[str] = field(default_factory=list)
+
+    @classmethod
+    def from_json(cls, data: bytes) -> Snapshot:
+        """As it was kept; raises `UnreadableObjectError` if it is none."""
+        with json_documents.reading("these are no counters", "delete them, and they are counted anew."):
+            found = cls(**json_documents.parsed(data))
+            names = [*found.sums, *found.cursors, *found.runs_counted]
+            numbers = [*found.sums.values(), *found.cursors.values(), found.runs_until]
+            if not all(isinstance(name, str) for name in names) or not all(math.isfinite(n) for n in numbers):
+                raise ValueError("a name is no text, or a number none")
+            if any(len(key.split("|")) != 4 for key in found.sums):
+                raise ValueError("a sum has no counter, service, tenant and dataset")
+            return found
+
+
+class Tally:
+    """The counters of one instance."""
+
+    def __init__(self, instance: dg.DagsterInstance, store: ObjectStore, services: Sequence[str]) -> None:
+        self._instance, self._store, self._services = instance, store, services
+        storage = instance.run_storage
+        assert isinstance(storage, SqlRunStorage), "every storage of Dagster's is one, and has an id of its own"
+        self._key = f"{layout.METRICS}/{storage.get_run_storage_id()}.json"
+        self._saved: str | None = None
+        self.snapshot = self._load()
+
+    def _load(self) -> Snapshot:
+        try:
+            return Snapshot.from_json(self._store.get(self._key))
+        except NotFoundError:
+            return Snapshot()
+        except UnreadableObjectError as error:  # what Dagster still knows is counted again
+            _log.error("%s: counting anew: %s", self._store.uri(self._key), error)
+            return Snapshot()
+
+    def save(self) -> None:
+        """Keep sums and cursors in the lake, if they have changed."""
+        text = json.dumps(asdict(self.snapshot))
+        if text != self._saved:
+            self._store.put(self._key, text.encode())
+            self._saved = text
+
+    def advance(self, pages: int = 20) -> bool:
+        """Read what is new, at most so many pages of each stream; whether there is more."""
+        more = False
+        latest = self._instance.event_log_storage.get_maximum_record_id() or 0
+        for name, cursor in self.snapshot.cursors.items():
+            self.snapshot.cursors[name] = min(cursor, latest)  # SQLite gives an id out again when the newest has gone
+        for service in self._services:
+            for dataset in DATASETS:
+                more |= self._materializations(service, dataset, pages)
+        return self._runs(pages) or more
+
+    def totals(self, counter: str) -> Iterator[tuple[list[str], float]]:
+        """The labels (service, tenant, dataset or status) and sums of a counter."""
+        for key, total in sorted(self.snapshot.sums.items()):
+            name, *labels = key.split("|")
+            if name == counter:
+                yield labels, total
+
+    def _add(self, counter: str, service: str, tenant: str, which: str, amount: float) -> None:
+        key = f"{counter}|{service}|{tenant}|{which}"
+        self.snapshot.sums[key] = self.snapshot.sums.get(key, 0.0) + amount
+
+    def _materializations(self, service: str, dataset: str, pages: int) -> bool:
+        asset = dg.AssetKey([service, dataset])
+        name = asset.to_user_string()
+        settled = (datetime.now(UTC) - SETTLED).timestamp()
+        for _ in range(pages):
+            after = dg.AssetRecordsFilter(asset_key=asset, after_storage_id=self.snapshot.cursors.get(name, 0))
+            records = self._instance.fetch_materializations(after, limit=_PAGE, ascending=True).records
+            for record in records:
+                if record.timestamp > settled:
+                    return False
+                self._count(service, dataset, record)
+                self.snapshot.cursors[name] = record.storage_id
+            if len(records) < _PAGE:
+                return False
+        return True
+
+    def _count(self, service: str, dataset: str, record: dg.EventLogRecord) -> None:
+        materialization = record.asset_materialization
+        try:
+            tenant = PartitionKey.parse(str(record.partition_key)).tenant
+        except ConfigurationError:
+            return  # somebody's own event, of no day of ours
+        metadata: Any = materialization.metadata if materialization else {}
+        self._add(DAYS_WRITTEN, service, tenant, dataset, 1)
+        for counter, entry in WRITTEN.items():
+            value = metadata[entry].value if entry in metadata else None
+            if isinstance(value, (int, float)):
+                self._add(counter, service, tenant, dataset, value)
+
+    def _runs(self, pages: int) -> bool:
+        """Runs that have ended, by when they were touched last; each counts once."""
+        for _ in range(pages):
+            since = datetime.fromtimestamp(self.snapshot.runs_until, UTC) - SETTLED
+            records = self._instance.get_run_records(
+                dg.RunsFilter(statuses=_ENDED, updated_after=since),
+                limit=_PAGE,
+                order_by="update_timestamp",
+                ascending=True,
+            )
+            counted = set(self.snapshot.runs_counted)
+            new = [record for record in records if record.dagster_run.run_id not in counted]
+            for record in new:
+                run = record.dagster_run
+                labels = run.tags.get(SERVICE_TAG, ""), run.tags.get(TENANT_TAG, "")
+                self._add(RUNS_ENDED, *labels, run.status.value.lower(), 1)
+                self.snapshot.runs_counted.append(run.run_id)
+            if records:
+                self.snapshot.runs_until = max(self.snapshot.runs_until, _seconds(records[-1].update_timestamp))
+            self.snapshot.runs_counted = self.snapshot.runs_counted[-_REMEMBERED:]
+            if len(records) < _PAGE:
+                return False
+        return True
+
+
+def _seconds(moment: datetime) -> float:
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()

@@ -1,0 +1,174 @@
+"""Read the lake into pandas or Arrow: `read_refined` and `read_raw`, on local and S3 lakes alike.
+
+Only the objects of the days asked for are opened, and of those only the rows asked for are kept.
+"""
+
+from __future__ import annotations
+
+import difflib
+import warnings
+from collections.abc import Sequence
+from datetime import UTC, date, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Literal
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from weather_backfill.lake import layout, parquet
+from weather_backfill.model import schemas
+from weather_backfill.model.errors import ConfigurationError, NotFoundError, UnreadableObjectError
+from weather_backfill.model.metrics import METRICS
+from weather_backfill.model.partitions import PartitionKey, days_between, validate_tenant_id
+from weather_backfill.settings import Settings, load_settings
+from weather_backfill.storage.object_store import ObjectStore
+from weather_backfill.tenants.files import Services
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+As = Literal["pandas", "arrow"]
+Moment = date | datetime | str
+_TIME = {layout.REFINED_15M: "window_start", layout.RAW_OBSERVATIONS: "observed_at"}
+_SCHEMAS = {layout.REFINED_15M: schemas.REFINED, layout.RAW_OBSERVATIONS: schemas.RAW}
+
+
+def read_refined(
+    *,
+    tenant: str,
+    service: str,
+    start: Moment,
+    end: Moment,
+    metrics: Sequence[str] | None = None,
+    stations: Sequence[str] | None = None,
+    as_: As = "pandas",
+    settings: Settings | None = None,
+) -> pd.DataFrame | pa.Table:
+    """15-minute windows of one tenant; columns and units as in `schemas.REFINED` and `metrics.METRICS`.
+
+    `start` and `end` are UTC days, both included (`date` or "2024-01-31"), or aware times `[start, end)`. Rows come
+    day by day, sorted by station, metric and time; `station_id` and `metric` are categories. `settings` default to
+    the environment's. Days that are not in the lake are left out with a warning.
+
+    Raises `ConfigurationError` for an argument that cannot be meant, `NotFoundError` if no day of the range is there,
+    `UnreadableObjectError` naming the object where a day is damaged: every page has a checksum, which is looked at.
+    """
+    return _read(layout.REFINED_15M, service, tenant, (start, end), (metrics, stations), as_, settings)
+
+
+def read_raw(
+    *,
+    tenant: str,
+    service: str,
+    start: Moment,
+    end: Moment,
+    metrics: Sequence[str] | None = None,
+    stations: Sequence[str] | None = None,
+    as_: As = "pandas",
+    settings: Settings | None = None,
+) -> pd.DataFrame | pa.Table:
+    """Observations as they came, with their flags; columns as in `schemas.RAW`, all else as in `read_refined`."""
+    return _read(layout.RAW_OBSERVATIONS, service, tenant, (start, end), (metrics, stations), as_, settings)
+
+
+def _read(
+    dataset: str,
+    service: str,
+    tenant: str,
+    bounds: tuple[Moment, Moment],
+    names: tuple[Sequence[str] | None, Sequence[str] | None],
+    as_: str,
+    settings: Settings | None,
+) -> Any:
+    if as_ not in ("pandas", "arrow"):
+        raise ConfigurationError(f"as_ is {as_!r}: expected 'pandas' or 'arrow'.")
+    start, end = _span(*bounds)
+    metrics, stations = (_names(given, what) for given, what in zip(names, ("metrics", "stations"), strict=True))
+    store = (settings or load_settings()).lake()
+    keys = _objects(store, dataset, service, tenant, start, end)
+    condition = _condition(_TIME[dataset], start, end, metrics, stations)
+    tables = []
+    for key, data in store.read_many(keys):
+        if not isinstance(data, bytes):
+            raise data
+        try:
+            tables.append(schemas.conformed(parquet.rows(data, condition), _SCHEMAS[dataset], dataset))
+        except UnreadableObjectError as error:
+            raise UnreadableObjectError(f"{store.uri(key)}: {error}") from error
+    # By name, for some services' days have an upstream's own quality beside ours.
+    table = pa.concat_tables([_plain(t) for t in tables], promote_options="default").unify_dictionaries()
+    _check_metrics(metrics or [], table)
+    return table.to_pandas() if as_ == "pandas" else table
+
+
+def _span(start: Moment, end: Moment) -> tuple[datetime, datetime]:
+    """`[start, end)` in UTC; a plain day as `end` is included."""
+    first, last = _moment(start, "start"), _moment(end, "end", timedelta(days=1))
+    if first >= last:
+        raise ConfigurationError(f"start {start} is not before end {end}: nothing could lie between them.")
+    return first, last
+
+
+def _moment(given: Moment, name: str, length_of_day: timedelta = timedelta()) -> datetime:
+    try:
+        if isinstance(given, str):
+            given = date.fromisoformat(given) if len(given) == len("2024-01-31") else datetime.fromisoformat(given)
+    except ValueError as error:
+        raise ConfigurationError(f"{name} is {given!r}: expected a day like '2024-01-31' or an ISO time.") from error
+    if not isinstance(given, datetime):
+        return datetime(given.year, given.month, given.day, tzinfo=UTC) + length_of_day
+    if given.tzinfo is None:
+        raise ConfigurationError(f"{name} is {given.isoformat()} without a time zone: add one, for example '+00:00'.")
+    return given.astimezone(UTC)
+
+
+def _names(given: Sequence[str] | None, what: str) -> list[str] | None:
+    if isinstance(given, str):
+        raise ConfigurationError(f"{what} is the text {given!r}: expected a list, for example [{given!r}].")
+    return None if given is None else [str(name) for name in given]
+
+
+def _objects(store: ObjectStore, dataset: str, service: str, tenant: str, start: datetime, end: datetime) -> list[str]:
+    """The objects of the days in the span; warns of absent ones."""
+    if service not in Services.model_fields:
+        raise ConfigurationError(
+            f"service {service!r} is not known: expected one of {', '.join(Services.model_fields)}."
+        )
+    prefix = layout.tenant_prefix(dataset, service, validate_tenant_id(tenant))
+    held = {stored.key for stored in store.list(prefix) if stored.key.endswith(layout.FILE)}
+    days = days_between(start.date(), (end - timedelta(microseconds=1)).date())
+    wanted = [layout.day_key(dataset, service, PartitionKey(day, tenant)) for day in days]
+    found = [key for key in wanted if key in held]
+    if not found:
+        dates = sorted(layout.date_of(key) for key in held)
+        instead = f"it holds {len(dates)} days from {dates[0]} to {dates[-1]}" if dates else "it holds no day at all"
+        raise NotFoundError(f"{store.uri(prefix)} has no day from {days[0]} to {days[-1]}: {instead}.")
+    if len(found) < len(wanted):
+        missing = f"{len(wanted) - len(found)} of {len(wanted)} days of {dataset} are not in the lake."
+        warnings.warn(missing, stacklevel=4)
+    return found
+
+
+def _condition(
+    time: str, start: datetime, end: datetime, metrics: list[str] | None, stations: list[str] | None
+) -> pc.Expression:
+    bounds = [pa.scalar(moment, schemas.TIMESTAMP) for moment in (start, end)]
+    condition = (pc.field(time) >= bounds[0]) & (pc.field(time) < bounds[1])
+    for column, names in (("metric", metrics), ("station_id", stations)):
+        if names is not None:
+            condition &= pc.field(column).isin(pa.array(names, pa.string()))
+    return condition
+
+
+def _plain(table: pa.Table) -> pa.Table:
+    """Without the footer's metadata, which differs by day."""
+    return table.replace_schema_metadata(None)
+
+
+def _check_metrics(asked: list[str], table: pa.Table) -> None:
+    """Refuse a metric that neither the table of metrics nor the rows know: it is a slip of the pen."""
+    held = set(pc.unique(table["metric"]).cast(pa.string()).to_pylist())
+    for name in asked:
+        if name not in METRICS and name not in held:
+            close = difflib.get_close_matches(name, METRICS, 3)
+            hint = f"did you mean {' or '.join(close)}?" if close else "see weather_backfill.model.metrics.METRICS."
+            raise ConfigurationError(f"no row has the metric {name!r}, and it is not a known one: {hint}")

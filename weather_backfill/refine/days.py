@@ -1,0 +1,66 @@
+"""From a day as read to a day to write: raw days flagged and checked, refined days made from the raw file."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import date
+
+from weather_backfill.lake import layout, parquet
+from weather_backfill.model.days import Day, DayFailure, DayTable, RawDay
+from weather_backfill.model.partitions import PartitionKey
+from weather_backfill.refine.checks import check_raw, check_refined, coverage
+from weather_backfill.refine.quality import flag
+from weather_backfill.refine.windows import refine_file
+from weather_backfill.settings import Settings
+from weather_backfill.sources.base import each_day
+from weather_backfill.storage.object_store import ObjectStore
+
+
+def refine_days(store: ObjectStore, service: str, tenant: str, days: list[date]) -> Iterator[Day]:
+    """Refine a tenant's raw days in order, one ahead of the consumer; a day that cannot be is `DayFailure`."""
+    for made in each_day(days, lambda day: refine_day(store, service, PartitionKey(day, tenant))):
+        yield made.of(tenant) if isinstance(made, DayFailure) else made
+
+
+def refine_day(store: ObjectStore, service: str, key: PartitionKey) -> DayTable:
+    """Refine one raw day of the lake; raises `NotFoundError` if it is not there."""
+    started = time.monotonic()
+    raw_key = layout.day_key(layout.RAW_OBSERVATIONS, service, key)
+    with store.local_copy(raw_key) as path:
+        refined = refine_file(path)
+    return DayTable(
+        key=key,
+        table=refined.table,
+        lineage={
+            "source": f"{layout.RAW_OBSERVATIONS}/service={service}",
+            "cadence": refined.footer["cadence"],
+            **({"raw_rows": refined.footer["rows"]} if "rows" in refined.footer else {}),  # not in older raw files
+        },
+        facts={"source_objects": 1, "raw_rows": refined.raw_rows, "seconds": time.monotonic() - started},
+        checks=check_refined(refined.table, refined.good_values),
+    )
+
+
+def to_raw_table(key: PartitionKey, day: RawDay | DayFailure, settings: Settings, accept_loss: bool = False) -> Day:
+    """A day as read to a day to write: flagged, checked, its lineage complete."""
+    if isinstance(day, DayFailure):
+        return day.of(key.tenant)
+    with ThreadPoolExecutor(1, thread_name_prefix="coverage") as beside:  # neither needs the other's result
+        counting = beside.submit(coverage, day)
+        table = flag(day.table, day.cadence)
+        held = counting.result()
+    flagged = replace(day, table=table)
+    lineage = {**day.lineage, **parquet.cadence_lineage(day.cadence), "completeness": f"{held.share:.6f}"}
+    return DayTable(
+        key=key,
+        table=table,
+        lineage={**lineage, "rejects": str(day.rejects.num_rows)},
+        facts={**day.facts, "completeness": round(held.share, 6), "rejects": day.rejects.num_rows},
+        checks=check_raw(flagged, held, settings.completeness_target, settings.rejects_limit),
+        rejects=day.rejects,
+        incomplete=day.incomplete,
+        accept_loss=accept_loss,
+    )

@@ -1,0 +1,56 @@
+"""A quarter's features of one tenant, from its refined days in the lake."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from datetime import date, timedelta
+
+import pyarrow as pa
+
+from weather_backfill.lake import layout, parquet
+from weather_backfill.model.days import DayFailure, DayTable
+from weather_backfill.model.errors import NotFoundError
+from weather_backfill.model.partitions import PartitionKey, days_between, quarter_end
+from weather_backfill.refine.features import RefinedDay, quarter_features, read_refined_day
+from weather_backfill.sources.base import each_day
+from weather_backfill.storage.object_store import ObjectStore
+
+
+def make_quarter(store: ObjectStore, service: str, key: PartitionKey) -> DayTable:
+    """A quarter's features; `key.date` is its first day. Raises `NotFoundError` if none of its days is refined."""
+    started = time.monotonic()
+    folder = layout.tenant_prefix(layout.REFINED_15M, service, key.tenant)
+    held = {layout.date_of(o.key) for o in store.list(folder) if o.key.endswith(layout.FILE)}
+    every = days_between(key.date, quarter_end(key.date) - timedelta(days=1))
+    days = [day for day in every if day in held]
+    if not days:
+        raise NotFoundError(f"{store.uri(folder)} holds no day of the quarter from {key.date}: refine its days first.")
+    return DayTable(
+        key=key,
+        table=quarter_features(key.date, _days(store, service, key.tenant, days), _history(store, service, key.tenant)),
+        lineage={"source": f"{layout.REFINED_15M}/service={service}", "days": str(len(days))},
+        facts={
+            "source_objects": len(days),
+            "missing_days": len(every) - len(days),
+            "seconds": time.monotonic() - started,
+        },
+    )
+
+
+def _days(store: ObjectStore, service: str, tenant: str, days: list[date]) -> Iterator[RefinedDay]:
+    def read(day: date) -> RefinedDay:
+        key = layout.day_key(layout.REFINED_15M, service, PartitionKey(day, tenant))
+        return read_refined_day(day, store.get(key), store.uri(key))
+
+    for made in each_day(days, read):
+        if isinstance(made, DayFailure):
+            raise made.error
+        yield made
+
+
+def _history(store: ObjectStore, service: str, tenant: str) -> pa.Table | None:
+    try:
+        return parquet.decode(store.get(layout.tenant_key(layout.STATION_HISTORY, service, tenant)))
+    except NotFoundError:
+        return None

@@ -1,0 +1,50 @@
+"""What every connection has, and how a secret is named without being told.
+
+A *connection* is one tenant's use of one service. Secrets appear only as references to environment
+variables, `${ACME_SECRET}`, and are looked up at the last moment.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, SecretStr
+from pydantic_core import PydanticCustomError
+
+from weather_backfill.model.errors import ConfigurationError
+
+WITHHELD = "withheld"  # the error type of a value that may be a secret and is not repeated
+_REFERENCE = re.compile(r"\$\{([A-Z][A-Z0-9_]*)\}")
+
+
+def _check_reference(value: Any) -> str:
+    if not isinstance(value, str) or not _REFERENCE.fullmatch(value):
+        raise PydanticCustomError(
+            WITHHELD, "a secret must be a reference to an environment variable, for example ${ACME_SECRET}"
+        )
+    return value
+
+
+SecretReference = Annotated[str, BeforeValidator(_check_reference)]
+"""`${NAME}`: the name of an environment variable that holds the secret, never the secret itself."""
+
+
+def variable_of(reference: str) -> str:
+    """The name of the environment variable that a reference names."""
+    return _REFERENCE.sub(r"\1", _check_reference(reference))
+
+
+def resolve_secret(reference: str) -> SecretStr:
+    """The secret behind `${NAME}`; raises `ConfigurationError` naming the variable if it is not set."""
+    name = variable_of(reference)
+    value = os.environ.get(name)
+    if not value:
+        raise ConfigurationError(f"environment variable {name} is not set: a tenant file or a setting refers to it.")
+    return SecretStr(value)
+
+
+def reveal(reference: str | None) -> str | None:
+    """The secret itself, or None where there is no reference."""
+    return resolve_secret(reference).get_secret_value() if reference else None

@@ -1,0 +1,200 @@
+"""What a tenant's file may name: folders, servers, secrets. Checked each time before a connection is opened.
+
+Tenant files in a local folder are written by whoever runs the platform and may name any folder and any variable
+that is not the platform's own. Files that come from a bucket may have been written by the tenants: they may name no
+folder, no variable, no profile and no plain-HTTP server but what the settings allow (`WEATHER_TENANT_FOLDERS`,
+`WEATHER_TENANT_SECRETS`). A cloud's metadata endpoint is nobody's to name.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import socket
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from weather_backfill.model.errors import ConfigurationError, shown
+from weather_backfill.security.secrets import variable_of
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+OUR_VARIABLES = ("AWS_", "DAGSTER_", "WEATHER_")
+"""Variables that begin so are the platform's: no tenant file may name them."""
+
+_METADATA_NAMES = frozenset({"metadata", "metadata.google.internal", "metadata.goog", "instance-data",
+                             "instance-data.ec2.internal"})  # fmt: skip
+_METADATA = frozenset(
+    map(ipaddress.ip_address, ("169.254.169.254", "fd00:ec2::254", "fd20:ce::254", "100.100.100.200", "168.63.129.16"))
+)
+_NAT64 = ipaddress.ip_network("64:ff9b::/96")
+# Readers of URLs disagree about the rest (backslashes, tabs, percent signs and other scripts in a host), so that
+# what one has checked another would not ask.
+_URL = re.compile(r"https?://(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::\d{1,5})?(?:/[!-;=?-\[\]-~]*)?")
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """What a connection's settings name outside the platform."""
+
+    urls: Sequence[str] = ()
+    folders: Sequence[Path] = ()
+    secrets: Sequence[str] = ()
+    profile: str | None = None
+    endpoint: str | None = None
+    """A server that is asked without a guard of ours on the connection, so that only the address can be checked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trust:
+    """What the settings allow. `folders` None: any; `secrets` None: any variable that is not the platform's."""
+
+    folders: tuple[Path, ...] | None = None
+    secrets: Mapping[str, Collection[str]] | None = field(default=None, repr=False)
+    private_addresses: bool = True
+    plain_http: bool = True
+    endpoint: str | None = None  # the platform's own S3 server
+
+    def check(self, tenant: str, reach: Reach) -> None:
+        """Raise `ConfigurationError` naming what the tenant's connection must not reach and the setting for it."""
+        for url in reach.urls:
+            check_url(url, private=self.private_addresses)
+            self._check_https(tenant, url, "server", "")
+        for folder in reach.folders:
+            self._check_folder(tenant, folder)
+        names = [variable_of(reference) for reference in reach.secrets]
+        if reach.profile:
+            names.append(f"profile:{reach.profile}")
+        for name in names:
+            self._check_secret(tenant, name)
+        if reach.endpoint and reach.endpoint != self.endpoint:
+            self._check_endpoint(tenant, reach.endpoint)
+
+    def _check_folder(self, tenant: str, folder: Path) -> None:
+        if self.folders is None:
+            return
+        place = folder.expanduser().resolve()
+        if not any(place.is_relative_to(allowed) for allowed in self.folders):
+            allowed_text = ", ".join(map(str, self.folders)) or "none"
+            raise ConfigurationError(
+                f"tenant {tenant!r} may not read the folder {folder}: allowed are the folders below "
+                f"WEATHER_TENANT_FOLDERS ({allowed_text}). Use s3:// or https://, or add the folder there."
+            )
+
+    def _check_secret(self, tenant: str, name: str) -> None:
+        if name.startswith(OUR_VARIABLES):
+            raise ConfigurationError(
+                f"tenant {tenant!r} may not use the variable {name}: names that begin with {', '.join(OUR_VARIABLES)} "
+                "are the platform's own. Put the tenant's secret into a variable of its own."
+            )
+        if self.secrets is not None and name not in self.secrets.get(tenant, ()):
+            raise ConfigurationError(
+                f"tenant {tenant!r} may not use {name}: its file comes from a bucket, and WEATHER_TENANT_SECRETS does "
+                f'not grant it. Add it there, as JSON: {{"{tenant}": ["{name}"]}}.'
+            )
+
+    def _check_https(self, tenant: str, url: str, what: str, instead: str) -> None:
+        """Over plain HTTP a key goes out in clear, and anybody between may answer."""
+        if not self.plain_http and not url.startswith("https://"):
+            raise ConfigurationError(
+                f"tenant {tenant!r} may not use the {what} {url}: its file comes from a bucket, and such a file may "
+                f"name https:// {what}s only. Use one{instead}."
+            )
+
+    def _check_endpoint(self, tenant: str, url: str) -> None:
+        check_url(url, private=self.private_addresses)
+        self._check_https(tenant, url, "endpoint", ", or set the platform's own with WEATHER_S3_ENDPOINT_URL")
+        host = urlsplit(url).hostname or ""
+        for address in addresses_of(host):
+            check_address(address, host, private=self.private_addresses)
+
+
+def leads_out(folder: Path, path: Path) -> bool:
+    """Whether a path, its links followed, is outside of the folder."""
+    return not path.resolve().is_relative_to(folder.resolve())
+
+
+def check_url(url: str, *, private: bool = True) -> None:
+    """Raise `ConfigurationError` for an address that is none, or that names a metadata endpoint."""
+    if not _URL.fullmatch(url) or "\\" in url:
+        raise ConfigurationError(
+            f"{shown(url)!r} is no address that is asked: expected https://host/path in plain characters, without user "
+            "and password, the host by name or number."
+        )
+    try:
+        parts = urlsplit(url)
+        host, port = (parts.hostname or "").rstrip("."), parts.port
+    except ValueError as error:
+        raise ConfigurationError(f"{shown(url)!r} is no address that is asked: {error}.") from error
+    if port == 0:
+        raise ConfigurationError(f"{shown(url)!r} is no address that is asked: port 0.")
+    if host in _METADATA_NAMES:
+        raise _metadata(host)
+    if address := literal(host):
+        check_address(address, host, private=private)
+
+
+def literal(host: str) -> Address | None:
+    """The address that a host is written as, also in the old ways (`2852039166`, `0xa9.254.43518`); None for names."""
+    try:
+        return ipaddress.ip_address(host)
+    except ValueError:
+        pass
+    if not re.search(r"(^|\.)(0x[0-9a-f]*|\d+)$", host, re.IGNORECASE):
+        return None  # as browsers have it, a host whose last part is a number is an address
+    try:
+        return ipaddress.IPv4Address(socket.inet_aton(host))
+    except OSError:
+        raise ConfigurationError(f"{host[:100]!r} is neither a name nor an address.") from None
+
+
+def addresses_of(host: str) -> list[Address]:
+    """What a host's name resolves to; nothing where it does not, as then nothing is asked either."""
+    try:
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except OSError:
+        return []
+    return [ipaddress.ip_address(str(entry[4][0]).split("%")[0]) for entry in found]
+
+
+def check_address(address: Address, host: str, *, private: bool = True) -> None:
+    """Raise `ConfigurationError` for a metadata endpoint or any link-local address, whatever it is wrapped in.
+
+    With `private` False also for loopback, private and every other address that is not of the open internet.
+    """
+    inner = _unwrapped(address)
+    if inner in _METADATA or inner.is_link_local:
+        raise _metadata(f"{host} ({inner})" if str(inner) != host else host)
+    if inner.is_multicast:
+        raise ConfigurationError(f"{host} ({inner}) is no address of a server.")
+    if not private and not inner.is_global:
+        raise ConfigurationError(
+            f"{host} ({inner}) is a private address, which WEATHER_PRIVATE_ADDRESSES=false refuses to tenants."
+        )
+
+
+def _unwrapped(address: Address) -> Address:
+    """The IPv4 address inside an IPv6 one that carries one (mapped, 6to4, Teredo, NAT64)."""
+    if isinstance(address, ipaddress.IPv4Address):
+        return address
+    carried = address.ipv4_mapped or address.sixtofour or (address.teredo[1] if address.teredo else None)
+    if carried is None and (address in _NAT64 or (int(address) >> 32 == 0 and int(address) > 1)):
+        carried = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+    return carried or address
+
+
+def _metadata(host: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"{host} is a metadata endpoint or link-local, where machines keep their credentials: it is never asked. "
+        "Name the service's own address."
+    )
+
+
+def folder_of(url: str) -> Path | None:
+    """The folder that a plain path or a `file://` URL names; None for others."""
+    parts = urlsplit(url)
+    if parts.scheme in ("", "file"):
+        return Path(unquote(parts.path) if parts.scheme else url)
+    return None

@@ -1,0 +1,174 @@
+"""Windows to a day: each window is sorted and spilled to a local file when it is complete, and the day is put
+together from slices of those files, so that memory holds windows and slices and never a day.
+
+Window files are Arrow IPC without compression: they are memory-mapped, and live for minutes. They are kept in
+a folder that goes with its process (`Spill`); a folder whose process was killed is swept by the next one.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import orjson
+import pyarrow as pa
+
+from weather_backfill.model.schemas import NOT_EVALUATED, RAW, REJECTS, TIMESTAMP
+from weather_backfill.sources.aceiot.decode import Counts
+from weather_backfill.sources.aceiot.pagination import WalkResult
+from weather_backfill.sources.aceiot.points import PointSet
+
+_PREFIX = "weather-aceiot-"
+_SLICE_ROWS = 1_000_000
+_WINDOW = pa.schema([("code", pa.int32()), ("time", pa.int64()), ("value", pa.float64())])
+
+
+class Spill:
+    """A temporary folder that goes with its process, even when the process is killed."""
+
+    def __init__(self, parent: Path | None = None) -> None:
+        parent = parent or Path(tempfile.gettempdir())
+        _sweep(parent)
+        self.folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))
+        staged = self.folder / "lock.new"
+        self._lock: IO[bytes] = staged.open("wb")
+        fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        staged.rename(self.folder / "lock")  # seen by others only when it is held
+
+    def close(self) -> None:
+        """Delete the folder."""
+        self._lock.close()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _sweep(parent: Path) -> None:
+    for lock in parent.glob(f"{_PREFIX}*/lock"):
+        with suppress(OSError), lock.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # fails while its process lives
+            shutil.rmtree(lock.parent, ignore_errors=True)
+
+
+def sort_window(result: WalkResult) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A window's codes, times and values, sorted by code and time, unique by both; the last received wins.
+
+    Moves what it drops from `kept` to `duplicate` in the result's counts.
+    """
+    pages = [p.samples for p in result.pages]
+    codes = np.concatenate([p.codes for p in pages])
+    times = np.concatenate([p.times for p in pages])
+    values = np.concatenate([p.values for p in pages])
+    # Pages come in the order of time, so a stable sort by code is enough, unless a walk had to go back.
+    went_back = np.any(times[1:] < times[:-1])
+    order = np.lexsort((times, codes)) if went_back else _stable_order(codes, 0)
+    codes, times, values = codes[order], times[order], values[order]
+    last = np.ones(len(codes), dtype=bool)
+    np.not_equal(times[1:], times[:-1], out=last[:-1])
+    last[:-1] |= codes[1:] != codes[:-1]
+    dropped = len(last) - int(last.sum())
+    if dropped:
+        codes, times, values = codes[last], times[last], values[last]
+        result.counts.kept -= dropped
+        result.counts.duplicate += dropped
+    return codes, times, values
+
+
+def _stable_order(codes: np.ndarray, lowest: int) -> np.ndarray:
+    """The order that sorts codes from `lowest` up and leaves equal ones as they are."""
+    if len(codes) and int(codes.max()) - lowest < 1 << 16:
+        codes = (codes - lowest).astype(np.uint16)
+    return np.argsort(codes, kind="stable")
+
+
+def write_window(path: Path, result: WalkResult) -> None:
+    """Sort and store a complete window; the file appears whole or not at all, facts in its metadata."""
+    columns = [pa.array(c, t) for c, t in zip(sort_window(result), _WINDOW.types, strict=True)]
+    rejects = pa.concat_tables([p.rejects for p in result.pages])
+    facts = {
+        "counts": asdict(result.counts), "pages": len(result.pages), "bytes": result.bytes,
+        "repaired": result.repaired, "widened": result.widened,
+    }  # fmt: skip
+    with pa.OSFile(str(path.with_suffix(".rejects")), "wb") as file, pa.ipc.new_file(file, REJECTS) as writer:
+        writer.write_table(rejects)
+    staged = path.with_suffix(".staged")
+    schema = _WINDOW.with_metadata({"facts": orjson.dumps(facts)})
+    with pa.OSFile(str(staged), "wb") as file, pa.ipc.new_file(file, schema) as writer:
+        writer.write_table(pa.table(columns, schema=schema))
+    staged.replace(path)
+
+
+class WindowFile:
+    """A stored window, memory-mapped."""
+
+    def __init__(self, path: Path) -> None:
+        table = _mapped(path)
+        self.facts: dict[str, Any] = orjson.loads(table.schema.metadata[b"facts"])
+        self.counts = Counts(**self.facts["counts"])
+        self.rejects = _mapped(path.with_suffix(".rejects"))
+        self.codes, self.times, self.values = (_numpy(table[name]) for name in _WINDOW.names)
+
+
+def _mapped(path: Path) -> pa.Table:
+    return pa.ipc.open_file(pa.memory_map(str(path))).read_all()
+
+
+def _numpy(column: pa.ChunkedArray) -> np.ndarray:
+    if column.num_chunks == 1:
+        return column.chunk(0).to_numpy(zero_copy_only=True)
+    return column.to_numpy()
+
+
+def assemble(path: Path, sites: Sequence[tuple[PointSet, Sequence[WindowFile]]]) -> pa.Table:
+    """The day's table with the columns of `RAW`, sorted by station, metric and time, memory-mapped from
+    `path`.
+
+    `sites` are in the order of their names, a site's windows in the order of time. Record batches hold whole
+    series and about a million rows. The file is deleted at once; the mapping keeps its bytes while it is
+    used.
+    """
+    stations = pa.array([points.site for points, _ in sites], pa.string())
+    metrics = sorted({m for points, _ in sites for m in points.metrics})
+    places = {metric: place for place, metric in enumerate(metrics)}
+    names = pa.array(metrics, pa.string())
+    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, RAW) as writer:
+        for station, (points, windows) in enumerate(sites):
+            to_place = np.array([places[m] for m in points.metrics], dtype=np.int32)
+            for codes, times, values in _slices(len(points.metrics), windows):
+                n = len(codes)
+                columns = [
+                    pa.array(times).view(TIMESTAMP),
+                    pa.DictionaryArray.from_arrays(np.full(n, station, np.int32), stations),
+                    pa.DictionaryArray.from_arrays(to_place[codes], names),
+                    pa.array(values),
+                    pa.array(np.full(n, NOT_EVALUATED, np.int8)),
+                ]
+                writer.write_batch(pa.record_batch(columns, schema=RAW))
+    table = _mapped(path)
+    path.unlink()
+    return table
+
+
+def _slices(codes: int, windows: Sequence[WindowFile]) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Sorted slices of about a million rows over all windows of a site; a series is never split."""
+    bounds = [np.searchsorted(w.codes, np.arange(codes + 1)) for w in windows]
+    totals = np.sum(bounds, axis=0) if bounds else np.zeros(codes + 1, dtype=np.int64)
+    low = 0
+    while low < codes:
+        high = max(int(np.searchsorted(totals, totals[low] + _SLICE_ROWS, side="right")) - 1, low + 1)
+        parts = [slice(b[low], b[high]) for b in bounds]
+        lowest, low = low, high
+        if not any(p.stop > p.start for p in parts):
+            continue
+        code = np.concatenate([w.codes[p] for w, p in zip(windows, parts, strict=True)])
+        order = _stable_order(code, lowest)  # windows follow each other in time
+        yield (
+            code[order],
+            np.concatenate([w.times[p] for w, p in zip(windows, parts, strict=True)])[order],
+            np.concatenate([w.values[p] for w, p in zip(windows, parts, strict=True)])[order],
+        )

@@ -1,0 +1,83 @@
+"""The settings that every connection has: one tenant's use of one service."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import date, datetime, time
+from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from weather_backfill.model.errors import ConfigurationError
+
+
+class OffPeak(BaseModel):
+    """The hours in which a connection's backfills may be launched; may run over midnight."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    start: time = Field(description="HH:MM, included")
+    end: time = Field(description="HH:MM, excluded")
+    time_zone: str = "UTC"
+
+    @field_validator("start", "end", mode="before")
+    @classmethod
+    def _a_time_of_day(cls, value: Any) -> Any:
+        if not isinstance(value, (str, time)):  # YAML reads an unquoted 22:00 as 1320
+            raise ValueError('expected HH:MM in quotes, for example "22:00"')
+        return value
+
+    @field_validator("start", "end")
+    @classmethod
+    def _of_the_zone(cls, value: time) -> time:
+        if value.tzinfo is not None:
+            raise ValueError("expected HH:MM alone: the zone goes to time_zone")
+        return value
+
+    @model_validator(mode="after")
+    def _not_empty(self) -> OffPeak:
+        if self.start == self.end:
+            raise ValueError("start and end are the same, so no hour is left: leave off_peak out to launch at any time")
+        return self
+
+    def __str__(self) -> str:
+        return f"{self.start:%H:%M}-{self.end:%H:%M} {self.time_zone}"
+
+    @field_validator("time_zone")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        try:
+            ZoneInfo(name)
+        except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+            raise ValueError("no such time zone: expected an IANA name, for example Europe/Berlin") from error
+        return name
+
+    def holds(self, moment: datetime) -> bool:
+        """Whether an aware moment lies in the window."""
+        local = moment.astimezone(ZoneInfo(self.time_zone)).time()
+        if self.start <= self.end:
+            return self.start <= local < self.end
+        return local >= self.start or local < self.end
+
+
+class Connection(BaseModel):
+    """What every connection of a tenant to a service has."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    enabled: bool = True
+    lookback_days: int = Field(730, ge=1, le=36_500, description="Days before today that onboarding loads")
+    first_day: date | None = Field(None, description="Nothing before this day is asked for")
+    chunk_days: int | None = Field(None, ge=1, le=1000, description="Days a run takes, at most the service's own chunk")
+    priority: int = Field(0, ge=-100, le=100, description="Higher goes first where backfills wait")
+    off_peak: OffPeak | None = Field(None, description="Launch backfills only in these hours")
+
+
+def plainly(check: Callable[[str], object], value: str) -> str:
+    """The value, if a check of ours takes it; its refusal as the `ValueError` that names the field in a file."""
+    try:
+        check(value)
+    except ConfigurationError as error:
+        raise ValueError(str(error)) from error
+    return value

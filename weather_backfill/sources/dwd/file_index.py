@@ -1,0 +1,190 @@
+"""Which files of which stations a range of days needs, learned from directory pages and station lists."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+
+from weather_backfill.model.errors import NotFoundError, SchemaError
+from weather_backfill.sources.dwd.connection import DwdConnection, InBox, InState
+from weather_backfill.sources.dwd.directory_index import Entry, StationList, parse_station_list
+from weather_backfill.sources.dwd.metadata import StationMetadata
+from weather_backfill.sources.dwd.products import Period, Product, ProductFile, parse_file_name
+from weather_backfill.sources.dwd.remote import Fetched, Remote
+from weather_backfill.sources.dwd.zip_file import open_metadata
+
+_ONE_DAY = timedelta(days=1)
+RECENT_DAYS = timedelta(days=500)
+"""How far `recent` reaches back, about; what is older lies in `historical` alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class StationFile:
+    """One file to read: where it lies and what its name and listing say. `rank` orders products."""
+
+    product: Product
+    rank: int
+    path: str
+    file: ProductFile
+    entry: Entry
+
+    def may_hold(self, first: date, last: date) -> bool:
+        """Whether the file can hold UTC days from first to last: a MEZ day begins on the day before."""
+        if self.file.start is None or self.file.end is None:
+            return True
+        return self.file.start - _ONE_DAY <= last and self.file.end >= first
+
+
+@dataclass(slots=True)
+class Catalogue:
+    """The files by station (ids sorted), folders the server does not have, and asked ids without a file."""
+
+    stations: dict[str, list[StationFile]] = field(default_factory=dict)
+    missing_folders: list[str] = field(default_factory=list)
+    without_files: list[str] = field(default_factory=list)
+
+
+def find_files(connection: DwdConnection, remote: Remote, first: date, last: date) -> Catalogue:
+    """List what the connection's stations have for the days from first to last, both included.
+
+    A missing period folder is noted (not every mirror has all); a product without any folder, a folder
+    without product files, or no file for any asked station is an error.
+    """
+    found: list[StationFile] = []
+    catalogue = Catalogue()
+    for rank, wanted in enumerate(connection.opened_products()):
+        listed, selected = _product_files(connection, remote, wanted, rank, first, last, catalogue)
+        found += [f for f in listed if selected is None or f.file.station in selected]
+    for item in sorted(found, key=lambda f: (f.file.station, f.rank, f.file.period, f.path)):
+        if item.may_hold(first, last):
+            catalogue.stations.setdefault(item.file.station, []).append(item)
+    if isinstance(connection.stations, tuple):
+        known = {f.file.station for f in found}
+        catalogue.without_files = [s for s in connection.stations if s not in known]
+    if not found:
+        raise NotFoundError(
+            f"{remote.url(connection.resolution)} has no file of {', '.join(connection.products)} for the "
+            f"stations {_words(connection)}: check the ids against the station list of the product."
+        )
+    return catalogue
+
+
+def _words(connection: DwdConnection) -> str:
+    asked = connection.stations
+    return ", ".join(asked[:10]) if isinstance(asked, tuple) else str(asked)
+
+
+def _product_files(
+    connection: DwdConnection,
+    remote: Remote,
+    wanted: Product,
+    rank: int,
+    first: date,
+    last: date,
+    catalogue: Catalogue,
+) -> tuple[list[StationFile], Collection[str] | None]:
+    """The files of a product in all its periods, and the selected stations (None: all)."""
+    found: list[StationFile] = []
+    lists: list[str] = []
+    reached = 0
+    for period in wanted.periods:
+        for folder in wanted.folders(period, first, last):
+            try:
+                entries = remote.folder(folder)
+            except NotFoundError:
+                catalogue.missing_folders.append(folder)
+                continue
+            reached += 1
+            lists += [f"{folder}/{e.name}" for e in entries if e.name.endswith("_Beschreibung_Stationen.txt")]
+            found += _matching(wanted, rank, folder, entries, remote)
+    if not reached:
+        raise NotFoundError(
+            f"{remote.url(f'{wanted.resolution}/{wanted.folder}')} has none of the folders "
+            f"{', '.join(p.folder for p in wanted.periods)}: check base_url, resolution and product."
+        )
+    return found, _selected(connection, remote, wanted, lists)
+
+
+def _matching(wanted: Product, rank: int, folder: str, entries: list[Entry], remote: Remote) -> list[StationFile]:
+    parsed = [(e, parse_file_name(wanted, e.name)) for e in entries]
+    files = [StationFile(wanted, rank, f"{folder}/{e.name}", f, e) for e, f in parsed if f is not None]
+    if not files:
+        names = ", ".join(e.name for e in entries[:5])
+        raise SchemaError(
+            f"{remote.url(folder)} lists no station file of {wanted.name} (it lists {names or 'nothing'}): "
+            "the folder belongs to another product, or the server is being rebuilt."
+        )
+    return files
+
+
+def _selected(connection: DwdConnection, remote: Remote, wanted: Product, lists: list[str]) -> Collection[str] | None:
+    chosen = connection.stations
+    if chosen == "all":
+        return None
+    if isinstance(chosen, tuple):
+        return set(chosen)
+    assert isinstance(chosen, InState | InBox)
+    if not lists:
+        raise NotFoundError(
+            f"{remote.url(f'{wanted.resolution}/{wanted.folder}')} has no station list "
+            "(*_Beschreibung_Stationen.txt): selecting by state or box needs it. Name station ids instead."
+        )
+    stations = [s for path in lists for s in read_station_list(remote, path).stations]
+    inside = {s.id for s in stations if chosen.holds(s)}
+    if not inside:
+        raise NotFoundError(f"no station of {wanted.name} lies in {chosen}: widen the box or check the state.")
+    return inside
+
+
+def read_station_list(remote: Remote, path: str) -> StationList:
+    """The station list at a path."""
+    return parse_station_list(_body(remote, path), remote.url(path))
+
+
+def _body(remote: Remote, path: str) -> bytes:
+    answer = remote.fetch(path)
+    assert isinstance(answer, Fetched)  # a plain request is never "not modified"
+    return answer.body
+
+
+def read_metadata(
+    remote: Remote, wanted: Product, station: str, listed: Callable[[str], list[Entry]]
+) -> StationMetadata:
+    """The metadata of a sub-hourly product's station, whose zip lies in a folder of its own (hourly zips hold theirs).
+    `listed` lists a folder, once for all stations.
+
+    Raises `NotFoundError` where there is none.
+    """
+    folder = f"{wanted.resolution}/{wanted.folder}/meta_data"
+    for entry in listed(folder):
+        if entry.name.startswith("Meta_Daten_") and entry.name.endswith(f"_{station}.zip"):
+            path = f"{folder}/{entry.name}"
+            return open_metadata(_body(remote, path), path)
+    raise NotFoundError(f"{remote.url(folder)} has no Meta_Daten_*_{station}.zip: nothing is known of the station.")
+
+
+def unlisted(catalogue: Catalogue, day: date, today: date, empty: bool = False) -> str | None:
+    """What ought to be in the listings for a day and is not: then the day is not whole, whatever was read.
+
+    An asked station without any file, or a `recent` folder that is not there although no historical file claims the
+    day; for a day that came out `empty` and is too old for `recent`, a `historical` folder. A server that is being
+    refilled looks like this, and a mistyped id.
+    """
+    missing = [f"station {station} has no file in any folder" for station in catalogue.without_files]
+    lately = today - day < RECENT_DAYS
+    due = Period.RECENT if lately else Period.HISTORICAL
+    for folder in catalogue.missing_folders if lately or empty else ():
+        product, period = folder.rsplit("/", 1)
+        if period != due.folder:
+            continue
+        files = ([f for f in own if f.path.startswith(f"{product}/")] for own in catalogue.stations.values())
+        if not all(own and covered_by_history(own, day) for own in files):
+            missing.append(f"folder {folder} is not on the server")
+    return " | ".join(missing) or None
+
+
+def covered_by_history(files: list[StationFile], day: date) -> bool:
+    """Whether the name of a historical file among these claims the day."""
+    historical = (f.file for f in files if f.file.period is Period.HISTORICAL)
+    return any(f.start and f.end and f.start <= day <= f.end for f in historical)

@@ -1,0 +1,171 @@
+"""One station's files of all products and periods, downloaded, parsed and merged into one series a metric."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from weather_backfill.model.errors import SchemaError, WeatherError
+from weather_backfill.sources.dwd.cache import Download
+from weather_backfill.sources.dwd.day_store import DayIndex
+from weather_backfill.sources.dwd.file_index import StationFile, covered_by_history
+from weather_backfill.sources.dwd.product_parser import ParsedProduct, Series, parse_product
+from weather_backfill.sources.dwd.products import range_in_member_name
+from weather_backfill.sources.dwd.time_reference import clock_for
+from weather_backfill.sources.dwd.zip_file import Archive, open_archive, product_member
+
+Bodies = Sequence[Download | Exception]
+
+
+@dataclass(slots=True)
+class Contribution:
+    """A file that gave rows to some of the wanted days (`days`: one flag a day)."""
+
+    name: str
+    digest: str
+    size: int
+    days: npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class FileFailure:
+    """A file that could not be read, and the wanted days whose rows are unknown because of it."""
+
+    name: str
+    error: Exception
+    days: npt.NDArray[np.bool_]
+
+
+@dataclass(slots=True)
+class StationLoad:
+    """Everything a station's files say about the wanted days."""
+
+    station: str
+    series: list[Series] = field(default_factory=list)
+    contributions: list[Contribution] = field(default_factory=list)
+    failures: list[FileFailure] = field(default_factory=list)
+    rejects: list[tuple[int, pa.Table]] = field(default_factory=list)
+    unknown_columns: set[str] = field(default_factory=set)
+    span: tuple[int, int] | None = None
+    """The first and last time (UTC microseconds) that any of the files holds, wanted or not."""
+
+
+def load_station(station: str, files: Sequence[StationFile], bodies: Bodies, index: DayIndex) -> StationLoad:
+    """Parse and merge a station's files, given in order of finality; a bad file costs only its own days."""
+    load = StationLoad(station)
+    read: list[tuple[StationFile, ParsedProduct, Contribution]] = []
+    broken: list[tuple[StationFile, Download | Exception, Exception]] = []
+    for item, body in zip(files, bodies, strict=True):
+        try:
+            if isinstance(body, Exception):
+                raise body
+            parsed = _parse(item, body)
+        except Exception as error:  # a fault of ours must cost a station's days, not everybody's
+            broken.append((item, body, error))
+            continue
+        contribution = Contribution(item.file.name, body.digest, len(body.body), index.no_days())
+        read.append((item, parsed, contribution))
+        load.unknown_columns.update(parsed.unknown_columns)
+        load.rejects += _filed_rejects(parsed, index)
+        ends = [*(load.span or ()), *(int(s.times[at]) for s in parsed.series if len(s.times) for at in (0, -1))]
+        load.span = (min(ends), max(ends)) if ends else None
+    for item, broken_body, problem in broken:
+        sound = [i for i, _, _ in read if i.product is item.product]
+        load.failures.append(FileFailure(item.file.name, problem, _lost_days(item, broken_body, sound, index)))
+    load.series = _merge(read, index)
+    load.contributions = [c for _, _, c in read if c.days.any()]
+    return load
+
+
+def _parse(item: StationFile, body: Download) -> ParsedProduct:
+    archive: Archive = open_archive(body.body, item.path)
+    clock = clock_for(item.product.resolution, item.file, archive.metadata.parameters)
+    parsed = parse_product(archive.product, item.product, clock, f"{item.path}/{archive.product_name}")
+    if parsed.station not in (None, item.file.station):
+        raise SchemaError(
+            f"{item.path} holds rows of station {parsed.station}: expected {item.file.station}, as its name "
+            "says. The file is packed wrongly upstream; its rows are not taken."
+        )
+    return parsed
+
+
+def _lost_days(
+    item: StationFile, body: Download | Exception, sound: list[StationFile], index: DayIndex
+) -> npt.NDArray[np.bool_]:
+    """The wanted days a broken file may have held and no sound historical file holds more finally."""
+    span = (item.file.start, item.file.end)
+    if span[0] is None and not isinstance(body, Exception):
+        span = range_in_member_name(product_member(body.body, item.path) or "") or (None, None)
+    lost = index.all_days()
+    first = span[0] - timedelta(days=1) if span[0] else date.min
+    for at, day in enumerate(index.dates):
+        inside = first <= day <= (span[1] or date.max)
+        lost[at] = inside and not covered_by_history(sound, day)
+    return lost
+
+
+def _merge(read: list[tuple[StationFile, ParsedProduct, Contribution]], index: DayIndex) -> list[Series]:
+    """One series a metric: of rows for the same instant the one of the more final file is taken."""
+    by_metric: dict[str, list[tuple[Series, Contribution]]] = {}
+    for _, parsed, contribution in read:
+        for series in parsed.series:
+            wanted = index.wanted(series)
+            if len(wanted.times):
+                by_metric.setdefault(series.metric, []).append((wanted, contribution))
+    merged: list[Series] = []
+    for metric in sorted(by_metric):
+        (whole, contribution), *others = by_metric[metric]
+        contribution.days[index.positions(whole.times)] = True
+        for series, contribution in others:
+            fresh = ~_contained(series.times, whole.times)
+            if fresh.any():
+                contribution.days[index.positions(series.times[fresh])] = True
+                whole = _joined(whole, series, fresh)
+        merged.append(whole)
+    return merged
+
+
+def _contained(times: npt.NDArray[np.int64], among: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+    at = np.minimum(np.searchsorted(among, times), len(among) - 1)
+    return np.asarray(among[at] == times)
+
+
+def _joined(whole: Series, other: Series, rows: npt.NDArray[np.bool_]) -> Series:
+    times = np.concatenate([whole.times, other.times[rows]])
+    order = np.argsort(times, kind="stable")
+    values = np.concatenate([whole.values, other.values[rows]])
+    levels = np.concatenate([whole.levels, other.levels[rows]])
+    return Series(whole.metric, times[order], values[order], levels[order])
+
+
+def _filed_rejects(parsed: ParsedProduct, index: DayIndex) -> list[tuple[int, pa.Table]]:
+    """Rejects by wanted day: that of their stamp, or of the file's last row where the stamp is unreadable.
+
+    Filing by the file, not by the run, gives a day the same rejects whatever range it is read in; and the last day of a
+    `recent` file is one that somebody reads.
+    """
+    if parsed.rejects.num_rows == 0:
+        return []
+    times = parsed.rejects["observed_at"].cast(pa.int64()).fill_null(_last_time(parsed)).to_numpy()
+    at = index.lookup(times)
+    return [(int(day), parsed.rejects.filter(pa.array(at == day))) for day in np.unique(at[at >= 0])]
+
+
+def _last_time(parsed: ParsedProduct) -> int:
+    return int(max((s.times[-1] for s in parsed.series if len(s.times)), default=0))
+
+
+def bodies_of(files: Sequence[StationFile], fetch: Callable[[StationFile], Download]) -> list[Download | Exception]:
+    """Each file's download, or the error it met."""
+    found: list[Download | Exception] = []
+    for item in files:
+        try:
+            found.append(fetch(item))
+        except WeatherError as error:
+            found.append(error)
+    return found

@@ -1,0 +1,1 @@
+"""Tempest stations: archives of their messages in a folder or bucket."""

@@ -1,0 +1,301 @@
+"""Tempest message bodies to columns: the wire format, and nothing about where bodies lie.
+
+An object holds one message, an array of messages, or one message a line; a message is an `obs_st` of UDP
+(18 elements an observation), REST or WebSocket (22), or a REST answer with a `status`. Units are metric on
+the wire whatever the user's settings (WeatherFlow Tempest API, "Observation Record Format", obs_st).
+"""
+
+from __future__ import annotations
+
+import io
+import math
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import orjson
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.json as pj
+
+from weather_backfill.model.schemas import RAW_TEXT_LIMIT
+
+# Position in the array -> metric; position 0 is the time in epoch seconds, UTC.
+FIELDS = (
+    "wind_speed_lull",
+    "wind_speed",
+    "wind_speed_of_gust",
+    "wind_from_direction",
+    "wind_sample_interval",
+    "surface_air_pressure",
+    "air_temperature",
+    "relative_humidity",
+    "illuminance",
+    "ultraviolet_index",
+    "surface_downwelling_shortwave_flux_in_air",
+    "precipitation_amount",
+    "precipitation_type",
+    "lightning_mean_distance",
+    "lightning_strike_count",
+    "battery_voltage",
+    "reporting_interval",
+    "precipitation_amount_of_local_day",
+    "precipitation_amount_nearcast",
+    "precipitation_amount_of_local_day_nearcast",
+    "precipitation_analysis_type",
+)
+UDP_LENGTH, REST_LENGTH = 18, 22
+
+_MESSAGES = pa.schema(
+    [
+        ("type", pa.string()),
+        ("serial_number", pa.string()),
+        ("device_id", pa.int64()),
+        ("status", pa.struct([("status_code", pa.int64())])),
+        ("obs", pa.list_(pa.list_(pa.float64()))),
+    ]
+)
+_LONGEST_NAME = 100
+_LATEST_EPOCH = 4_102_444_800  # 2100-01-01: anything later is no time
+
+
+@dataclass(slots=True)
+class Reject:
+    """One thing that was read and cannot be kept; columns of `schemas.REJECTS`."""
+
+    reason: str
+    source_object: str
+    raw_text: str
+    station_id: str | None = None
+    observed_at: datetime | None = None
+
+
+@dataclass(slots=True)
+class Observations:
+    """Decoded observations, one row a report, in the order received.
+
+    `epoch_us` int64 microseconds UTC; `values` float64 (rows, 21) with NaN for null; `length` 18 or 22.
+    """
+
+    stations: list[str] = field(default_factory=list)
+    epoch_us: np.ndarray = field(default_factory=lambda: np.empty(0, "i8"))
+    values: np.ndarray = field(default_factory=lambda: np.empty((0, len(FIELDS))))
+    length: np.ndarray = field(default_factory=lambda: np.empty(0, "i8"))
+    source: np.ndarray = field(default_factory=lambda: np.empty(0, "i8"))
+    rejects: list[Reject] = field(default_factory=list)
+    counts: Counter[str] = field(default_factory=Counter)
+
+
+def decode(objects: Sequence[tuple[str, bytes]]) -> Observations:
+    """Decode a batch of objects (key, decompressed body) in the order received.
+
+    A clean batch of one-message objects goes through Arrow's reader at once; whatever it refuses is read
+    message by message, so that one odd object is named and costs nobody else.
+    """
+    table = _read_at_once([body for _, body in objects])
+    if table is None:
+        return _decode_one_by_one(objects)
+    return _columns(table, np.arange(len(objects)))
+
+
+def _read_at_once(bodies: Sequence[bytes]) -> pa.Table | None:
+    """All bodies as one Arrow table, one row each; None if any is not a plain good observation message."""
+    lines = [body.strip() for body in bodies]
+    if not lines or any(line[:1] != b"{" or b"\n" in line for line in lines):
+        return None
+    whole = b"\n".join(lines)
+    try:
+        if not whole.isascii():
+            whole.decode()  # in what it passes over, as unknown fields, Arrow takes any bytes
+        table = pj.read_json(
+            io.BytesIO(whole),
+            read_options=pj.ReadOptions(block_size=4 << 20),
+            parse_options=pj.ParseOptions(explicit_schema=_MESSAGES, unexpected_field_behavior="ignore"),
+        ).combine_chunks()
+        table.validate(full=True)  # Arrow takes texts that are no UTF-8 as they come
+    except (pa.ArrowException, UnicodeDecodeError):
+        return None
+    if table.num_rows != len(lines) or not _all_good(table):
+        return None
+    return table
+
+
+def _all_good(table: pa.Table) -> bool:
+    """Whether every message is an obs_st with known station and well-formed observations."""
+    length = pc.utf8_length(table["serial_number"])
+    named = pc.or_kleene(
+        pc.and_(pc.greater(length, 0), pc.less_equal(length, _LONGEST_NAME)),
+        pc.and_(pc.is_null(length), pc.is_valid(table["device_id"])),
+    )
+    status = pc.fill_null(pc.struct_field(table["status"], "status_code"), 0)
+    if not (
+        pc.all(pc.fill_null(pc.equal(table["type"], "obs_st"), False)).as_py()
+        and pc.all(pc.fill_null(named, False)).as_py()
+        and pc.all(pc.equal(status, 0)).as_py()
+        and pc.min(pc.fill_null(pc.list_value_length(table["obs"]), 0)).as_py() > 0
+    ):
+        return False
+    reports = pc.list_flatten(table["obs"]).combine_chunks()
+    lengths = reports.value_lengths()
+    if reports.null_count or not pc.all(pc.is_in(lengths, pa.array([UDP_LENGTH, REST_LENGTH], pa.int32()))).as_py():
+        return False
+    if not pc.all(pc.fill_null(pc.is_finite(reports.flatten()), True)).as_py():
+        return False  # NaN and Infinity are no JSON
+    times = pc.list_element(reports, 0)
+    limits = pc.and_(pc.greater(times, 0), pc.less(times, _LATEST_EPOCH))
+    return bool(pc.all(pc.fill_null(limits, False)).as_py())
+
+
+def _columns(table: pa.Table, source: np.ndarray) -> Observations:
+    """Good messages (`_MESSAGES`) to observations; `source` is the object's index of each message."""
+    messages = table["obs"].combine_chunks()
+    per_message = np.asarray(messages.value_lengths().fill_null(0))
+    reports = messages.flatten()
+    length = np.asarray(reports.value_lengths(), dtype="i8")
+    flat = np.asarray(reports.flatten().fill_null(np.nan), dtype="f8")
+    starts = np.concatenate([[0], np.cumsum(length)[:-1]]).astype("i8") if len(length) else length
+    columns = np.arange(1, REST_LENGTH)
+    index = starts[:, None] + np.minimum(columns, length[:, None] - 1)
+    values = np.where(columns < length[:, None], flat[index], np.nan)
+    names = pc.coalesce(table["serial_number"], pc.cast(table["device_id"], pa.string())).to_pylist()
+    return Observations(
+        stations=[names[i] for i in np.repeat(np.arange(len(names)), per_message)],
+        epoch_us=np.round(flat[starts] * 1e6).astype("i8"),
+        values=values,
+        length=length,
+        source=np.repeat(source, per_message),
+        counts=Counter(messages=table.num_rows),
+    )
+
+
+def _decode_one_by_one(objects: Sequence[tuple[str, bytes]]) -> Observations:
+    good: list[dict[str, Any]] = []
+    source: list[int] = []
+    rejects: list[Reject] = []
+    counts: Counter[str] = Counter()
+    for number, (key, body) in enumerate(objects):
+        messages = list(_messages(body))
+        counts["empty_messages"] += not messages  # an empty array
+        for message, text in messages:
+            kind, reports = _judge(message)
+            if kind in ("other_messages", "empty_messages"):
+                counts[kind] += 1
+                continue
+            if kind != "good":
+                rejects.append(Reject(kind, key, _cut(text), _station(message)))
+                continue
+            kept = []
+            for report in reports:
+                if problem := _report_problem(report):
+                    rejects.append(Reject(problem, key, _cut(_text(report)), _station(message)))
+                else:
+                    kept.append([None if value is None else float(value) for value in report])
+            if kept:
+                good.append({"serial_number": _station(message), "obs": kept})
+                source.append(number)
+    observations = _columns(pa.Table.from_pylist(good, schema=_MESSAGES), np.array(source, dtype="i8"))
+    observations.rejects = rejects
+    observations.counts += counts
+    return observations
+
+
+def _messages(body: bytes) -> Iterator[tuple[Any, bytes]]:
+    """The messages of a body with their texts; what does not parse comes as `None` with its text."""
+    try:
+        document = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        lines = [line for line in body.splitlines() if line.strip()]
+        parsed = [_parse_line(line) for line in lines]
+        if all(message is None for message in parsed):
+            yield None, body  # not NDJSON either: one reject for the object, not one a line
+        else:
+            yield from zip(parsed, lines, strict=True)
+        return
+    if isinstance(document, list):
+        for message in document:
+            yield message, _text(message)
+    else:
+        yield document, body
+
+
+def _text(value: Any) -> bytes:
+    """A part of a document as it may have been sent."""
+    try:
+        return orjson.dumps(value)
+    except orjson.JSONEncodeError:
+        return b"(nested too deeply to be shown)"  # orjson reads deeper than it writes
+
+
+def _parse_line(line: bytes) -> Any:
+    try:
+        return orjson.loads(line)
+    except orjson.JSONDecodeError:
+        return None
+
+
+def _judge(message: Any) -> tuple[str, list[Any]]:
+    """What a message is: `good` with its reports, a kind that is counted, or the reason to reject it."""
+    if not isinstance(message, dict):
+        return ("not_json" if message is None else "not_a_message"), []
+    status = message.get("status")
+    code = status.get("status_code") if isinstance(status, dict) else None
+    if code not in (None, 0):
+        return "error_answer", []
+    kind, reports = message.get("type"), message.get("obs")
+    if kind is None and reports and "bucket_step_minutes" in message:
+        return "unknown_layout", []  # REST answers bucketed by day carry a local date and other columns
+    if kind not in (None, "obs_st"):
+        return "other_messages", []
+    if not reports and (kind == "obs_st" or status is not None):
+        return "empty_messages", []
+    if not isinstance(reports, list):
+        return "not_a_message", []
+    return ("good", reports) if _station(message) else ("no_station", [])
+
+
+def _station(message: Any) -> str | None:
+    """The station's name: the serial number, else the device id."""
+    if not isinstance(message, dict):
+        return None
+    for field_name in ("serial_number", "device_id"):
+        value = message.get(field_name)
+        if isinstance(value, (str, int)) and not isinstance(value, bool) and 0 < len(str(value)) <= _LONGEST_NAME:
+            return str(value)
+    return None
+
+
+def _report_problem(report: Any) -> str | None:
+    if not isinstance(report, list) or len(report) not in (UDP_LENGTH, REST_LENGTH):
+        return "unknown_layout"
+    if any(v is not None and (isinstance(v, bool) or not isinstance(v, (int, float))) for v in report):
+        return "not_a_number"
+    if any(v is not None and not math.isfinite(v) for v in report):
+        return "not_a_number"
+    if report[0] is None or not 0 < report[0] < _LATEST_EPOCH:
+        return "no_time"
+    return None
+
+
+def _cut(text: bytes) -> str:
+    return text[:RAW_TEXT_LIMIT].decode("utf-8", "replace")
+
+
+def misplaced(observations: Observations, keys: Sequence[str], rows: np.ndarray) -> list[Reject]:
+    """Rejects for the marked rows, which lie in the folder of a day they do not belong to."""
+    rejects = []
+    for row in np.flatnonzero(rows):
+        epoch = float(observations.epoch_us[row]) / 1e6
+        sent = observations.values[row, : observations.length[row] - 1].tolist()
+        rejects.append(
+            Reject(
+                "outside_day",
+                keys[observations.source[row]],
+                _cut(orjson.dumps([epoch, *(None if np.isnan(v) else v for v in sent)])),
+                observations.stations[row],
+                datetime.fromtimestamp(epoch, UTC),
+            )
+        )
+    return rejects

@@ -1,0 +1,1 @@
+"""Object stores: one interface for a local folder and S3."""

@@ -1,0 +1,389 @@
+"""One object-store interface for a local folder and S3; the only module that talks to either.
+
+A write is atomic: S3 shows an object when its upload is complete, and a local file is staged below
+`_staging/` and renamed into place, so a reader never sees half an object and a killed process leaves nothing
+inside a dataset. Errors of the store come out as our taxonomy (`errors.py`).
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import tempfile
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import Any, BinaryIO, TypeVar
+from urllib.parse import unquote, urlsplit
+
+import duckdb
+import obstore
+from obstore.exceptions import BaseError
+from obstore.store import LocalStore, S3Store
+
+from weather_backfill.model.errors import (
+    AlreadyThereError,
+    ConfigurationError,
+    NotFoundError,
+    VerificationError,
+    WeatherError,
+)
+from weather_backfill.security.tenant_policy import leads_out
+from weather_backfill.storage.errors import first_line, translated
+from weather_backfill.storage.s3 import S3Options, check_s3_url, s3_arguments
+
+__all__ = ["READ_THREADS", "STAGING", "ObjectStore", "S3Options", "StoredObject", "check_s3_url"]
+
+STAGING = "_staging"
+READ_THREADS = 8  # measured best for small objects on two cores; more only adds contention
+_LIST_CHUNK = 5000
+_READ_BATCH = 256
+_DELETE_BATCH = 1000
+
+T = TypeVar("T")
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True, slots=True)
+class StoredObject:
+    """What a listing or a head says of an object; `key` is relative to the store's root."""
+
+    key: str
+    size: int
+    etag: str | None
+    last_modified: datetime
+
+
+# The class below has a method named `list`.
+Listing = list[StoredObject]
+Names = list[str]
+Results = list
+
+
+class ObjectStore:
+    """Objects below one URL: `file:///folder`, a plain path, or `s3://bucket/prefix`.
+
+    Only a write makes a folder. One that is not there holds nothing; where it has to be there (`must_exist`), as an
+    archive has, listing it raises `NotFoundError`: it may be a folder that is not mounted. `inside`: a link that
+    leads out of the folder is not followed but refused with `AccessDeniedError`.
+    """
+
+    def __init__(
+        self, url: str, s3: S3Options | None = None, *, must_exist: bool = False, inside: bool = False
+    ) -> None:
+        self.url = url.rstrip("/")
+        self.folder: Path | None = None
+        self._must_exist, self._inside = must_exist, inside
+        self._made: Any = None
+        parts = urlsplit(url)
+        if parts.scheme == "s3":
+            check_s3_url(url)
+            self._s3 = s3_arguments(parts.netloc, s3 or S3Options())
+            self._made = self._opened(lambda: S3Store(parts.netloc, prefix=_prefix(parts.path), **self._s3))
+        elif parts.scheme in ("", "file"):
+            self.folder = Path(unquote(parts.path) if parts.scheme else url).expanduser().absolute()
+            if self.folder.exists():
+                self._made = self._opened(lambda: LocalStore(str(self.folder)))
+        else:
+            raise ConfigurationError(
+                f"storage URL {url!r} has the scheme {parts.scheme!r}: expected a folder, file:///folder "
+                "or s3://bucket/prefix."
+            )
+
+    def _opened(self, make: Callable[[], T]) -> T:
+        try:
+            return make()
+        except (OSError, BaseError, ValueError) as error:
+            raise ConfigurationError(f"cannot open {self.url!r}: {first_line(error)}.") from error
+
+    @property
+    def _store(self) -> Any:
+        """The library's store; raises `FileNotFoundError` while there is no folder."""
+        if self._made is None:
+            self._made = LocalStore(str(self.folder)) if self._is_there() else None
+        if self._made is None:
+            raise FileNotFoundError(f"{self.folder} is not there")
+        return self._made
+
+    def _is_there(self) -> bool:
+        return self.folder is None or self.folder.is_dir()
+
+    def __repr__(self) -> str:
+        return f"ObjectStore({self.url!r})"
+
+    def uri(self, key: str) -> str:
+        """The full address of an object, for people and metadata."""
+        return f"{self.folder / key}" if self.folder else f"{self.url}/{key}"
+
+    def contains(self, url: str) -> bool:
+        """Whether another storage URL is this one or lies below it; links are followed, endpoints not compared."""
+        own, other = _place(self.url), _place(url)
+        return own[0] == other[0] and other[1][: len(own[1])] == own[1]
+
+    def put(self, key: str, data: bytes) -> StoredObject:
+        """Write an object atomically, replacing what was there, and verify that it arrived whole."""
+        if self.folder:
+            self._call("write", key, lambda: self._put_local(key, lambda file: file.write(data), Path.replace))
+        else:
+            self._call("write", key, lambda: obstore.put(self._store, key, data))
+        return self._arrived(key, len(data))
+
+    def put_file(self, key: str, path: Path) -> StoredObject:
+        """`put` of a file of any size, which memory never holds."""
+        if self.folder:
+            with path.open("rb") as given:
+                self._call(
+                    "write", key,
+                    lambda: self._put_local(key, lambda file: shutil.copyfileobj(given, file), Path.replace),
+                )  # fmt: skip
+        else:
+            self._call("write", key, lambda: obstore.put(self._store, key, path))
+        return self._arrived(key, path.stat().st_size)
+
+    def _arrived(self, key: str, expected: int) -> StoredObject:
+        stored = self.head(key)
+        if stored.size != expected:
+            raise VerificationError(
+                f"{self.uri(key)} holds {stored.size} bytes after an upload of {expected}: another writer or "
+                "a faulty store. The day will be written again."
+            )
+        return stored
+
+    def create(self, key: str, data: bytes) -> bool:
+        """Write an object atomically unless there is one; whether it was written. Of many writers one wins."""
+        try:
+            if self.folder:
+                self._call("write", key, lambda: self._put_local(key, lambda file: file.write(data), os.link))
+            else:
+                self._call("write", key, lambda: obstore.put(self._store, key, data, mode="create"))
+        except AlreadyThereError:
+            return False
+        return True
+
+    def _put_local(self, key: str, fill: Callable[[BinaryIO], Any], place: Callable[[Path, Path], Any]) -> None:
+        assert self.folder
+        staged, target = self.folder / STAGING / uuid.uuid4().hex, self.folder / key
+        staged.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with staged.open("wb") as file:
+                fill(file)
+                file.flush()
+                os.fsync(file.fileno())
+            target.parent.mkdir(parents=True, exist_ok=True)
+            place(staged, target)
+        finally:
+            staged.unlink(missing_ok=True)
+
+    def get(self, key: str) -> bytes:
+        """The whole object; raises `NotFoundError` if it is not there."""
+        if self.folder:
+            return self._call("read", key, lambda: self._path(key).read_bytes())
+        return self._call("read", key, lambda: bytes(obstore.get(self._store, key).bytes()))
+
+    def get_file(self, key: str, path: Path) -> None:
+        """`get` into a file, of an object of any size, which memory never holds."""
+
+        def fetch() -> None:
+            with path.open("wb") as file:
+                for part in obstore.get(self._store, key).stream():
+                    file.write(part)
+
+        self._call("read", key, fetch)
+
+    def _path(self, key: str) -> Path:
+        """The path of a local object."""
+        assert self.folder
+        path = self.folder / key
+        if self._inside and leads_out(self.folder, path):
+            raise PermissionError(f"{path} leads out of its folder")
+        return path
+
+    def tail(self, stored: StoredObject, size: int) -> bytes:
+        """The last `size` bytes of an object (all of a smaller one): where a Parquet file keeps its footer."""
+        start = max(0, stored.size - size)
+        if start == stored.size:
+            return b""  # no range of an empty object is valid
+        if self.folder:
+            return self._call("read", stored.key, lambda: _range(self._path(stored.key), start, stored.size))
+        return self._call(
+            "read", stored.key, lambda: bytes(obstore.get_range(self._store, stored.key, start=start, end=stored.size))
+        )
+
+    def head(self, key: str) -> StoredObject:
+        """Size, ETag and time of an object; raises `NotFoundError` if it is not there."""
+        return _stored(self._call("look at", key, lambda: obstore.head(self._store, key)))
+
+    def exists(self, key: str) -> bool:
+        """Whether the object is there."""
+        try:
+            self.head(key)
+        except NotFoundError:
+            return False
+        return True
+
+    def delete(self, keys: str | Sequence[str]) -> None:
+        """Delete objects; one that is not there is no error. On S3, a thousand with one request."""
+        wanted = [keys] if isinstance(keys, str) else keys
+        # A local folder's bulk delete stops at the first that is not there; S3's does not.
+        size = 1 if self.folder else _DELETE_BATCH
+        for batch in (list(wanted[start : start + size]) for start in range(0, len(wanted), size)):
+            for key in batch:
+                self._check(key, "delete")
+            with suppress(NotFoundError):  # somebody else deleted it: that is what was wanted
+                self._call("delete", batch[0], partial(self._delete, batch))
+
+    def _delete(self, keys: Names) -> None:
+        obstore.delete(self._store, keys)
+
+    def list(self, prefix: str = "") -> Listing:
+        """All objects below a folder-like prefix, sorted by key; empty if there are none."""
+        return self._listed(prefix)
+
+    def list_if_few(self, prefix: str, most: int) -> Listing | None:
+        """`list`, or None where there are more than `most` objects: no more is asked for than is needed to know."""
+        found = self._listed(prefix, most)
+        return found if len(found) <= most else None
+
+    def _listed(self, prefix: str, most: int = sys.maxsize) -> Listing:
+        """All objects, or somewhat more than `most` of them."""
+
+        def collect() -> Listing:
+            if self._holds_nothing():
+                return []
+            found: Listing = []
+            for chunk in obstore.list(self._store, prefix.rstrip("/") or None, chunk_size=_LIST_CHUNK):
+                found += map(_stored, chunk)
+                if len(found) > most:
+                    break
+            return found
+
+        return sorted(self._call("list", prefix, collect), key=lambda o: o.key)
+
+    def names(self) -> Names:
+        """The names of the objects directly below the root, sorted; files with impossible names among them.
+
+        Raises `NotFoundError` if there is no such folder or bucket.
+        """
+        folder = self.folder
+        if folder:
+            return sorted(self._call("list", "", lambda: [e.name for e in os.scandir(folder) if e.is_file()]))
+        found = self._call("list", "", lambda: obstore.list_with_delimiter(self._store))
+        return sorted(_stored(meta).key for meta in found["objects"])
+
+    def folders(self, prefix: str = "") -> Names:
+        """The names of the folders directly below a prefix, sorted."""
+
+        def collect() -> Any:
+            if self._holds_nothing():
+                return {"common_prefixes": []}
+            return obstore.list_with_delimiter(self._store, prefix.rstrip("/") or None)
+
+        found = self._call("list", prefix, collect)
+        return sorted(p.rstrip("/").rsplit("/", 1)[-1] for p in found["common_prefixes"])
+
+    def _holds_nothing(self) -> bool:
+        """Whether there is no folder; raises `FileNotFoundError` where there has to be one."""
+        if not self._is_there() and self._must_exist:
+            raise FileNotFoundError(f"{self.folder} is not there")
+        return not self._is_there()
+
+    def read_many(self, keys: Iterable[str]) -> Iterator[tuple[str, bytes | WeatherError]]:
+        """Read many small objects concurrently, in order; an object that fails yields its error.
+
+        Local files are read in this thread: opening a file takes less time than handing it to another.
+        Memory holds a few batches, not all objects.
+        """
+        if self.folder:
+            for key in keys:
+                yield key, self._attempt(key)
+            return
+        remaining = iter(keys)
+        with ThreadPoolExecutor(READ_THREADS, thread_name_prefix="read") as pool:
+            pending = [pool.submit(self._read_batch, batch) for batch in _batches(remaining, READ_THREADS + 2)]
+            while pending:
+                yield from pending.pop(0).result()
+                pending += [pool.submit(self._read_batch, batch) for batch in _batches(remaining, 1)]
+
+    def each(self, work: Callable[[Item], T], items: Iterable[Item]) -> Results[T]:
+        """`work` on every item, in order; at once where that is waiting for a network, as in `read_many`."""
+        if self.folder:
+            return [work(item) for item in items]
+        with ThreadPoolExecutor(READ_THREADS, thread_name_prefix="each") as pool:
+            return [*pool.map(work, items)]
+
+    def _read_batch(self, keys: Names) -> Sequence[tuple[str, bytes | WeatherError]]:
+        return [(key, self._attempt(key)) for key in keys]
+
+    def _attempt(self, key: str) -> bytes | WeatherError:
+        try:
+            return self.get(key)
+        except WeatherError as error:
+            return error
+
+    @contextmanager
+    def local_copy(self, key: str) -> Iterator[Path]:
+        """A local path with the object's bytes: the file itself, or a temporary download from S3."""
+        if self.folder:
+            self.head(key)
+            yield self._call("read", key, lambda: self._path(key))
+            return
+        with tempfile.TemporaryDirectory(prefix="weather-") as folder:
+            path = Path(folder) / key.rsplit("/", 1)[-1]
+            self.get_file(key, path)
+            yield path
+
+    def register(self, connection: duckdb.DuckDBPyConnection) -> None:
+        """Let a DuckDB connection read this store's `uri()`s lazily, without DuckDB's S3 extension."""
+        if self.folder is None:
+            from obstore.fsspec import FsspecStore
+
+            # As a class of its own, for fsspec strips a class's protocol from the patterns that it globs.
+            of_s3 = type("S3Files", (FsspecStore,), {"protocol": "s3"})
+            connection.register_filesystem(of_s3("s3", **self._s3))
+
+    def _call(self, verb: str, key: str, action: Callable[[], T]) -> T:
+        self._check(key, verb)
+        try:
+            return action()
+        except (OSError, BaseError) as error:
+            raise translated(error, f"could not {verb} {self.uri(key)}") from error
+
+    def _check(self, key: str, verb: str) -> None:
+        if key.startswith("/") or "\0" in key or ".." in key.split("/"):
+            raise ConfigurationError(f"could not {verb} {key[:200]!r}: it points out of {self.url}.")
+
+
+def _range(path: Path, start: int, stop: int) -> bytes:
+    file = os.open(path, os.O_RDONLY)  # a plan asks for hundreds: a third of what a file object takes
+    try:
+        return os.pread(file, stop - start, start)
+    finally:
+        os.close(file)
+
+
+def _place(url: str) -> tuple[str, tuple[str, ...]]:
+    """Where a storage URL points: the bucket, or "" for a folder, and the parts of the path."""
+    parts = urlsplit(url)
+    if parts.scheme == "s3":
+        return parts.netloc, tuple(part for part in unquote(parts.path).split("/") if part not in ("", "."))
+    folder = Path(unquote(parts.path) if parts.scheme else url).expanduser().resolve()
+    return "", folder.parts
+
+
+def _batches(keys: Iterator[str], most: int) -> list[list[str]]:
+    return [batch for _ in range(most) if (batch := list(islice(keys, _READ_BATCH)))]
+
+
+def _stored(meta: Any) -> StoredObject:
+    return StoredObject(meta["path"], meta["size"], meta["e_tag"], meta["last_modified"])
+
+
+def _prefix(path: str) -> str | None:
+    return path.strip("/") or None

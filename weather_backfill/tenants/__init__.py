@@ -1,0 +1,1 @@
+"""Tenant files, and the access that their connections have."""

@@ -1,0 +1,239 @@
+"""Tenants and their connections: YAML files, one a tenant, in a folder or bucket (`WEATHER_TENANTS_URL`).
+
+    id: acme
+    services:
+      tempest:
+        archive_url: s3://acme-weather/tempest
+
+`_defaults.yaml` beside them holds defaults by service (`tempest: {lookback_days: 365}`); a tenant's own settings
+go on top. A file that is broken names its file, field, value and fix, and never blocks another tenant. Secrets appear
+only as references to environment variables: `${ACME_SECRET}`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any
+
+import yaml
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import ErrorDetails
+
+from weather_backfill.model.errors import ConfigurationError, NotFoundError, shown
+from weather_backfill.model.partitions import validate_tenant_id
+from weather_backfill.security.secrets import WITHHELD
+from weather_backfill.sources.aceiot.connection import AceiotConnection
+from weather_backfill.sources.dwd.connection import DwdConnection
+from weather_backfill.sources.tempest.connection import TempestConnection
+from weather_backfill.storage.object_store import ObjectStore
+
+DEFAULTS = "_defaults.yaml"
+_MAX_FILE_BYTES = 64 * 1024
+# PyYAML fails as it falls on tagged values: `!!bool x` with KeyError, `!!timestamp x` with AttributeError.
+_YAML_ERRORS = (yaml.YAMLError, ValueError, RecursionError, LookupError, AttributeError, TypeError, OverflowError)
+
+
+class Services(BaseModel):
+    """The services a tenant connects."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    tempest: TempestConnection | None = None
+    dwd: DwdConnection | None = None
+    aceiot: AceiotConnection | None = None
+
+
+class Tenant(BaseModel):
+    """One tenant file."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    id: Annotated[str, AfterValidator(validate_tenant_id)]
+    name: str | None = Field(None, max_length=200)
+    services: Services
+
+    def connection(self, service: str) -> Any:
+        """The tenant's connection to a service; raises `ConfigurationError` if it has none."""
+        connection = getattr(self.services, service, None)
+        if connection is None:
+            raise ConfigurationError(
+                f"tenant {self.id!r} has no connection to {service!r}: add it under services in {self.id}.yaml."
+            )
+        return connection
+
+    def switched_on(self, service: str) -> Any:
+        """The connection to a service; raises `ConfigurationError` if there is none or it is off."""
+        connection = self.connection(service)
+        if not connection.enabled:
+            raise ConfigurationError(
+                f"tenant {self.id!r} has switched {service!r} off (enabled: false in {self.id}.yaml)."
+            )
+        return connection
+
+
+class TenantRegistry:
+    """Reads and writes tenant files."""
+
+    def __init__(self, files: ObjectStore) -> None:
+        self._files = files
+
+    def ids(self) -> list[str]:
+        """The ids of all tenant files, readable or not.
+
+        Raises `NotFoundError` if their folder or bucket is not there: it may not be mounted, and no tenant is gone.
+        """
+        try:
+            names = self._files.names()
+        except NotFoundError as error:
+            raise NotFoundError(
+                f"the tenant files' place {self._files.url} is not there: mount it, or add the first tenant with "
+                "`weather-backfill tenants add`."
+            ) from error
+        return [n.removesuffix(".yaml") for n in names if n.endswith(".yaml") and n != DEFAULTS]
+
+    def get(self, tenant: str) -> Tenant:
+        """One tenant; raises `ConfigurationError` that names file, field, value and fix."""
+        return self.read(tenant)[0]
+
+    def read(self, tenant: str) -> tuple[Tenant, str]:
+        """One tenant and the version of what it was read from, its file and the defaults; raises as `get`."""
+        file = f"{validate_tenant_id(tenant)}.yaml"
+        try:
+            text = self._read(file)
+        except NotFoundError as error:
+            raise ConfigurationError(
+                f"tenant {tenant!r} is not known: there is no {self._files.uri(file)}. "
+                "Add it with `weather-backfill tenants add`."
+            ) from error
+        defaults = self._defaults()
+        version = hashlib.sha256(text + b"\0" + repr(sorted(defaults.items())).encode()).hexdigest()[:16]
+        return parse_tenant(text, self._files.uri(file), tenant, defaults), version
+
+    def problem_of_defaults(self) -> str | None:
+        """What is wrong with `_defaults.yaml`, which every tenant is read with; None if nothing is."""
+        try:
+            self._defaults()
+        except ConfigurationError as error:
+            return str(error)
+        return None
+
+    def _read(self, file: str) -> bytes:
+        """A file's bytes; a huge one is refused before it is read."""
+        _check_size(self._files.head(file).size, self._files.uri(file))
+        return self._files.get(file)
+
+    def _defaults(self) -> dict[str, Any]:
+        try:
+            text = self._read(DEFAULTS)
+        except NotFoundError:
+            return {}
+        defaults = _mapping(text, self._files.uri(DEFAULTS))
+        unknown = sorted(set(defaults) - set(Services.model_fields))
+        if unknown or not all(isinstance(value, dict) for value in defaults.values()):
+            raise ConfigurationError(
+                f"{self._files.uri(DEFAULTS)}: expected a mapping of settings for each of "
+                f"{', '.join(Services.model_fields)}" + (f"; found {', '.join(map(str, unknown))}." if unknown else ".")
+            )
+        return defaults
+
+    def remove(self, tenant: str) -> str:
+        """Delete a tenant's file: nothing more is loaded, its data stays. Returns where the file was."""
+        file = f"{validate_tenant_id(tenant)}.yaml"
+        if not self._files.exists(file):
+            raise ConfigurationError(f"tenant {tenant!r} is not known: there is no {self._files.uri(file)}.")
+        self._files.delete(file)
+        return self._files.uri(file)
+
+    def connect(
+        self, tenant: str, services: dict[str, dict[str, Any]], check: Callable[[Tenant], Any] = lambda _: None
+    ) -> str:
+        """Write a tenant's file with these connections; others it has stay. Returns where.
+
+        Raises `ConfigurationError` naming the field, or what `check` raises, and then writes nothing.
+        """
+        if not services:
+            raise ConfigurationError(f"tenant {tenant!r} connects no service: name one, for example --tempest.")
+        file = f"{validate_tenant_id(tenant)}.yaml"
+        uri = self._files.uri(file)
+        # What the file says, not what the defaults add to it, is what is written back.
+        known: dict[str, Any] = _mapping(self._read(file), uri) if self._files.exists(file) else {"id": tenant}
+        document = {**known, "services": {**(known.get("services") or {}), **services}}
+        text = yaml.safe_dump(document, sort_keys=False).encode()
+        check(parse_tenant(text, uri, tenant, self._defaults()))
+        self._files.put(file, text)
+        return uri
+
+    def put(self, tenant: Tenant) -> str:
+        """Write a tenant's file; returns where."""
+        document = tenant.model_dump(mode="json", exclude_none=True, exclude_unset=True)
+        key = f"{tenant.id}.yaml"
+        self._files.put(key, yaml.safe_dump(document, sort_keys=False).encode())
+        return self._files.uri(key)
+
+
+def parse_tenant(text: bytes, file: str, expected_id: str, defaults: Mapping[str, Any] | None = None) -> Tenant:
+    """A tenant from the bytes of its YAML file, its connections on top of the services' defaults."""
+    document = _mapping(text, file)
+    services = document.get("services")
+    if defaults and isinstance(services, dict):
+        merged = {k: {**defaults.get(k, {}), **v} if isinstance(v, dict) else v for k, v in services.items()}
+        document = {**document, "services": merged}
+    try:
+        tenant = Tenant.model_validate(document)
+    except ValidationError as error:
+        problems = "; ".join(_problem(details) for details in error.errors(include_url=False))
+        raise ConfigurationError(f"{file}: {problems}") from error
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{file}: {error}") from error
+    if tenant.id != expected_id:
+        raise ConfigurationError(f"{file}: id is {tenant.id!r}; expected {expected_id!r}, as the file is named.")
+    return tenant
+
+
+def _mapping(text: bytes, file: str) -> dict[str, Any]:
+    _check_size(len(text), file)
+    try:
+        document = yaml.load(text, _Loader)  # noqa: S506 - a SafeLoader
+    except yaml.MarkedYAMLError as error:
+        where = f" (line {error.problem_mark.line + 1})" if error.problem_mark else ""
+        problem = ", ".join(part for part in (error.context, error.problem) if part)
+        raise ConfigurationError(f"{file} is not YAML: {problem}{where}.") from error
+    except _YAML_ERRORS as error:
+        raise ConfigurationError(f"{file} is not YAML: {(str(error).splitlines() or ['?'])[0][:200]}.") from error
+    if not isinstance(document, dict):
+        raise ConfigurationError(f"{file}: expected a mapping with id and services, found {type(document).__name__}.")
+    return document
+
+
+def _check_size(size: int, file: str) -> None:
+    if size > _MAX_FILE_BYTES:
+        raise ConfigurationError(f"{file}: {size} bytes; a tenant file has at most {_MAX_FILE_BYTES}.")
+
+
+class _Loader(yaml.SafeLoader):
+    """A safe loader without aliases, which make a few lines as large as memory, and without names that come twice."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        names = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        for twice in (name for name in names if names.count(name) > 1):
+            problem = f"{str(twice)[:80]!r} stands twice, and one would hide the other"
+            raise yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark)
+        return super().construct_mapping(node, deep)
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            mark = self.peek_event().start_mark
+            raise yaml.MarkedYAMLError(problem="aliases are not allowed, write the value out", problem_mark=mark)
+        return super().compose_node(parent, index)
+
+
+def _problem(details: ErrorDetails) -> str:
+    """Field, what was expected and the value given; no value where a secret may have gone astray."""
+    text = f"{'.'.join(map(str, details['loc'])) or 'file'}: {details['msg'].removeprefix('Value error, ')}"
+    value = details["input"]
+    whole = isinstance(value, (dict, list))
+    if details["type"] in (WITHHELD, "extra_forbidden", "missing") or (whole and details["type"] == "value_error"):
+        return text  # what a whole connection is refused for says itself which value it was
+    given = "a list or mapping" if whole else repr(shown(str(value))[:80])
+    return f"{text} (given {given})"

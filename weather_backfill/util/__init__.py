@@ -1,0 +1,1 @@
+"""Logs, retries, signals, JSON documents."""

@@ -1,0 +1,160 @@
+"""The Tempest archive as a source: days, duplicates, edges, rejects and damage, on disk and on S3."""
+
+from __future__ import annotations
+
+import gzip
+import os
+from collections import Counter
+from datetime import date, timedelta
+from pathlib import Path
+
+import numpy as np
+import orjson
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+
+from weather_backfill.model.days import DayFailure, RawDay
+from weather_backfill.model.errors import UnreadableObjectError
+from weather_backfill.model.schemas import RAW
+from weather_backfill.sources.tempest import source
+from weather_backfill.sources.tempest.simulate import Archive, Faults, weather, write_archive
+from weather_backfill.sources.tempest.source import TempestSource
+from weather_backfill.storage.object_store import ObjectStore
+
+DAY = date(2024, 1, 2)
+MIDNIGHT = 1704153600
+
+
+def body(second: int, temperature: float | None = 5.0, serial: str = "ST-1", elements: int = 18) -> bytes:
+    report = [second, 0.1, 2.0, 3.5, 180, 3, 1000.0, temperature, 80, 100, 0.5, 12, 0, 0, 0, 0, 2.6, 1, 0, 0, 0, 0]
+    return orjson.dumps({"serial_number": serial, "type": "obs_st", "obs": [report[:elements]]})
+
+
+def put(store: ObjectStore, name: str, *bodies: bytes, day: date = DAY, hour: int = 12) -> None:
+    data = b"\n".join(bodies)
+    key = f"year={day:%Y}/month={day:%m}/day={day:%d}/hour={hour:02d}/{name}"
+    store.put(key, gzip.compress(data) if name.endswith(".gz") else data)
+
+
+def read(store: ObjectStore) -> RawDay:
+    return TempestSource(store).read_day(DAY)
+
+
+def values(table: pa.Table, metric: str) -> dict[int, float | None]:
+    frame = table.to_pandas()
+    frame = frame[frame.metric == metric]
+    seconds = frame.observed_at.astype("int64") // 1_000_000
+    return dict(zip(seconds, frame.value.astype(object).where(frame.value.notna(), None), strict=True))
+
+
+def test_rows_are_long_sorted_and_typed(store: ObjectStore) -> None:
+    put(store, "b.json.gz", body(MIDNIGHT + 60, None), body(MIDNIGHT, 4.5, "ST-0", 22))
+    day = read(store)
+    assert day.table.schema.equals(RAW)
+    assert day.table.num_rows == 17 + 21, "an 18-element message says nothing of the last fields"
+    keys = list(zip(*(day.table[n].to_pylist() for n in ("station_id", "metric", "observed_at")), strict=True))
+    assert keys == sorted(keys)
+    assert values(day.table, "air_temperature") == {MIDNIGHT: 4.5, MIDNIGHT + 60: None}
+    assert day.facts["source_objects"] == 1
+
+
+def test_duplicates_collapse_to_the_last_received(store: ObjectStore) -> None:
+    put(store, "a-first.json", body(MIDNIGHT, 1.0))
+    put(store, "b-later.json", body(MIDNIGHT, 2.0), body(MIDNIGHT, 3.0))
+    day = read(store)
+    assert values(day.table, "air_temperature") == {MIDNIGHT: 3.0}
+    assert day.facts["duplicates"] == 2
+
+
+def test_received_later_beats_a_later_name(tmp_path: Path) -> None:
+    store = ObjectStore(str(tmp_path))
+    put(store, "z-first.json", body(MIDNIGHT, 1.0))
+    put(store, "a-later.json", body(MIDNIGHT, 2.0))
+    folder = tmp_path / "year=2024/month=01/day=02/hour=12"
+    os.utime(folder / "z-first.json", (MIDNIGHT, MIDNIGHT))
+    os.utime(folder / "a-later.json", (MIDNIGHT + 1, MIDNIGHT + 1))
+    assert values(read(store).table, "air_temperature") == {MIDNIGHT: 2.0}
+
+
+def test_midnight_messages_in_the_neighbours_folders_are_not_lost(store: ObjectStore) -> None:
+    put(
+        store,
+        "late.json",
+        body(MIDNIGHT + 86399, 1.0),
+        body(MIDNIGHT + 86400, 2.0),
+        day=DAY + timedelta(days=1),
+        hour=0,
+    )
+    put(store, "early.json", body(MIDNIGHT, 3.0), day=DAY - timedelta(days=1), hour=23)
+    put(store, "own.json", body(MIDNIGHT + 5, 4.0), body(MIDNIGHT - 1, 9.0))
+    day = read(store)
+    assert values(day.table, "air_temperature") == {MIDNIGHT: 3.0, MIDNIGHT + 5: 4.0, MIDNIGHT + 86399: 1.0}
+    assert day.facts["edge_reports"] == 2
+    assert day.rejects.select(["reason", "station_id"]).to_pylist() == [{"reason": "outside_day", "station_id": "ST-1"}]
+
+
+def test_an_empty_day_is_a_day_without_rows(store: ObjectStore) -> None:
+    day = read(store)
+    assert (day.table.num_rows, day.rejects.num_rows, day.facts["source_objects"]) == (0, 0, 0)
+
+
+def test_an_object_that_cannot_be_unpacked_fails_the_day_and_is_named(store: ObjectStore) -> None:
+    put(store, "good.json", body(MIDNIGHT))
+    store.put("year=2024/month=01/day=02/hour=12/cut.json.gz", gzip.compress(body(MIDNIGHT) * 50)[:60])
+    with pytest.raises(UnreadableObjectError, match=r"1 of 2 objects .*cut\.json\.gz.*upload them again"):
+        read(store)
+
+
+def test_a_bad_day_in_a_range_is_a_failure_between_good_days(store: ObjectStore) -> None:
+    put(store, "good.json", body(MIDNIGHT - 86400 + 7), day=DAY - timedelta(days=1))
+    store.put("year=2024/month=01/day=02/hour=12/cut.json.gz", b"\x1f\x8b")
+    put(store, "good.json", body(MIDNIGHT + 86400 + 7), day=DAY + timedelta(days=1))
+    first, bad, last = TempestSource(store).days([DAY - timedelta(days=1), DAY, DAY + timedelta(days=1)])
+    assert isinstance(bad, DayFailure)
+    assert isinstance(bad.error, UnreadableObjectError)
+    assert isinstance(first, RawDay)
+    assert isinstance(last, RawDay)
+    assert first.table.num_rows == last.table.num_rows == 17
+
+
+@pytest.mark.parametrize("few", [0, 2000], ids=["crowded months, day by day", "months of few objects, at once"])
+def test_inventory_counts_objects_and_bytes_of_days_that_hold_any(
+    store: ObjectStore, few: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(source, "_FEW", few)
+    put(store, "a.json", body(MIDNIGHT))
+    put(store, "b.json", body(MIDNIGHT), hour=13)
+    put(store, "notes.txt", b"not a message")
+    december, outside = DAY - timedelta(days=3), DAY + timedelta(days=4)
+    put(store, "c.json", body(MIDNIGHT), day=december)
+    put(store, "d.json", body(MIDNIGHT), day=outside)
+    put(store, "notes.txt", b"not a message", day=DAY + timedelta(days=1))
+    put(store, "e.json", body(MIDNIGHT), day=DAY - timedelta(days=366))
+    found = TempestSource(store).inventory(december, outside - timedelta(days=1))
+    size = len(body(MIDNIGHT))
+    assert {day: (held.objects, held.bytes) for day, held in found.items()} == {december: (1, size), DAY: (2, 2 * size)}
+
+
+def test_a_simulated_day_comes_back_as_it_was_made(store: ObjectStore) -> None:
+    """Nothing lost, nothing doubled: every report that the simulator kept arrives with its values."""
+    archive = Archive("acme", DAY, DAY, 2, 3, 30, Faults(missing=0.1, nulls=0.05, duplicates=0.1, garbage=0.01))
+    write_archive(archive, store)
+    day = read(store)
+    made = 0
+    for station, serial in enumerate(archive.station_ids):
+        rng = np.random.default_rng([archive.seed, 0, station])
+        keep = rng.random(1440) >= 0.1
+        null = rng.random((1440, 21)) < 0.05
+        reports = weather(archive, 0, DAY, station)
+        expected = {
+            int(report[0]): None if null[minute][6] else report[7]
+            for minute, report in enumerate(reports)
+            if keep[minute]
+        }
+        mine = day.table.filter(pc.equal(day.table["station_id"], serial))
+        assert values(mine, "air_temperature") == expected
+        made += len(expected)
+    assert day.facts["reports_kept"] == made
+    assert Counter(day.rejects["reason"].to_pylist()) == {"not_json": day.rejects.num_rows}
+    assert day.facts["messages"] == made + day.facts["duplicates"]
