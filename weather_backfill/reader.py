@@ -21,6 +21,7 @@ from weather_backfill.model.metrics import METRICS
 from weather_backfill.model.partitions import PartitionKey, days_between, validate_tenant_id
 from weather_backfill.settings import Settings, load_settings
 from weather_backfill.storage.object_store import ObjectStore
+from weather_backfill.storage.places import open_lake
 from weather_backfill.tenants.files import Services
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ def _read(
         raise ConfigurationError(f"as_ is {as_!r}: expected 'pandas' or 'arrow'.")
     start, end = _span(*bounds)
     metrics, stations = (_names(given, what) for given, what in zip(names, ("metrics", "stations"), strict=True))
-    store = (settings or load_settings()).lake()
+    store = open_lake(settings or load_settings())
     keys = _objects(store, dataset, service, tenant, start, end)
     condition = _condition(_TIME[dataset], start, end, metrics, stations)
     tables = []

@@ -17,8 +17,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from weather_backfill.model.errors import ConfigurationError
 from weather_backfill.security.secrets import WITHHELD, SecretReference
-from weather_backfill.security.tenant_policy import Trust, folder_of
-from weather_backfill.storage.object_store import ObjectStore, S3Options
+from weather_backfill.security.tenant_policy import TenantPolicy, folder_of
+from weather_backfill.storage.object_store import S3Options
 
 # DWD's files hold years: a longer run reads each of them less often. A Tempest day takes 0.05 to 5 s and a run some
 # 5 s to start: a year of small days is there in 2 minutes by the quarter, in 2.5 to 3 by the month.
@@ -153,8 +153,9 @@ class Settings(BaseSettings):
 
     def warehouse_path(self) -> str:
         """The absolute path of the DuckDB file with the views."""
-        beside = self.lake().folder
-        return absolute(self.warehouse or str((beside.parent if beside else Path()) / "warehouse.duckdb"))
+        lake = folder_of(self.storage_url)
+        beside = lake.expanduser().absolute().parent if lake else Path()
+        return absolute(self.warehouse or str(beside / "warehouse.duckdb"))
 
     @property
     def trusts_files(self) -> bool:
@@ -166,31 +167,13 @@ class Settings(BaseSettings):
         most = self.most_priority if self.most_priority is not None else (100 if self.trusts_files else 0)
         return min(wanted, most)
 
-    def trust(self) -> Trust:
+    def tenant_policy(self) -> TenantPolicy:
         """What tenant files may name."""
         local = self.trusts_files
         given = self.tenant_folders
         folders = None if given is None and local else tuple(Path(f).expanduser().resolve() for f in given or ())
         secrets = None if self.tenant_secrets is None and local else self.tenant_secrets or {}
-        return Trust(folders, secrets, self.private_addresses, plain_http=local, endpoint=self.s3_endpoint_url)
-
-    @cached_property
-    def _stores(self) -> dict[str, ObjectStore]:
-        return {}
-
-    def lake(self) -> ObjectStore:
-        """The lake's object store."""
-        return self._opened(self.storage_url)
-
-    def tenant_files(self) -> ObjectStore:
-        """The object store with the tenant files."""
-        return self._opened(self.tenants_url)
-
-    def _opened(self, url: str) -> ObjectStore:
-        """One store a URL: a session, credentials and connections are not made anew at every look."""
-        if url not in self._stores:
-            self._stores[url] = ObjectStore(url, self.s3)
-        return self._stores[url]
+        return TenantPolicy(folders, secrets, self.private_addresses, plain_http=local, endpoint=self.s3_endpoint_url)
 
 
 def load_settings(**overrides: Any) -> Settings:

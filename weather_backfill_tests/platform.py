@@ -17,7 +17,7 @@ import dagster as dg
 import pyarrow as pa
 import requests
 
-from weather_backfill.backfill.commands import Desk
+from weather_backfill.backfill.commands import BackfillContext
 from weather_backfill.backfill.launch import register_tenant
 from weather_backfill.dagster.private import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 from weather_backfill.definitions import build_definitions
@@ -27,8 +27,9 @@ from weather_backfill.model.tags import SERVICE_TAG, TENANT_TAG
 from weather_backfill.settings import Settings
 from weather_backfill.sources.dwd.connection import DwdConnection
 from weather_backfill.sources.tempest.connection import TempestConnection
-from weather_backfill.sources.tempest.simulate import Archive, Faults, write_archive
+from weather_backfill.sources.tempest.simulate import Faults, SimulatedArchive, write_archive
 from weather_backfill.storage.object_store import ObjectStore
+from weather_backfill.storage.places import open_lake, open_tenant_files
 from weather_backfill.tenants.files import Services, Tenant, TenantRegistry
 from weather_backfill_tests.servers import answers, free_port, process, until
 from weather_backfill_tests.starting import run_command
@@ -69,28 +70,28 @@ class Platform:
 
     @property
     def lake(self) -> ObjectStore:
-        return self.settings.lake()
+        return open_lake(self.settings)
 
     @property
     def instance(self) -> dg.DagsterInstance:
         return dg.DagsterInstance.from_config(self.environment["DAGSTER_HOME"])
 
     @contextmanager
-    def desk(self) -> Iterator[Desk]:
+    def desk(self) -> Iterator[BackfillContext]:
         """A desk of this process on the instance, the settings as they are now."""
         with self.instance as instance:
-            yield Desk(instance, build_definitions(self.settings), self.settings)
+            yield BackfillContext(instance, build_definitions(self.settings), self.settings)
 
     def add_tempest(self, tenant: str, days: int, stations: int = 1, faults: Faults | None = None) -> Path:
         """Simulate an archive from START on and register its tenant; the archive's folder."""
         archive = self.folder / "archive" / tenant
-        plan = Archive(
+        plan = SimulatedArchive(
             tenant, START, START + timedelta(days=days - 1), stations, seed=7, minutes_per_object=60,
             faults=faults or Faults(),
         )  # fmt: skip
         write_archive(plan, ObjectStore(str(archive)))
         connection = TempestConnection(archive_url=str(archive))
-        TenantRegistry(self.settings.tenant_files()).put(Tenant(id=tenant, services=Services(tempest=connection)))
+        TenantRegistry(open_tenant_files(self.settings)).put(Tenant(id=tenant, services=Services(tempest=connection)))
         with self.instance as instance:
             register_tenant(instance, "tempest", tenant)
         return archive
@@ -98,7 +99,7 @@ class Platform:
     def add_dwd(self, tenant: str, **connection: Any) -> None:
         """Write the file of a tenant of DWD and register it; written again, it replaces the connection."""
         model = Tenant(id=tenant, services=Services(dwd=DwdConnection(**connection)))
-        TenantRegistry(self.settings.tenant_files()).put(model)
+        TenantRegistry(open_tenant_files(self.settings)).put(model)
         with self.instance as instance:
             register_tenant(instance, "dwd", tenant)
 

@@ -26,6 +26,7 @@ from weather_backfill.model.partitions import PartitionKey
 from weather_backfill.settings import Settings
 from weather_backfill.sources.registry import SERVICES
 from weather_backfill.storage.object_store import ObjectStore
+from weather_backfill.storage.places import open_lake
 from weather_backfill_tests.dagster.assets.test_station_history import history
 from weather_backfill_tests.dagster.checks.test_alignment import FIRST, PLANTED
 from weather_backfill_tests.platform import Platform
@@ -189,7 +190,7 @@ def test_importing_the_package_imports_no_engine() -> None:
 def test_a_flipped_bit_is_never_read_as_rows(tmp_path: Path, read: Any) -> None:
     """Wherever a page is damaged, the object is named; no row comes out that is not what was written."""
     settings = Settings(storage_url=str(tmp_path))
-    store = settings.lake()
+    store = open_lake(settings)
     small_lake(store)
     dataset = layout.RAW_OBSERVATIONS if read is weather_backfill.read_raw else layout.REFINED_15M
     key = layout.day_key(dataset, "dwd", PartitionKey(DAY, "acme"))

@@ -11,6 +11,7 @@ import pytest
 from weather_backfill.model.errors import ConfigurationError
 from weather_backfill.settings import FIRST_DAYS, Settings, absolute, load_settings
 from weather_backfill.sources.registry import SERVICES
+from weather_backfill.storage.places import open_lake, open_tenant_files
 
 
 @pytest.fixture(autouse=True)
@@ -74,8 +75,8 @@ def test_settings_do_not_change() -> None:
 
 def test_stores_open_where_the_settings_say(tmp_path: Path) -> None:
     settings = Settings(storage_url=str(tmp_path / "lake"), tenants_url=f"file://{tmp_path}/my%20tenants")
-    assert settings.lake().uri("a/b") == str(tmp_path / "lake/a/b")
-    assert settings.tenant_files().uri("acme.yaml") == str(tmp_path / "my tenants/acme.yaml")
+    assert open_lake(settings).uri("a/b") == str(tmp_path / "lake/a/b")
+    assert open_tenant_files(settings).uri("acme.yaml") == str(tmp_path / "my tenants/acme.yaml")
 
 
 def test_a_plain_folder_becomes_absolute_and_a_url_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

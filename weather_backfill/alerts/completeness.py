@@ -14,7 +14,7 @@ import dagster as dg
 
 from weather_backfill.alerts.commands import start_command
 from weather_backfill.alerts.incidents import Condition, Explanation
-from weather_backfill.backfill.commands import Desk
+from weather_backfill.backfill.commands import BackfillContext
 from weather_backfill.backfill.coverage import day_objects
 from weather_backfill.backfill.footer_cache import remembered, unread
 from weather_backfill.backfill.status import failed_days_of, service_of, target_of
@@ -35,7 +35,7 @@ Connection = tuple[str, str]
 _targets: dict[tuple[str, str], dict[Connection, list[date]]] = {}
 
 
-def incomplete_backfills(desk: Desk, now: datetime) -> Iterator[Condition]:
+def incomplete_backfills(desk: BackfillContext, now: datetime) -> Iterator[Condition]:
     """Finished backfills whose days are less complete than they should be, by tenant and service.
 
     A connection that cannot be judged stops no other: its error is raised when all were looked at.
@@ -63,7 +63,7 @@ def incomplete_backfills(desk: Desk, now: datetime) -> Iterator[Condition]:
         raise failed
 
 
-def _by_connection(desk: Desk, now: datetime) -> dict[Connection, dict[str, list[date]]]:
+def _by_connection(desk: BackfillContext, now: datetime) -> dict[Connection, dict[str, list[date]]]:
     """The days of the backfills that have finished lately, oldest backfill first."""
     since = now - timedelta(days=desk.settings.alert_completeness_days)
     recent = desk.instance.get_backfills(
@@ -77,7 +77,7 @@ def _by_connection(desk: Desk, now: datetime) -> dict[Connection, dict[str, list
     return found
 
 
-def _target(desk: Desk, backfill: PartitionBackfill) -> dict[Connection, list[date]]:
+def _target(desk: BackfillContext, backfill: PartitionBackfill) -> dict[Connection, list[date]]:
     known = (desk.settings.storage_url, backfill.backfill_id)
     if known not in _targets:
         service = service_of(backfill)
@@ -106,7 +106,7 @@ def completeness_of(
 
 
 def _explain(
-    desk: Desk, name: str, service: str, tenant: str, bad: Mapping[date, float]
+    desk: BackfillContext, name: str, service: str, tenant: str, bad: Mapping[date, float]
 ) -> Explanation:  # fmt: skip
     runs = desk.instance.get_runs(dg.RunsFilter(tags={BACKFILL_ID_TAG: name}))
     failed = failed_days_of(desk.instance, runs)

@@ -15,7 +15,7 @@ from dagster import DagsterRunStatus
 from weather_backfill.alerts.commands import retry_command, start_command
 from weather_backfill.alerts.completeness import incomplete_backfills
 from weather_backfill.alerts.incidents import Condition, Explanation
-from weather_backfill.backfill.commands import Desk
+from weather_backfill.backfill.commands import BackfillContext
 from weather_backfill.backfill.status import (
     MANAGED_TAG,
     active_backfills,
@@ -33,6 +33,7 @@ from weather_backfill.model.errors import WeatherError
 from weather_backfill.model.partitions import tenants_partition_name
 from weather_backfill.model.tags import SERVICE_TAG, TENANT_TAG
 from weather_backfill.sources.registry import SERVICES
+from weather_backfill.storage.places import open_tenant_files
 from weather_backfill.tenants.files import Tenant, TenantRegistry
 
 _LOOKED_AT = 40  # runs of a connection that are looked at for a row of failures; refined runs are among them
@@ -48,7 +49,7 @@ class Found:
     notes: list[str] = field(default_factory=list)
 
 
-def current_conditions(desk: Desk, now: datetime) -> Found:
+def current_conditions(desk: BackfillContext, now: datetime) -> Found:
     """Everything that is wrong now; a kind that cannot be judged stops no other."""
     found = Found()
     tenants = _tenant_files(desk, found)
@@ -72,10 +73,10 @@ Tenants = dict[str, Tenant | None]
 """The tenants that have a file; None where it is broken."""
 
 
-def _tenant_files(desk: Desk, found: Found) -> Tenants:
+def _tenant_files(desk: BackfillContext, found: Found) -> Tenants:
     """Read all tenant files; broken ones become conditions."""
     tenants: Tenants = {}
-    registry = TenantRegistry(desk.settings.tenant_files())
+    registry = TenantRegistry(open_tenant_files(desk.settings))
     try:
         broken_defaults = registry.problem_of_defaults()
         if broken_defaults:
@@ -103,7 +104,7 @@ def _broken_file(name: str, problem: str, tenant: str | None) -> Condition:
     )  # fmt: skip
 
 
-def connected(desk: Desk, tenants: Tenants, service: str) -> list[str]:
+def connected(desk: BackfillContext, tenants: Tenants, service: str) -> list[str]:
     """The tenants that Dagster knows of a service, but for those whose connection has gone or is switched off."""
 
     def wanted(name: str) -> bool:
@@ -116,7 +117,7 @@ def connected(desk: Desk, tenants: Tenants, service: str) -> list[str]:
     return sorted(filter(wanted, desk.instance.get_dynamic_partitions(tenants_partition_name(service))))
 
 
-def failed_chunks(desk: Desk, tenants: Tenants) -> Iterator[Condition]:
+def failed_chunks(desk: BackfillContext, tenants: Tenants) -> Iterator[Condition]:
     """Connections whose latest chunks have failed, too many in a row."""
     most = desk.settings.alert_failed_chunks
     for service in SERVICES:
@@ -151,7 +152,7 @@ def failures_in_a_row(instance: dg.DagsterInstance, service: str, tenant: str, l
     return row
 
 
-def _explain_runs(desk: Desk, runs: Sequence[dg.DagsterRun], service: str, tenant: str) -> Explanation:
+def _explain_runs(desk: BackfillContext, runs: Sequence[dg.DagsterRun], service: str, tenant: str) -> Explanation:
     days = failed_days_of(desk.instance, runs)
     reasons = {str(day): why for day, why in days.items()}
     if not reasons:
@@ -159,7 +160,7 @@ def _explain_runs(desk: Desk, runs: Sequence[dg.DagsterRun], service: str, tenan
     return Explanation(reasons, retry_command(desk.instance, runs, service, tenant, sorted(days)))
 
 
-def long_backfills(desk: Desk, now: datetime) -> Iterator[Condition]:
+def long_backfills(desk: BackfillContext, now: datetime) -> Iterator[Condition]:
     """Backfills that are active for too long, by their managed id where they have one."""
     most = desk.settings.alert_backfill_hours
     names = {native.tags.get(MANAGED_TAG, native.backfill_id): native for native in active_backfills(desk.instance)}
@@ -183,7 +184,7 @@ def active_since(natives: Sequence[PartitionBackfill]) -> datetime:
     return datetime.fromtimestamp(since, UTC)
 
 
-def _explain_backfill(desk: Desk, name: str) -> Explanation:
+def _explain_backfill(desk: BackfillContext, name: str) -> Explanation:
     status = status_of(desk.instance, desk.graph, desk.store, name)
     left = [day for day in status.days if day not in status.done]
     days = {str(day): status.failed.get(day, "not done yet") for day in left}
@@ -194,7 +195,7 @@ def _explain_backfill(desk: Desk, name: str) -> Explanation:
     )
 
 
-def open_breakers(desk: Desk, tenants: Tenants) -> Iterator[Condition]:
+def open_breakers(desk: BackfillContext, tenants: Tenants) -> Iterator[Condition]:
     """Services that are not asked, because they kept failing; half-open is not over: no request has succeeded yet."""
     state = open_state(desk.settings.limits_url)
     for scope in sorted(scope for scope in state.scopes() if scope.startswith(BREAKERS)):
@@ -214,7 +215,7 @@ def _host_of(tenant: Tenant, service: str) -> str | None:
     return urlsplit(str(url)).netloc if url else None
 
 
-def _explain_breaker(desk: Desk, status: BreakerStatus, service: str, users: Sequence[str]) -> Explanation:
+def _explain_breaker(desk: BackfillContext, status: BreakerStatus, service: str, users: Sequence[str]) -> Explanation:
     since = status.since.timestamp() if status.since else 0.0
     days = {"service": f"failing since {status.since:%Y-%m-%d %H:%M} UTC: {status.last_error}"} if status.since else {}
     commands = ["weather-backfill breakers"]

@@ -10,14 +10,14 @@ from weather_backfill.alerts import messages
 from weather_backfill.alerts.channels import Channel, LogChannel, channels_of
 from weather_backfill.alerts.conditions import current_conditions
 from weather_backfill.alerts.incidents import OPENED, RESOLVED, Condition, Explanation, Incident, Register
-from weather_backfill.backfill.commands import Desk
+from weather_backfill.backfill.commands import BackfillContext
 from weather_backfill.model.errors import ConfigurationError
 
 GIVE_UP = timedelta(days=7)
 """For so long after an incident's end a channel that fails is told again."""
 
 
-def reconcile_alerts(desk: Desk, now: datetime | None = None) -> list[str]:
+def reconcile_alerts(desk: BackfillContext, now: datetime | None = None) -> list[str]:
     """One reconciling pass; what happened. Safe to call at any time, from several processes."""
     now = now or datetime.now(UTC)
     register, notes = Register(desk.store), list[str]()

@@ -30,7 +30,7 @@ from weather_backfill.backfill.manifests import (
     open_manifests,
     save_manifest,
 )
-from weather_backfill.backfill.plan import Order, Plan, Reason, Reprocess, chunks_of
+from weather_backfill.backfill.plan import BackfillPlan, Order, Reason, Reprocess, chunks_of
 from weather_backfill.backfill.status import (
     MANAGED_TAG,
     Status,
@@ -48,6 +48,7 @@ from weather_backfill.model.errors import ConfigurationError
 from weather_backfill.model.tags import ACCEPT_LOSS_TAG
 from weather_backfill.settings import Settings
 from weather_backfill.storage.object_store import ObjectStore
+from weather_backfill.storage.places import open_lake, open_tenant_files
 from weather_backfill.tenants.files import TenantRegistry
 
 KIND_TAG = "weather/kind"
@@ -58,7 +59,7 @@ _CANCELLED = (BulkActionStatus.CANCELING, BulkActionStatus.CANCELED)
 
 
 @dataclass(frozen=True)
-class Desk:
+class BackfillContext:
     """What every verb works with: Dagster's instance, our definitions, settings and the lake."""
 
     instance: dg.DagsterInstance
@@ -73,7 +74,7 @@ class Desk:
     @property
     def store(self) -> ObjectStore:
         """The lake."""
-        return self.settings.lake()
+        return open_lake(self.settings)
 
 
 def validate_range(start: date, end: date, max_days: int) -> None:
@@ -93,7 +94,7 @@ def validate_range(start: date, end: date, max_days: int) -> None:
         )
 
 
-def busy_days(desk: Desk, service: str, tenant: str) -> dict[str, set[date]]:
+def busy_days(desk: BackfillContext, service: str, tenant: str) -> dict[str, set[date]]:
     """The days that active backfills of a tenant's service are at or still have to do, by id; queued parts count."""
     busy: dict[str, set[date]] = {}
     for native in active_backfills(desk.instance):
@@ -107,7 +108,7 @@ def busy_days(desk: Desk, service: str, tenant: str) -> dict[str, set[date]]:
     return busy
 
 
-def held_back(desk: Desk, service: str, tenant: str) -> set[date]:
+def held_back(desk: BackfillContext, service: str, tenant: str) -> set[date]:
     """The days that a person has paused or cancelled last: what happens by itself leaves them alone."""
 
     def mine(among: Iterable[Manifest]) -> list[Manifest]:
@@ -125,13 +126,13 @@ def held_back(desk: Desk, service: str, tenant: str) -> set[date]:
     return {day for day, held in last.items() if held}
 
 
-def cancelled_days(desk: Desk, manifest: Manifest) -> set[date]:
+def cancelled_days(desk: BackfillContext, manifest: Manifest) -> set[date]:
     """The days of `clicked_away` that are not done."""
     days = clicked_away(desk, manifest)
     return days and days - status_of(desk.instance, desk.graph, desk.store, manifest.backfill_id).done
 
 
-def clicked_away(desk: Desk, manifest: Manifest) -> set[date]:
+def clicked_away(desk: BackfillContext, manifest: Manifest) -> set[date]:
     """The days of a backfill whose last native backfill was cancelled on its own, by a click in Dagster."""
     natives = natives_of(desk.instance, manifest.backfill_id)
     days: set[date] = set()
@@ -141,21 +142,21 @@ def clicked_away(desk: Desk, manifest: Manifest) -> set[date]:
     return days
 
 
-def overlapping(desk: Desk, plan: Plan) -> list[str]:
+def overlapping(desk: BackfillContext, plan: BackfillPlan) -> list[str]:
     """The ids of active backfills over a day of the plan."""
     wanted = set(plan.days)
     return sorted(name for name, days in busy_days(desk, plan.service, plan.tenant).items() if days & wanted)
 
 
-def given_up(desk: Desk, plan: Plan) -> dict[str, int]:
+def given_up(desk: BackfillContext, plan: BackfillPlan) -> dict[str, int]:
     """What a forced restart of the plan cancels: active backfills by id, with how many days of each it leaves."""
     busy, wanted = busy_days(desk, plan.service, plan.tenant), set(plan.days)
     return {name: len(days - wanted) for name, days in sorted(busy.items()) if days & wanted}
 
 
 def start(
-    desk: Desk,
-    plan: Plan,
+    desk: BackfillContext,
+    plan: BackfillPlan,
     *,
     backfill_id: str | None = None,
     force_restart: bool = False,
@@ -205,7 +206,7 @@ def few(chunks: list[list[date]]) -> list[list[date]]:
     return [[day for chunk in chunks[n : n + each] for day in chunk] for n in range(0, len(chunks), each)]
 
 
-def _free_id(desk: Desk, plan: Plan) -> str:
+def _free_id(desk: BackfillContext, plan: BackfillPlan) -> str:
     """`<service>-<tenant>-<start>-<end>-<n>`: readable, and the next number that is free."""
     base = f"{plan.service}-{plan.tenant}-{plan.start:%Y%m%d}-{plan.end:%Y%m%d}"
     number = 1
@@ -214,20 +215,20 @@ def _free_id(desk: Desk, plan: Plan) -> str:
     return f"{base}-{number}"
 
 
-def unlaunched(desk: Desk, manifest: Manifest) -> list[int]:
+def unlaunched(desk: BackfillContext, manifest: Manifest) -> list[int]:
     """The parts whose native backfill does not exist yet; asked of Dagster once, however many there are."""
     there = {native.backfill_id for native in natives_of(desk.instance, manifest.backfill_id)}
     return [n for n in range(len(manifest.parts)) if not manifest.ids_of(n) & there]
 
 
-def capacity(desk: Desk) -> int:
+def capacity(desk: BackfillContext) -> int:
     """How many more native backfills may be active. A person and a sensor that ask in the same moment may both take the
     last place: the limit keeps the load low, and nothing else depends on it.
     """
     return max(0, desk.settings.max_active_backfills - len(active_backfills(desk.instance)))
 
 
-def advance(desk: Desk, manifest: Manifest, most: int | None = None) -> list[str]:
+def advance(desk: BackfillContext, manifest: Manifest, most: int | None = None) -> list[str]:
     """Launch waiting parts as far as capacity (and `most`) allows; the ids launched. Safe to call at any time."""
     manifest = load_manifest(desk.store, manifest.backfill_id) or manifest  # what was read earlier may be old
     if manifest.state != ACTIVE:
@@ -242,7 +243,7 @@ def advance(desk: Desk, manifest: Manifest, most: int | None = None) -> list[str
     return launched
 
 
-def _cancel_natives(desk: Desk, backfill_id: str) -> bool:
+def _cancel_natives(desk: BackfillContext, backfill_id: str) -> bool:
     """Ask Dagster to cancel what is active of a backfill; whether there was anything."""
     active = [native for native in natives_of(desk.instance, backfill_id) if is_active(native)]
     for native in active:
@@ -250,7 +251,7 @@ def _cancel_natives(desk: Desk, backfill_id: str) -> bool:
     return bool(active)
 
 
-def stop(desk: Desk, manifest: Manifest) -> None:
+def stop(desk: BackfillContext, manifest: Manifest) -> None:
     """Stop a backfill whose connection is gone or switched off: nothing more is launched, finished days stay."""
     save_manifest(desk.store, replace(manifest, state=STOPPED), reopen=False)
     if _cancel_natives(desk, manifest.backfill_id):
@@ -258,7 +259,7 @@ def stop(desk: Desk, manifest: Manifest) -> None:
 
 
 def stop_tenant(
-    desk: Desk, tenant: str, services: Collection[str] | None = None, among: Iterable[Manifest] | None = None
+    desk: BackfillContext, tenant: str, services: Collection[str] | None = None, among: Iterable[Manifest] | None = None
 ) -> list[str]:
     """Stop every backfill of a tenant (of some services of it, `among` some manifests); the ids that were stopped."""
     mine = [
@@ -276,7 +277,7 @@ def _to_stop(manifest: Manifest) -> bool:
     return manifest.state == ACTIVE or (manifest.labels.get(KIND_TAG) == ONBOARDING and manifest.state != STOPPED)
 
 
-def _launch(desk: Desk, manifest: Manifest, native_id: str, days: Sequence[date]) -> str:
+def _launch(desk: BackfillContext, manifest: Manifest, native_id: str, days: Sequence[date]) -> str:
     plan = manifest.plan
     return launch_backfill(
         desk.instance,
@@ -291,7 +292,7 @@ def _launch(desk: Desk, manifest: Manifest, native_id: str, days: Sequence[date]
     )
 
 
-def cancel(desk: Desk, backfill_id: str, *, action: str = "cancel") -> Status:
+def cancel(desk: BackfillContext, backfill_id: str, *, action: str = "cancel") -> Status:
     """Ask Dagster to cancel: days that are finished stay, the day in hand is finished or dropped whole."""
     backfill_id = managed_id(desk.instance, backfill_id)
     manifest = find_manifest(desk.store, backfill_id)
@@ -306,12 +307,12 @@ def cancel(desk: Desk, backfill_id: str, *, action: str = "cancel") -> Status:
     return status
 
 
-def pause(desk: Desk, backfill_id: str) -> Status:
+def pause(desk: BackfillContext, backfill_id: str) -> Status:
     """Stop for now: like cancel, but `resume` goes on where it stopped."""
     return cancel(desk, backfill_id, action="pause")
 
 
-def resume(desk: Desk, backfill_id: str) -> Status:
+def resume(desk: BackfillContext, backfill_id: str) -> Status:
     """Go on with the days that are not done; raises `ConfigurationError` while the pause is still under way, and where
     the connection is gone or off.
     """
@@ -324,7 +325,7 @@ def resume(desk: Desk, backfill_id: str) -> Status:
     return _go_on(desk, manifest, "resume", only_failed=False)
 
 
-def _cut_short(desk: Desk, manifest: Manifest) -> bool:
+def _cut_short(desk: BackfillContext, manifest: Manifest) -> bool:
     """Whether it or a part was cancelled in Dagster, or a resume died before it launched."""
     return (
         bool(manifest.put_off)
@@ -332,7 +333,7 @@ def _cut_short(desk: Desk, manifest: Manifest) -> bool:
     )
 
 
-def retry(desk: Desk, backfill_id: str) -> Status:
+def retry(desk: BackfillContext, backfill_id: str) -> Status:
     """Launch the failed days again, raw and refined; raises `ConfigurationError` if none have failed, and where the
     connection is gone or off.
     """
@@ -345,8 +346,8 @@ def retry(desk: Desk, backfill_id: str) -> Status:
     return _go_on(desk, manifest, "retry", only_failed=True)
 
 
-def _go_on(desk: Desk, manifest: Manifest, action: str, *, only_failed: bool) -> Status:
-    TenantRegistry(desk.settings.tenant_files()).get(manifest.plan.tenant).switched_on(manifest.plan.service)
+def _go_on(desk: BackfillContext, manifest: Manifest, action: str, *, only_failed: bool) -> Status:
+    TenantRegistry(open_tenant_files(desk.settings)).get(manifest.plan.tenant).switched_on(manifest.plan.service)
     status = status_of(desk.instance, desk.graph, desk.store, manifest.backfill_id)
     natives = natives_of(desk.instance, manifest.backfill_id)
     if any(is_active(native) for native in natives):
@@ -376,11 +377,11 @@ def _go_on(desk: Desk, manifest: Manifest, action: str, *, only_failed: bool) ->
     return write_summary(desk.instance, desk.graph, desk.store, manifest)
 
 
-def _adopt(desk: Desk, backfill_id: str) -> Manifest:
+def _adopt(desk: BackfillContext, backfill_id: str) -> Manifest:
     """A manifest for a backfill that Dagit or somebody's code launched, so that it can be managed."""
     status = status_of(desk.instance, desk.graph, desk.store, backfill_id)
     days = sorted(status.days)
-    plan = Plan(
+    plan = BackfillPlan(
         status.service, status.tenant, days[0], days[-1], Reprocess.ALL, Order.OLDEST,
         desk.settings.chunk_days_of(status.service), dict.fromkeys(days, Reason.MISSING), 0, 0, 0, 0.0, False,
     )  # fmt: skip

@@ -9,6 +9,7 @@ from weather_backfill.model.days import DayFailure
 from weather_backfill.model.errors import WeatherError
 from weather_backfill.settings import Settings
 from weather_backfill.sources.registry import SERVICES
+from weather_backfill.storage.places import open_lake, open_tenant_files
 from weather_backfill.tenants.access import open_source
 from weather_backfill.tenants.files import Tenant, TenantRegistry
 
@@ -19,7 +20,7 @@ def check_connections(settings: Settings, tenant_id: str, days: int) -> list[dic
     The newest day is read for its stations. `problem` says what went wrong instead of raising, so that one
     service's trouble does not hide the others. Raises `ConfigurationError` for a tenant without a readable file.
     """
-    tenant = TenantRegistry(settings.tenant_files()).get(tenant_id)
+    tenant = TenantRegistry(open_tenant_files(settings)).get(tenant_id)
     rows = []
     for service in SERVICES:
         connection = getattr(tenant.services, service, None)
@@ -36,7 +37,7 @@ def check_connections(settings: Settings, tenant_id: str, days: int) -> list[dic
 
 
 def _look(settings: Settings, tenant: Tenant, service: str, days: int) -> dict[str, Any]:
-    source = open_source(tenant, service, settings.lake(), settings.s3, settings)
+    source = open_source(tenant, service, open_lake(settings), settings.s3, settings)
     end = datetime.now(UTC).date() - timedelta(days=1)
     held = source.inventory(end - timedelta(days=days - 1), end)
     if not held:

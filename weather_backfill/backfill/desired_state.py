@@ -6,12 +6,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
-from weather_backfill.backfill.commands import Desk
+from weather_backfill.backfill.commands import BackfillContext
 from weather_backfill.backfill.polling import note_of
 from weather_backfill.model.errors import NotFoundError, WeatherError
 from weather_backfill.model.partitions import tenants_partition_name
 from weather_backfill.sources.connection import Connection
 from weather_backfill.sources.registry import SERVICES
+from weather_backfill.storage.places import open_tenant_files
 from weather_backfill.tenants.files import Tenant, TenantRegistry
 
 EVERYBODY = "*"
@@ -19,7 +20,7 @@ EVERYBODY = "*"
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class WantedConnection:
     """One enabled connection; `version` is that of its tenant's file and the defaults."""
 
     tenant: Tenant
@@ -42,12 +43,12 @@ class Wanted:
         return self.connection.off_peak is None or self.connection.off_peak.holds(now)
 
 
-Wants = Mapping[tuple[str, str], Wanted]
+Wants = Mapping[tuple[str, str], WantedConnection]
 
 
-def connections(desk: Desk, notes: list[str], broken: set[str] | None = None) -> Iterator[Wanted]:
+def connections(desk: BackfillContext, notes: list[str], broken: set[str] | None = None) -> Iterator[WantedConnection]:
     """All enabled connections of all readable tenant files; a broken file is noted and blocks nobody."""
-    registry, trust = TenantRegistry(desk.settings.tenant_files()), desk.settings.trust()
+    registry, trust = TenantRegistry(open_tenant_files(desk.settings)), desk.settings.tenant_policy()
     if gone := _not_mounted(desk, registry):
         notes.append(gone)
         if broken is not None:
@@ -72,10 +73,10 @@ def connections(desk: Desk, notes: list[str], broken: set[str] | None = None) ->
                 if broken is not None:
                     broken.add(name)
             else:
-                yield Wanted(tenant, service, connection, version)
+                yield WantedConnection(tenant, service, connection, version)
 
 
-def _not_mounted(desk: Desk, registry: TenantRegistry) -> str | None:
+def _not_mounted(desk: BackfillContext, registry: TenantRegistry) -> str | None:
     """What is wrong where all tenant files are gone at once; None if nothing is. That is no wish of the tenants'."""
     try:
         names = registry.ids()

@@ -10,7 +10,7 @@ from datetime import date, datetime
 from typing import Any
 
 from weather_backfill.backfill.launch import native_id
-from weather_backfill.backfill.plan import Plan
+from weather_backfill.backfill.plan import BackfillPlan
 from weather_backfill.lake import compaction, layout
 from weather_backfill.model.errors import NotFoundError, UnreadableObjectError, WeatherError
 from weather_backfill.storage.object_store import ObjectStore, StoredObject
@@ -28,7 +28,7 @@ class Manifest:
     """A managed backfill as it was asked for; `parts` are the native backfills it is made of."""
 
     backfill_id: str
-    plan: Plan
+    plan: BackfillPlan
     parts: list[list[date]]
     requested_by: str
     created_at: datetime
@@ -82,7 +82,7 @@ class Manifest:
             created, stored_at = json_documents.moment(document["created_at"]), document.get("stored_at")
             return cls(
                 document["backfill_id"],
-                Plan.from_json(document["plan"]),
+                BackfillPlan.from_json(document["plan"]),
                 [[date.fromisoformat(day) for day in part] for part in document["parts"]],
                 document["requested_by"],
                 created,

@@ -23,6 +23,7 @@ from weather_backfill.model.partitions import PartitionKey, days_between, valida
 from weather_backfill.settings import Settings
 from weather_backfill.sources.base import Source
 from weather_backfill.sources.registry import SERVICES
+from weather_backfill.storage.places import open_lake
 from weather_backfill.tenants.access import open_source
 from weather_backfill.tenants.files import Tenant
 from weather_backfill.util import json_documents
@@ -73,7 +74,7 @@ CHOSEN = {
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class BackfillPlan:
     """A dry run: every day of the range with its reason, the chosen days in chunks, the expected cost."""
 
     service: str
@@ -146,7 +147,7 @@ class Plan:
         return {**self.summary(), "reasons": {str(day): str(reason) for day, reason in sorted(self.reasons.items())}}
 
     @classmethod
-    def from_json(cls, document: Mapping[str, Any]) -> Plan:
+    def from_json(cls, document: Mapping[str, Any]) -> BackfillPlan:
         """A plan that `to_json` wrote; raises `UnreadableObjectError` if it is none."""
         with json_documents.reading("this is no plan", "write one with `weather-backfill plan --out`."):
             plan = cls(
@@ -162,7 +163,7 @@ class Plan:
             return plan
 
     @classmethod
-    def from_json_text(cls, text: str) -> Plan:
+    def from_json_text(cls, text: str) -> BackfillPlan:
         """The same from the bytes of a file."""
         with json_documents.reading("this is no plan", "write one with `weather-backfill plan --out`."):
             return cls.from_json(json_documents.parsed(text))
@@ -198,7 +199,7 @@ def build_plan(
     order: Order = Order.NEWEST,
     chunk_days: int | None = None,
     opened: Callable[[], Source] | None = None,
-) -> Plan:
+) -> BackfillPlan:
     """Judge every day from start to end (both included) and count what the chosen ones will take.
 
     `opened` opens the source (default: the tenant's connection). Raises what the upstream raises.
@@ -208,7 +209,7 @@ def build_plan(
         raise ConfigurationError(
             f"start date {start} is before {first}, the first day of {service}: start there, or set WEATHER_FIRST_DAY."
         )
-    store = settings.lake()
+    store = open_lake(settings)
     source = opened() if opened else open_source(tenant, service, store, settings.s3, settings)
     days = days_between(start, end)
     inventory = source.inventory(start, end)
@@ -221,7 +222,7 @@ def build_plan(
         day: _reason(held.get(day), day in refined_now, day in inventory, day in failed, target, again) for day in days
     }
     largest = settings.chunk_days_of(service)
-    plan = Plan(
+    plan = BackfillPlan(
         service,
         tenant.id,
         start,
@@ -243,7 +244,7 @@ def build_plan(
     pace = getattr(source, "requests_per_minute", None)  # of sources whose inventory counts requests
     waiting = 60 * requests / pace if pace else 0
     working = len(plan.days) * (a_day or DEFAULT_DAY_SECONDS) + len(plan.chunks) * 2 * RUN_START_SECONDS
-    return Plan(
+    return BackfillPlan(
         service, tenant.id, start, end, reprocess, order, plan.chunk_days, reasons,
         sum(held.objects for held in taken), sum(held.bytes for held in taken), requests,
         max(working, waiting) + (2 * TICK_SECONDS if plan.days else 0), a_day is not None,

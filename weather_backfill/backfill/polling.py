@@ -28,7 +28,7 @@ BUDGET_SECONDS = 15.0
 """With one look more, each bounded by the client's patience, a tick keeps to the minute that Dagster gives it."""
 
 
-class Outcome(StrEnum):
+class PollOutcome(StrEnum):
     """What came of a look."""
 
     FOUND = "found"  # there is a manifest now, which says so from here on
@@ -51,7 +51,7 @@ class Named(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class Poll:
     """The last look at a connection; `vain` counts those in a row that failed or found nothing."""
 
     at: datetime
@@ -65,7 +65,7 @@ class Look:
         return json.dumps({**asdict(self), "at": self.at.isoformat()}).encode()
 
     @classmethod
-    def from_json(cls, data: bytes) -> Look:
+    def from_json(cls, data: bytes) -> Poll:
         """From the marker object; raises `UnreadableObjectError` if it is none."""
         with json_documents.reading("this is no marker of a look", "delete it."):
             found = json_documents.parsed(data)
@@ -76,7 +76,7 @@ class Look:
         """Whether it is time for another; a time that lies ahead is a clock that was set back."""
         if self.of != of or now < self.at:
             return True
-        if self.outcome == Outcome.DONE:
+        if self.outcome == PollOutcome.DONE:
             return False
         return now >= self.at + WAITS[max(min(self.vain, len(WAITS)), 1) - 1]
 
@@ -84,13 +84,13 @@ class Look:
 T = TypeVar("T", bound=Named)
 
 
-class Looks:
+class Polls:
     """The looks of one kind in one tick; `night` is what they are repeated for, if anything."""
 
     def __init__(self, store: ObjectStore, kind: str, now: datetime, night: str = "") -> None:
         self._store, self._kind, self._now, self._night = store, kind, now, night
         self._begun = time.monotonic()
-        self._last: dict[str, Look] = {}
+        self._last: dict[str, Poll] = {}
         self._there: set[str] = set()
 
     def due(self, wanted: Iterable[T]) -> list[T]:
@@ -100,7 +100,7 @@ class Looks:
             if isinstance(data, bytes):
                 self._there.add(key)
                 try:
-                    self._last[asked[key].name] = Look.from_json(data)
+                    self._last[asked[key].name] = Poll.from_json(data)
                 except UnreadableObjectError:
                     continue  # it only says when: look
         found = [one for one in asked.values() if self._is_due(one)]
@@ -113,7 +113,7 @@ class Looks:
     def _of(self, one: Named) -> str:
         return f"{self._night}/{one.version}"
 
-    def each(self, due: Iterable[T], look: Callable[[T], tuple[Outcome, str | None]], notes: list[str]) -> int:
+    def each(self, due: Iterable[T], look: Callable[[T], tuple[PollOutcome, str | None]], notes: list[str]) -> int:
         """Look at one after the other while there is time; how many have found something. A look that raises is
         noted, and was in vain.
         """
@@ -126,23 +126,23 @@ class Looks:
             try:
                 outcome, note = look(one)
             except Exception as error:  # a tenant's trouble stays the tenant's
-                outcome, note = Outcome.NOTHING, note_of(one.name, error)
+                outcome, note = PollOutcome.NOTHING, note_of(one.name, error)
             notes += [note] if note else []
-            found += outcome is Outcome.FOUND
+            found += outcome is PollOutcome.FOUND
             self._remember(one, outcome, time.monotonic() - started)
         if left:
             notes.append(f"{left} connections are looked at in the next tick: this one's time is used up")
         return found
 
-    def _remember(self, one: Named, outcome: Outcome, seconds: float) -> None:
+    def _remember(self, one: Named, outcome: PollOutcome, seconds: float) -> None:
         key, last = layout.look_key(self._kind, one.name), self._last.get(one.name)
-        if outcome is Outcome.FOUND:
+        if outcome is PollOutcome.FOUND:
             if key in self._there:  # a file that comes back as it was is looked at anew
                 self._store.delete(key)
             return
         again = last.vain if last and last.of == self._of(one) else 0
-        vain = again + 1 if outcome is Outcome.NOTHING else 0
-        self._store.put(key, Look(self._now, self._of(one), outcome, vain, round(seconds, 3)).to_json())
+        vain = again + 1 if outcome is PollOutcome.NOTHING else 0
+        self._store.put(key, Poll(self._now, self._of(one), outcome, vain, round(seconds, 3)).to_json())
 
 
 def note_of(name: str, error: Exception) -> str:

@@ -19,7 +19,7 @@ from weather_backfill.backfill.audit import audit, audit_start
 from weather_backfill.backfill.commands import (
     KIND_TAG,
     ONBOARDING,
-    Desk,
+    BackfillContext,
     advance,
     busy_days,
     capacity,
@@ -30,7 +30,7 @@ from weather_backfill.backfill.commands import (
     unlaunched,
 )
 from weather_backfill.backfill.coverage import day_objects
-from weather_backfill.backfill.desired_state import EVERYBODY, Wanted, Wants, connections
+from weather_backfill.backfill.desired_state import EVERYBODY, WantedConnection, Wants, connections
 from weather_backfill.backfill.manifests import (
     ACTIVE,
     CANCELED,
@@ -41,8 +41,8 @@ from weather_backfill.backfill.manifests import (
     open_manifests,
     save_manifest,
 )
-from weather_backfill.backfill.plan import Order, Plan, Reason, Reprocess, build_plan
-from weather_backfill.backfill.polling import Looks, Outcome, note_of
+from weather_backfill.backfill.plan import BackfillPlan, Order, Reason, Reprocess, build_plan
+from weather_backfill.backfill.polling import PollOutcome, Polls, note_of
 from weather_backfill.backfill.status import active_backfills, status_of, write_summary
 from weather_backfill.lake import layout
 from weather_backfill.model.partitions import days_between, tenants_partition_name
@@ -53,7 +53,7 @@ from weather_backfill.tenants.access import open_source
 _LOOKBACK = "weather/lookback"
 
 
-def onboard(desk: Desk, today: date, now: datetime | None = None) -> list[str]:
+def onboard(desk: BackfillContext, today: date, now: datetime | None = None) -> list[str]:
     """One reconciling pass: launch what is missing, as far as capacity goes; what happened, and what waits and why."""
     notes: list[str] = []
     broken: set[str] = set()
@@ -62,7 +62,7 @@ def onboard(desk: Desk, today: date, now: datetime | None = None) -> list[str]:
     notes += _stop_unwanted(desk, wanted, broken)
     notes += _settle(desk)
     launched, waiting = _launch(desk, wanted, now)
-    looks = Looks(desk.store, ONBOARDING, now)
+    looks = Polls(desk.store, ONBOARDING, now)
     due = looks.due(_where(wanted.values(), lambda one: _last_of_window(desk, one) is None, notes))
     if looks.each(due, lambda one: _onboarding(desk, one, today), notes):
         more, waiting = _launch(desk, wanted, now)
@@ -70,7 +70,9 @@ def onboard(desk: Desk, today: date, now: datetime | None = None) -> list[str]:
     return notes + launched + waiting
 
 
-def _where(wanted: Iterable[Wanted], holds: Callable[[Wanted], bool], notes: list[str]) -> list[Wanted]:
+def _where(
+    wanted: Iterable[WantedConnection], holds: Callable[[WantedConnection], bool], notes: list[str]
+) -> list[WantedConnection]:
     """The connections that something holds for; one that it cannot be told of is noted."""
     found = []
     for one in wanted:
@@ -82,7 +84,7 @@ def _where(wanted: Iterable[Wanted], holds: Callable[[Wanted], bool], notes: lis
     return found
 
 
-def _launch(desk: Desk, wanted: Wants, now: datetime) -> tuple[list[str], list[str]]:
+def _launch(desk: BackfillContext, wanted: Wants, now: datetime) -> tuple[list[str], list[str]]:
     """Launch what waits as far as capacity goes: what happened, and what waits and why."""
     waits: list[str] = []
     waiting = [m for m in open_manifests(desk.store) if m.state == ACTIVE and unlaunched(desk, m)]
@@ -90,7 +92,7 @@ def _launch(desk: Desk, wanted: Wants, now: datetime) -> tuple[list[str], list[s
     return launched, waits
 
 
-def _stop_unwanted(desk: Desk, wanted: Wants, broken: set[str]) -> list[str]:
+def _stop_unwanted(desk: BackfillContext, wanted: Wants, broken: set[str]) -> list[str]:
     """Stop the backfills of connections that are gone or switched off. A broken file is neither: it is put right."""
     if EVERYBODY in broken:
         return []
@@ -115,7 +117,7 @@ def _stop_unwanted(desk: Desk, wanted: Wants, broken: set[str]) -> list[str]:
     return notes
 
 
-def _settle(desk: Desk) -> list[str]:
+def _settle(desk: BackfillContext) -> list[str]:
     """Bring the records of backfills up to date that have not ended, and write the end into the audit."""
     notes = []
     for manifest in open_manifests(desk.store):
@@ -126,7 +128,7 @@ def _settle(desk: Desk) -> list[str]:
     return notes
 
 
-def _settle_one(desk: Desk, manifest: Manifest) -> list[str]:
+def _settle_one(desk: BackfillContext, manifest: Manifest) -> list[str]:
     name = manifest.backfill_id
     manifest = load_manifest(desk.store, name) or manifest  # others came first, and meanwhile a person may have decided
     if not desk.store.exists(layout.summary_key(name)):
@@ -140,7 +142,7 @@ def _settle_one(desk: Desk, manifest: Manifest) -> list[str]:
     return [f"{name}: {status.status}"]
 
 
-def _with_cancelled(desk: Desk, manifest: Manifest) -> Manifest:
+def _with_cancelled(desk: BackfillContext, manifest: Manifest) -> Manifest:
     """The manifest, saying what clicks in Dagster have cancelled of it: that stays cancelled.
 
     Before the summary, which takes it out of sight: whoever dies in between has forgotten nothing.
@@ -173,17 +175,17 @@ def _may_launch(manifest: Manifest, wanted: Wants, now: datetime, notes: list[st
     return True
 
 
-def _last_of_window(desk: Desk, wanted: Wanted) -> Manifest | None:
+def _last_of_window(desk: BackfillContext, wanted: WantedConnection) -> Manifest | None:
     """The onboarding of the window that the connection wants now, if there is one."""
     mine = [m for m in _earlier(desk, wanted.name) if m.labels.get(_LOOKBACK) == _label(wanted) and m.state != STOPPED]
     return mine[-1] if mine else None
 
 
-def _label(wanted: Wanted) -> str:
+def _label(wanted: WantedConnection) -> str:
     return f"{wanted.connection.lookback_days}/{wanted.connection.first_day or ''}"
 
 
-def _onboarding(desk: Desk, wanted: Wanted, today: date) -> tuple[Outcome, str | None]:
+def _onboarding(desk: BackfillContext, wanted: WantedConnection, today: date) -> tuple[PollOutcome, str | None]:
     """Write the manifest of a connection's onboarding over what is missing of its window."""
     mine, label = _earlier(desk, wanted.name), _label(wanted)
     begin, end = wanted.window(today, desk.settings.first_day_of(wanted.service))
@@ -197,13 +199,13 @@ def _onboarding(desk: Desk, wanted: Wanted, today: date) -> tuple[Outcome, str |
         save_manifest(desk.store, replace(last, state=state, labels={**last.labels, _LOOKBACK: label}), reopen=False)
     if not plan.days:
         note = f"{wanted.name}: nothing to load from {begin} to {end}: {_why(plan)}"
-        return (Outcome.FOUND if mine else Outcome.NOTHING), note
+        return (PollOutcome.FOUND if mine else PollOutcome.NOTHING), note
     name = _id(wanted.name, len(mine))
     start(desk, plan, backfill_id=name, labels={KIND_TAG: ONBOARDING, _LOOKBACK: label}, launch=False)
-    return Outcome.FOUND, f"{wanted.name}: onboarding {len(plan.days)} days"
+    return PollOutcome.FOUND, f"{wanted.name}: onboarding {len(plan.days)} days"
 
 
-def _plan(desk: Desk, wanted: Wanted, begin: date, end: date, **how: Any) -> Plan:
+def _plan(desk: BackfillContext, wanted: WantedConnection, begin: date, end: date, **how: Any) -> BackfillPlan:
     """The plan of a range, asked of the upstream in a hurry, but for the days that are taken or put off."""
     settings = desk.settings
     source = partial(
@@ -215,7 +217,7 @@ def _plan(desk: Desk, wanted: Wanted, begin: date, end: date, **how: Any) -> Pla
     return _free_days(desk, wanted, plan)
 
 
-def _busy(desk: Desk, wanted: Wanted) -> set[date]:
+def _busy(desk: BackfillContext, wanted: WantedConnection) -> set[date]:
     """The days that active backfills of the connection are at: theirs, so that nothing is done twice."""
     return set().union(*busy_days(desk, wanted.service, wanted.tenant.id).values())
 
@@ -224,7 +226,7 @@ def _id(connection: str, again: int = 0) -> str:
     return f"{layout.ONBOARD}{connection}" + (f".again{again}" if again else "")
 
 
-def _earlier(desk: Desk, connection: str) -> list[Manifest]:
+def _earlier(desk: BackfillContext, connection: str) -> list[Manifest]:
     """The connection's onboardings so far, each asked for by its name: the lake's other history costs nothing."""
     found: list[Manifest] = []
     while manifest := load_manifest(desk.store, _id(connection, len(found))):
@@ -232,7 +234,7 @@ def _earlier(desk: Desk, connection: str) -> list[Manifest]:
     return found
 
 
-def _why(plan: Plan) -> str:
+def _why(plan: BackfillPlan) -> str:
     if not plan.reasons:
         return "its days are being loaded, or were put off by a person"
     none = sum(reason is Reason.NO_UPSTREAM for reason in plan.reasons.values())
@@ -241,7 +243,7 @@ def _why(plan: Plan) -> str:
     return f"{none} of {len(plan.reasons)} days have no upstream data, the others are done"
 
 
-def _share(desk: Desk, waiting: list[Manifest], wanted: Wants, waits: list[str]) -> list[str]:
+def _share(desk: BackfillContext, waiting: list[Manifest], wanted: Wants, waits: list[str]) -> list[str]:
     """Launch part after part until capacity is used up, always of the tenant that has the fewest active ones."""
     notes: list[str] = []
     active = Counter(native.tags.get(TENANT_TAG) for native in active_backfills(desk.instance))
@@ -272,35 +274,35 @@ def _share(desk: Desk, waiting: list[Manifest], wanted: Wants, waits: list[str])
     return notes
 
 
-def load_daily(desk: Desk, today: date, now: datetime | None = None) -> list[str]:
+def load_daily(desk: BackfillContext, today: date, now: datetime | None = None) -> list[str]:
     """Yesterday and the late days before it, for every onboarded connection; what happened.
 
     Days that an active backfill is at are its own: together they leave no gap and do nothing twice.
     """
     late = timedelta(days=desk.settings.late_days)
 
-    def plan(wanted: Wanted) -> Plan:
+    def plan(wanted: WantedConnection) -> BackfillPlan:
         # However short its look-back, what was loaded on the days before may be late; before `first_day` nothing is.
         end = today - timedelta(days=1)
         begin = max(end - late, wanted.connection.first_day or date.min, desk.settings.first_day_of(wanted.service))
         return _plan(desk, wanted, begin, end, reprocess=Reprocess.ALL, order=Order.OLDEST)
 
-    return _once_a_day(desk, today, now, "daily", plan, Outcome.NOTHING)  # yesterday's data may be late
+    return _once_a_day(desk, today, now, "daily", plan, PollOutcome.NOTHING)  # yesterday's data may be late
 
 
-def fill_gaps(desk: Desk, today: date, now: datetime | None = None) -> list[str]:
+def fill_gaps(desk: BackfillContext, today: date, now: datetime | None = None) -> list[str]:
     """What the lake lacks of every connection's days, since it was onboarded; what happened. Days that a person has
     paused or cancelled stay as they are. Where nothing is lacking the night's look has been.
     """
 
-    def plan(wanted: Wanted) -> Plan:
+    def plan(wanted: WantedConnection) -> BackfillPlan:
         begin, end = wanted.window(today, desk.settings.first_day_of(wanted.service))
         return _plan(desk, wanted, _first_lacking(desk, wanted, begin), end, reprocess=Reprocess.MISSING)
 
-    return _once_a_day(desk, today, now, "gaps", plan, Outcome.DONE)
+    return _once_a_day(desk, today, now, "gaps", plan, PollOutcome.DONE)
 
 
-def _first_lacking(desk: Desk, wanted: Wanted, begin: date) -> date:
+def _first_lacking(desk: BackfillContext, wanted: WantedConnection, begin: date) -> date:
     """The first day before `begin` that is still missing, back to where the look-back began at the onboarding.
 
     The look-back moves on day by day; a day that failed, or for which nothing ran, would leave it unnoticed.
@@ -317,33 +319,38 @@ def _first_lacking(desk: Desk, wanted: Wanted, begin: date) -> date:
 
 
 def _once_a_day(
-    desk: Desk, today: date, now: datetime | None, kind: str, plan_of: Callable[[Wanted], Plan], nothing: Outcome
+    desk: BackfillContext,
+    today: date,
+    now: datetime | None,
+    kind: str,
+    plan_of: Callable[[WantedConnection], BackfillPlan],
+    nothing: PollOutcome,
 ) -> list[str]:
     notes: list[str] = []
     now = now or datetime.now(UTC)
 
-    def name_of(wanted: Wanted) -> str:
+    def name_of(wanted: WantedConnection) -> str:
         return f"{kind}-{wanted.name}-{today - timedelta(days=1)}"
 
-    def is_open(wanted: Wanted) -> bool:
+    def is_open(wanted: WantedConnection) -> bool:
         onboarded = load_manifest(desk.store, _id(wanted.name)) is not None
         return onboarded and load_manifest(desk.store, name_of(wanted)) is None
 
-    def look(wanted: Wanted) -> tuple[Outcome, str | None]:
+    def look(wanted: WantedConnection) -> tuple[PollOutcome, str | None]:
         plan = plan_of(wanted)
         if not plan.days:
             return nothing, None
         # Outside of the connection's hours only the manifest is written: `new_connections` launches it.
         may = wanted.may_launch(datetime.now(UTC))
         start(desk, plan, backfill_id=name_of(wanted), labels={KIND_TAG: kind}, launch=may)
-        return Outcome.FOUND, f"{name_of(wanted)}: {len(plan.days)} days"
+        return PollOutcome.FOUND, f"{name_of(wanted)}: {len(plan.days)} days"
 
-    looks = Looks(desk.store, kind, now, str(today))
+    looks = Polls(desk.store, kind, now, str(today))
     looks.each(_where(looks.due(connections(desk, notes)), is_open, notes), look, notes)
     return notes
 
 
-def _free_days(desk: Desk, wanted: Wanted, plan: Plan) -> Plan:
+def _free_days(desk: BackfillContext, wanted: WantedConnection, plan: BackfillPlan) -> BackfillPlan:
     """The plan without days that active backfills are at, and without open days that a person has put off."""
     busy, back = _busy(desk, wanted), held_back(desk, wanted.service, wanted.tenant.id)
     wait = {day for day in back if plan.reasons.get(day) not in (Reason.DONE, Reason.OUTDATED, Reason.INCOMPLETE)}

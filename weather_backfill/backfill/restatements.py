@@ -11,15 +11,16 @@ from dataclasses import asdict, dataclass
 from datetime import date
 from typing import Any, Protocol, runtime_checkable
 
-from weather_backfill.backfill.commands import Desk, busy_days, start
+from weather_backfill.backfill.commands import BackfillContext, busy_days, start
 from weather_backfill.backfill.coverage import file_metadata
-from weather_backfill.backfill.plan import Order, Plan, Reason, Reprocess
+from weather_backfill.backfill.plan import BackfillPlan, Order, Reason, Reprocess
 from weather_backfill.lake import layout, parquet
 from weather_backfill.model.errors import ConfigurationError, WeatherError
 from weather_backfill.model.partitions import PartitionKey
 from weather_backfill.settings import Settings
 from weather_backfill.sources.dwd.restatements import HeldFiles, Restated
 from weather_backfill.storage.object_store import ObjectStore, StoredObject
+from weather_backfill.storage.places import open_lake, open_tenant_files
 from weather_backfill.tenants.access import open_source
 from weather_backfill.tenants.files import TenantRegistry
 from weather_backfill.util import json_documents
@@ -78,8 +79,8 @@ def find_restatements(
     Raises a `WeatherError` if the service restates nothing or the upstream does not list its files; stations
     that cannot be compared are in `found.problems`.
     """
-    store = settings.lake()
-    registry = TenantRegistry(settings.tenant_files())
+    store = open_lake(settings)
+    registry = TenantRegistry(open_tenant_files(settings))
     source = open_source(registry.get(tenant), service, store, settings.s3, settings)
     if not isinstance(source, Restating):
         raise ConfigurationError(f"{service!r} does not restate what it has sent: only dwd can be compared.")
@@ -115,7 +116,7 @@ def held_files(store: ObjectStore, service: str, tenant: str, start: date, end: 
         return dict(found for found in pool.map(lineage, wanted) if found)
 
 
-def launch_restatements(desk: Desk, restatements: Restatements, *, launch: bool = True) -> str | None:
+def launch_restatements(desk: BackfillContext, restatements: Restatements, *, launch: bool = True) -> str | None:
     """A managed backfill over the restated days, launched as far as capacity allows; None if there are none.
 
     Days that another backfill is at are left to it: what it misses is found by the next look. Without `launch` it
@@ -132,7 +133,7 @@ def launch_restatements(desk: Desk, restatements: Restatements, *, launch: bool 
     if not days:
         return None
     name, first, last = restatements.id_of(days), min(days), max(days)
-    plan = Plan(
+    plan = BackfillPlan(
         service, tenant, first, last, Reprocess.ALL, Order.OLDEST, desk.settings.chunk_days_of(service),
         dict.fromkeys(sorted(days), Reason.DONE), 0, 0, 0, 0.0, False,
     )  # fmt: skip

@@ -11,7 +11,7 @@ import dagster as dg
 
 from weather_backfill import __version__
 from weather_backfill.backfill.audit import audit
-from weather_backfill.backfill.commands import Desk, busy_days
+from weather_backfill.backfill.commands import BackfillContext, busy_days
 from weather_backfill.dagster.events import data_version_tags
 from weather_backfill.lake import layout, parquet, provenance, versions
 from weather_backfill.lake.writer import write_day
@@ -23,7 +23,7 @@ from weather_backfill.util import json_documents
 from weather_backfill.util.retries import retrying
 
 
-def choose_version(desk: Desk, service: str, tenant: str, day: date, to: str | None) -> versions.Version:
+def choose_version(desk: BackfillContext, service: str, tenant: str, day: date, to: str | None) -> versions.Version:
     """The version that a rollback would put back: `to`, else that of one that was cut short, else the one before.
 
     Raises `ConfigurationError` if there is none or the day is busy.
@@ -56,7 +56,7 @@ def _begun(
     return next((v for v in found if v.name == version), None) or next((v for v in found if v.sha == after), None)
 
 
-def rollback(desk: Desk, service: str, tenant: str, day: date, version: versions.Version) -> dict[str, Any]:
+def rollback(desk: BackfillContext, service: str, tenant: str, day: date, version: versions.Version) -> dict[str, Any]:
     """Make a version current, refine it, record both; the replaced version is kept, so a rollback can be undone.
 
     Killed at any point, the same call finishes it, and so does one with the version that `choose_version` then gives.

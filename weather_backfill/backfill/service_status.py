@@ -8,19 +8,20 @@ from weather_backfill.http.circuit_breaker import BREAKERS, status_of
 from weather_backfill.http.shared_state import open_state
 from weather_backfill.model.errors import ConfigurationError
 from weather_backfill.settings import Settings
-from weather_backfill.sources.aceiot.request_budget import Budget, Plan
+from weather_backfill.sources.aceiot.request_budget import PageSizeCost, RequestBudget
 from weather_backfill.sources.aceiot.source import AceiotSource
+from weather_backfill.storage.places import open_lake, open_tenant_files
 from weather_backfill.tenants.access import open_source
 from weather_backfill.tenants.files import TenantRegistry
 
 
-def plan_requests(settings: Settings, service: str, tenant: str, days: int) -> Plan:
+def plan_requests(settings: Settings, service: str, tenant: str, days: int) -> RequestBudget:
     """What `days` days of a tenant cost in requests; asks the service once a site for its points.
 
     Raises `ConfigurationError` for a service that knows no rate limit.
     """
-    connected = TenantRegistry(settings.tenant_files()).get(tenant)
-    source = open_source(connected, service, settings.lake(), settings.s3, settings)
+    connected = TenantRegistry(open_tenant_files(settings)).get(tenant)
+    source = open_source(connected, service, open_lake(settings), settings.s3, settings)
     if not isinstance(source, AceiotSource):
         raise ConfigurationError(f"{service} has no limit on requests, so there is nothing to plan; aceiot has one.")
     try:
@@ -29,12 +30,12 @@ def plan_requests(settings: Settings, service: str, tenant: str, days: int) -> P
         source.close()
 
 
-def plan_rows(plan: Plan) -> list[dict[str, Any]]:
+def plan_rows(plan: RequestBudget) -> list[dict[str, Any]]:
     """A plan as rows, one a page size; `saves_days` is what the chosen shape saves against the row."""
     return [_row(budget, plan.chosen) for budget in sorted(plan.by_page_size.values(), key=lambda b: b.page_size)]
 
 
-def _row(budget: Budget, chosen: Budget) -> dict[str, Any]:
+def _row(budget: PageSizeCost, chosen: PageSizeCost) -> dict[str, Any]:
     hours = budget.duration.total_seconds() / 3600
     saved = (budget.duration - chosen.duration).total_seconds() / 86_400
     return {

@@ -15,6 +15,7 @@ from weather_backfill.lake import layout
 from weather_backfill.model.errors import ConfigurationError
 from weather_backfill.model.partitions import PartitionKey, days_between, tenants_partition_name
 from weather_backfill.settings import Settings
+from weather_backfill.storage.places import open_lake
 
 
 def failed_dates(instance: dg.DagsterInstance, service: str, tenant: str, days: Sequence[date]) -> list[date]:
@@ -52,7 +53,7 @@ def summarize_tenants(
     """Rows of a summary table, and the path of the coverage calendar over the same tenants and days."""
     if end < start:
         raise ConfigurationError(f"the end {end} lies before the start {start}: exchange them.")
-    store = settings.lake()
+    store = open_lake(settings)
     days = days_between(start, end)
     names = sorted(tenants or instance.get_dynamic_partitions(tenants_partition_name(service)))
     rows, calendar, failures = [], {}, {}

@@ -28,15 +28,17 @@ Values = tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class RegistrationCounts:
     """What became of partitions: created now, there already, there but pointing elsewhere and put right."""
 
     created: int = 0
     existing: int = 0
     moved: int = 0
 
-    def __add__(self, other: Outcome) -> Outcome:
-        return Outcome(self.created + other.created, self.existing + other.existing, self.moved + other.moved)
+    def __add__(self, other: RegistrationCounts) -> RegistrationCounts:
+        return RegistrationCounts(
+            self.created + other.created, self.existing + other.existing, self.moved + other.moved
+        )
 
 
 def location_of(table: Table, values: Values) -> str:
@@ -83,7 +85,7 @@ def register_partitions(
     wanted: Sequence[Values],
     known: Mapping[Values, str],
     progress: Callable[[int], None] = lambda _: None,
-) -> Outcome:
+) -> RegistrationCounts:
     """Create the wanted partitions that are not known, and correct those known elsewhere; some batches at once.
 
     Every batch is tried before an error is raised: `CatalogError` naming the partitions that Glue refuses and why,
@@ -94,7 +96,7 @@ def register_partitions(
     progress(len(wanted) - len(missing) - len(moved))
     jobs = [(batch, False) for batch in _batches(missing)] + [(batch, True) for batch in _batches(moved)]
 
-    def send(job: tuple[list[Values], bool]) -> Outcome | CatalogError | CatalogUnavailableError:
+    def send(job: tuple[list[Values], bool]) -> RegistrationCounts | CatalogError | CatalogUnavailableError:
         batch, replace = job
         try:
             outcome = _send_batch(catalog, database, table, batch, replace)
@@ -103,11 +105,11 @@ def register_partitions(
         progress(len(batch))
         return outcome
 
-    total = Outcome(existing=len(wanted) - len(missing) - len(moved))
+    total = RegistrationCounts(existing=len(wanted) - len(missing) - len(moved))
     errors: list[CatalogError | CatalogUnavailableError] = []
     with ThreadPoolExecutor(catalog.concurrency, thread_name_prefix="glue") as pool:
         for outcome in pool.map(send, jobs):
-            if isinstance(outcome, Outcome):
+            if isinstance(outcome, RegistrationCounts):
                 total += outcome
             else:
                 errors.append(outcome)
@@ -122,7 +124,9 @@ class _ItemsBusyError(CatalogUnavailableError):
     """Glue took the call, but not some of its items."""
 
 
-def _send_batch(catalog: Catalog, database: str, table: Table, batch: list[Values], replace: bool) -> Outcome:
+def _send_batch(
+    catalog: Catalog, database: str, table: Table, batch: list[Values], replace: bool
+) -> RegistrationCounts:
     """One batch; items that Glue could not take just now are sent again by themselves."""
     left, there = batch, 0
     # A call as a whole has been tried often enough by the client.
@@ -137,8 +141,8 @@ def _send_batch(catalog: Catalog, database: str, table: Table, batch: list[Value
             if left:
                 raise _ItemsBusyError(_named(database, table, len(batch), failed))
     if replace:
-        return Outcome(moved=len(batch))
-    return Outcome(created=len(batch) - there, existing=there)
+        return RegistrationCounts(moved=len(batch))
+    return RegistrationCounts(created=len(batch) - there, existing=there)
 
 
 def _call(

@@ -23,6 +23,7 @@ from weather_backfill.lake import layout
 from weather_backfill.model.errors import CatalogError, ConfigurationError
 from weather_backfill.settings import Settings
 from weather_backfill.storage.object_store import ObjectStore
+from weather_backfill.storage.places import open_lake
 from weather_backfill.tenants.access import check_connection
 from weather_backfill.tenants.files import Tenant
 
@@ -110,7 +111,7 @@ def archive_plan(
     """The hours of a tenant's Tempest archive as partitions, from `start` to `end` (both included; none: all)."""
     database = valid_name(database_of(settings), "database")
     connection = tenant.connection("tempest")
-    check_connection(tenant, "tempest", settings.lake(), settings)
+    check_connection(tenant, "tempest", open_lake(settings), settings)
     archive = connection.archive(settings.s3)
     table = archive_table(name or f"tempest_messages_{tenant.id.replace('-', '_')}", archive)
     return _plan(database, table, archive_hours(archive, start, end))

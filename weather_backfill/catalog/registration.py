@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from weather_backfill.catalog.client import Catalog
-from weather_backfill.catalog.partitions import BATCH, PAGE, Outcome, Values, existing, register_partitions
+from weather_backfill.catalog.partitions import BATCH, PAGE, RegistrationCounts, Values, existing, register_partitions
 from weather_backfill.catalog.tables import Table
 from weather_backfill.lake import layout
 from weather_backfill.model.errors import ConfigurationError, NotFoundError, UnreadableObjectError, WeatherError
@@ -161,7 +161,7 @@ def _run(
             outcome = register_partitions(catalog, plan.database, plan.table, chunk, known, progress)
             result.state, result.error = DONE, None
         except WeatherError as error:
-            outcome = Outcome()
+            outcome = RegistrationCounts()
             result.state, result.error = FAILED, str(error)
         result.created, result.existing, result.moved = outcome.created, outcome.existing, outcome.moved
         _save(catalog, lake, plan, results)

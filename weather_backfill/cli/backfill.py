@@ -17,8 +17,8 @@ from weather_backfill.cli.status import print_status, status
 from weather_backfill.model.errors import ConfigurationError, UnreadableObjectError, WeatherError
 
 if TYPE_CHECKING:
-    from weather_backfill.backfill.commands import Desk
-    from weather_backfill.backfill.plan import Plan
+    from weather_backfill.backfill.commands import BackfillContext
+    from weather_backfill.backfill.plan import BackfillPlan
 
 Tenant = Annotated[str | None, typer.Option(help="Tenant id")]
 Service = Annotated[str | None, typer.Option(help="tempest, dwd or aceiot")]
@@ -31,7 +31,7 @@ Id = Annotated[str, typer.Argument(help="Backfill id, as `status` lists it")]
 
 
 @contextmanager
-def _audited(at: Desk, action: str, parameters: Mapping[str, Any], **facts: Any) -> Iterator[None]:
+def _audited(at: BackfillContext, action: str, parameters: Mapping[str, Any], **facts: Any) -> Iterator[None]:
     """Write a request that is refused into the audit, with what was asked; what is accepted has its own event."""
     from weather_backfill.backfill.audit import audit
 
@@ -44,11 +44,12 @@ def _audited(at: Desk, action: str, parameters: Mapping[str, Any], **facts: Any)
 
 
 def _make_plan(
-    at: Desk, tenant: str | None, service: str | None, start: datetime | None, end: datetime | None,
+    at: BackfillContext, tenant: str | None, service: str | None, start: datetime | None, end: datetime | None,
     reprocess: str, order: str, chunk_days: int | None, max_days: int | None,
-) -> Plan:  # fmt: skip
+) -> BackfillPlan:  # fmt: skip
     from weather_backfill.backfill.commands import validate_range
     from weather_backfill.backfill.plan import Order, Reprocess, build_plan
+    from weather_backfill.storage.places import open_tenant_files
     from weather_backfill.tenants.files import TenantRegistry
 
     if not (tenant and service and start and end):
@@ -60,14 +61,14 @@ def _make_plan(
             f"{error}: --reprocess takes {', '.join(Reprocess)}; --order takes {', '.join(Order)}."
         ) from error
     validate_range(start.date(), end.date(), max_days or at.settings.max_days)
-    found = TenantRegistry(at.settings.tenant_files()).get(tenant)
+    found = TenantRegistry(open_tenant_files(at.settings)).get(tenant)
     return build_plan(
         at.instance, at.settings, found, service, start.date(), end.date(),
         reprocess=which, order=first, chunk_days=chunk_days,
     )  # fmt: skip
 
 
-def _show_plan(plan: Plan, as_json: bool) -> None:
+def _show_plan(plan: BackfillPlan, as_json: bool) -> None:
     if as_json:
         sys.stdout.write(json.dumps(plan.to_json(), indent=2) + "\n")
         return
@@ -141,7 +142,7 @@ def start(
         out.print(f"Launched [bold]{name}[/bold]. Watch it: weather-backfill status {name} --watch")
 
 
-def _confirm(plan: Plan) -> None:
+def _confirm(plan: BackfillPlan) -> None:
     """Ask on the terminal; raises `ConfigurationError` unless the answer is yes."""
     if not sys.stdin.isatty():
         raise ConfigurationError("nothing was launched: without a terminal to ask on, say --yes.")
@@ -158,12 +159,12 @@ def _cancelled(name: str, days: int) -> str:
     )
 
 
-def _replan(at: Desk, file: Path, max_days: int | None) -> Plan:
+def _replan(at: BackfillContext, file: Path, max_days: int | None) -> BackfillPlan:
     """The plan of a file, if the lake is still as it was then; otherwise the new plan is shown and refused."""
-    from weather_backfill.backfill.plan import Plan
+    from weather_backfill.backfill.plan import BackfillPlan
 
     try:
-        old = Plan.from_json_text(file.read_text(errors="replace"))
+        old = BackfillPlan.from_json_text(file.read_text(errors="replace"))
     except (OSError, UnreadableObjectError) as error:
         raise ConfigurationError(f"cannot read the plan {file}: {error}") from error
     midnight = datetime.min.time()
@@ -237,10 +238,11 @@ def gaps(
     Example: weather-backfill gaps --tenant acme --service tempest --start 2024-01-01 --end 2024-01-30
     """
     from weather_backfill.backfill.plan import Reason, Reprocess, build_plan
+    from weather_backfill.storage.places import open_tenant_files
     from weather_backfill.tenants.files import TenantRegistry
 
     at = desk()
-    found = TenantRegistry(at.settings.tenant_files()).get(tenant)
+    found = TenantRegistry(open_tenant_files(at.settings)).get(tenant)
     made = build_plan(
         at.instance, at.settings, found, service, start.date(), end.date(), reprocess=Reprocess.INCOMPLETE
     )
@@ -259,8 +261,9 @@ def log(limit: Annotated[int, typer.Option(min=1, help="Events to show")] = 50, 
     """
     from weather_backfill.backfill.audit import audit_events
     from weather_backfill.settings import load_settings
+    from weather_backfill.storage.places import open_lake
 
-    events = audit_events(load_settings().lake(), limit)
+    events = audit_events(open_lake(load_settings()), limit)
     if as_json:
         print_rows(events, "Audit", True)
         return

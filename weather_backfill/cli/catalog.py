@@ -64,6 +64,7 @@ def register_command(
     from weather_backfill.catalog.client import Catalog
     from weather_backfill.catalog.registering import register_archive, register_lake
     from weather_backfill.sources.registry import SERVICES
+    from weather_backfill.storage.places import open_lake, open_tenant_files
     from weather_backfill.tenants.files import TenantRegistry
 
     settings = _settings()
@@ -72,10 +73,10 @@ def register_command(
     _warn(plans)
     with progress_bar("partitions", sum(len(plan.values) for plan in plans)) as advance:
         if archive_of:
-            found = [register_archive(catalog, settings.lake(), plan, advance) for plan in plans]
+            found = [register_archive(catalog, open_lake(settings), plan, advance) for plan in plans]
         else:
-            tenants = TenantRegistry(settings.tenant_files()).ids()
-            found = register_lake(catalog, settings, settings.lake(), SERVICES, tenants, advance)
+            tenants = TenantRegistry(open_tenant_files(settings)).ids()
+            found = register_lake(catalog, settings, open_lake(settings), SERVICES, tenants, advance)
     _report(catalog, found, as_json)
 
 
@@ -91,9 +92,10 @@ def retry_command(
     from weather_backfill.catalog.client import Catalog
     from weather_backfill.catalog.registering import Registered
     from weather_backfill.catalog.registration import DONE, load, retry
+    from weather_backfill.storage.places import open_lake
 
     settings = _settings()
-    catalog, lake = Catalog(settings), settings.lake()
+    catalog, lake = Catalog(settings), open_lake(settings)
     plan, before = load(lake, registration)
     with progress_bar("partitions", sum(chunk.partitions for chunk in before if chunk.state != DONE)) as advance:
         chunks = retry(catalog, lake, registration, advance)
@@ -149,24 +151,26 @@ def _projected(settings: Settings, table: Table) -> dict[str, object]:
 def _tables(settings: Settings) -> list[Table]:
     from weather_backfill.catalog.registering import tables_of
     from weather_backfill.sources.registry import SERVICES
+    from weather_backfill.storage.places import open_lake, open_tenant_files
     from weather_backfill.tenants.files import TenantRegistry
 
-    return tables_of(settings, settings.lake(), SERVICES, TenantRegistry(settings.tenant_files()).ids())
+    return tables_of(settings, open_lake(settings), SERVICES, TenantRegistry(open_tenant_files(settings)).ids())
 
 
 def _plans(
     settings: Settings, archive_of: str | None, table: str | None, start: datetime | None, end: datetime | None
 ) -> list[RegistrationPlan]:
     from weather_backfill.catalog.registering import archive_plan, database_of, lake_plans
+    from weather_backfill.storage.places import open_lake, open_tenant_files
     from weather_backfill.tenants.files import TenantRegistry
 
     if archive_of:
-        tenant = TenantRegistry(settings.tenant_files()).get(archive_of)
+        tenant = TenantRegistry(open_tenant_files(settings)).get(archive_of)
         days = (start.date() if start else None, end.date() if end else None)
         return [archive_plan(settings, tenant, table, *days)]
     if table or start or end:
         raise ConfigurationError("--table, --start and --end go with --archive-of: the lake is registered whole.")
-    return lake_plans(database_of(settings), settings.lake(), _tables(settings))
+    return lake_plans(database_of(settings), open_lake(settings), _tables(settings))
 
 
 def _warn(plans: Sequence[RegistrationPlan]) -> None:

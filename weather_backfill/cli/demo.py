@@ -26,7 +26,7 @@ from weather_backfill.model.errors import ConfigurationError
 from weather_backfill.model.partitions import days_between
 from weather_backfill.settings import Settings
 from weather_backfill.sources.tempest.connection import TempestConnection
-from weather_backfill.sources.tempest.simulate import Archive, Faults, write_archive
+from weather_backfill.sources.tempest.simulate import Faults, SimulatedArchive, write_archive
 from weather_backfill.storage.object_store import ObjectStore
 from weather_backfill.tenants.files import Services, Tenant, TenantRegistry
 
@@ -65,11 +65,11 @@ class DemoFolder:
             link.symlink_to(PROJECT / "dagster.yaml")
 
 
-def archives(days: int) -> list[Archive]:
+def archives(days: int) -> list[SimulatedArchive]:
     """Two tenants; one has a corrupt object on a day, the other a station that is silent on one."""
     end = START + timedelta(days=days - 1)
-    acme = Archive("acme", START, end, 3, 1, 15, Faults(corrupt_day=min(4, days - 1)))
-    borealis = Archive("borealis", START, end, 3, 2, 15, Faults(missing=0.08, silent_station=1, silent_day=2))
+    acme = SimulatedArchive("acme", START, end, 3, 1, 15, Faults(corrupt_day=min(4, days - 1)))
+    borealis = SimulatedArchive("borealis", START, end, 3, 2, 15, Faults(missing=0.08, silent_station=1, silent_day=2))
     return [acme, borealis]
 
 
@@ -97,7 +97,7 @@ def run_demo(folder: Path, days: int) -> None:
     out.print("Look at it in Dagster: make dev")
 
 
-def _simulate(place: DemoFolder, plans: list[Archive]) -> None:
+def _simulate(place: DemoFolder, plans: list[SimulatedArchive]) -> None:
     total = sum(len(days_between(plan.start, plan.end)) for plan in plans)
     registry = TenantRegistry(ObjectStore(str(place.folder / "tenants")))
     with progress_bar("simulating days", total) as advance:
@@ -108,7 +108,9 @@ def _simulate(place: DemoFolder, plans: list[Archive]) -> None:
             registry.put(Tenant(id=plan.tenant, services=Services(tempest=connection)))
 
 
-def _start(instance: dg.DagsterInstance, place: DemoFolder, settings: Settings, plans: list[Archive]) -> list[str]:
+def _start(
+    instance: dg.DagsterInstance, place: DemoFolder, settings: Settings, plans: list[SimulatedArchive]
+) -> list[str]:
     from weather_backfill.definitions import build_definitions
 
     definitions = build_definitions(settings)
@@ -144,9 +146,13 @@ def daemon(environment: Mapping[str, str], log: Path) -> Iterator[None]:
             process.wait(30)
 
 
-def _watch(instance: dg.DagsterInstance, settings: Settings, plans: list[Archive], ids: list[str], days: int) -> None:
+def _watch(
+    instance: dg.DagsterInstance, settings: Settings, plans: list[SimulatedArchive], ids: list[str], days: int
+) -> None:
     """A bar of raw and refined days in the lake, until Dagster says that the backfills have ended."""
-    store = settings.lake()
+    from weather_backfill.storage.places import open_lake
+
+    store = open_lake(settings)
     deadline = time.monotonic() + _PATIENCE_SECONDS + 20 * days
     seen = 0
     with progress_bar("raw and refined days", 2 * sum(len(days_between(p.start, p.end)) for p in plans)) as advance:

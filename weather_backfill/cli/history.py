@@ -36,8 +36,9 @@ def versions(tenant: Tenant, service: Service, day: Day, as_json: Json = False) 
     from weather_backfill.lake import versions as version_store
     from weather_backfill.model.partitions import PartitionKey
     from weather_backfill.settings import load_settings
+    from weather_backfill.storage.places import open_lake
 
-    store, key = load_settings().lake(), PartitionKey(day.date(), tenant)
+    store, key = open_lake(load_settings()), PartitionKey(day.date(), tenant)
     rows = [
         version_store.describe(store, version)
         for version in version_store.versions_of(store, known_service(service), key)
@@ -75,10 +76,11 @@ def backup(
     from weather_backfill.maintenance import backup as backing
     from weather_backfill.settings import load_settings
     from weather_backfill.storage.object_store import ObjectStore
+    from weather_backfill.storage.places import open_lake, open_tenant_files
 
     settings = load_settings()
     target = ObjectStore(to, settings.s3)
-    for store in (settings.lake(), settings.tenant_files()):
+    for store in (open_lake(settings), open_tenant_files(settings)):
         if store.contains(to):
             raise ConfigurationError(f"{to} lies in {store.url}, which is backed up: name a place outside of it.")
     done = backing.backup(_places(), target, lambda total: progress_bar("objects", total))
@@ -120,9 +122,10 @@ def housekeeping(
     from weather_backfill.cli.output import open_instance
     from weather_backfill.maintenance import retention as keeping
     from weather_backfill.settings import load_settings
+    from weather_backfill.storage.places import open_lake
 
     settings = load_settings()
-    store = settings.lake()
+    store = open_lake(settings)
     found = keeping.find(open_instance(), store, settings, days)
     if yes:
         keeping.clean(store, found)
@@ -134,12 +137,13 @@ def _places() -> Any:
     """What is backed up here. Opens no instance: that would make files in an empty DAGSTER_HOME."""
     from weather_backfill.maintenance.backup import Places
     from weather_backfill.settings import load_settings
+    from weather_backfill.storage.places import open_lake, open_tenant_files
 
     settings = load_settings()
     home = os.environ.get("DAGSTER_HOME")
     if not home or not Path(home).is_dir():
         raise ConfigurationError("DAGSTER_HOME names no folder: set it to the instance's.")
-    return Places(settings.lake(), settings.tenant_files(), Path(home) if _is_embedded(home) else None)
+    return Places(open_lake(settings), open_tenant_files(settings), Path(home) if _is_embedded(home) else None)
 
 
 def _is_embedded(home: str) -> bool:

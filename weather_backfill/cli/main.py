@@ -64,12 +64,12 @@ def simulate_tempest(
     """
     from weather_backfill.model.partitions import days_between
     from weather_backfill.settings import load_settings
-    from weather_backfill.sources.tempest.simulate import Archive, Faults, write_archive
+    from weather_backfill.sources.tempest.simulate import Faults, SimulatedArchive, write_archive
     from weather_backfill.storage.object_store import ObjectStore
 
     check_range(start, end)
     faults = Faults(corrupt_day=corrupt_day, silent_station=silent_station, silent_day=silent_day)
-    archive = Archive("simulated", start.date(), end.date(), stations, seed, minutes_per_object, faults)
+    archive = SimulatedArchive("simulated", start.date(), end.date(), stations, seed, minutes_per_object, faults)
     store = ObjectStore(to, load_settings().s3)
     with progress_bar("days", len(days_between(archive.start, archive.end))) as advance:
         written = write_archive(archive, store, lambda _: advance(1))
@@ -95,6 +95,7 @@ def tenants_add(
     """
     from weather_backfill.backfill.launch import register_tenant
     from weather_backfill.settings import absolute, load_settings
+    from weather_backfill.storage.places import open_tenant_files
     from weather_backfill.tenants.access import check_places
     from weather_backfill.tenants.files import TenantRegistry
 
@@ -111,7 +112,7 @@ def tenants_add(
             place = absolute(dwd_base_url)
             services["dwd"]["base_url"] = place if "://" in place else Path(place).as_uri()
     with open_instance() as instance:
-        registry = TenantRegistry(settings.tenant_files())
+        registry = TenantRegistry(open_tenant_files(settings))
         where = registry.connect(tenant, services, lambda made: check_places(made, settings))
         out.print(f"{where} written")
         for service in services:
@@ -133,11 +134,12 @@ def tenants_register(tenant: Annotated[str, typer.Argument(help="The id of a ten
     """
     from weather_backfill.backfill.launch import register_tenant
     from weather_backfill.settings import load_settings
+    from weather_backfill.storage.places import open_tenant_files
     from weather_backfill.tenants.access import check_places
     from weather_backfill.tenants.files import TenantRegistry
 
     settings = load_settings()
-    model = check_places(TenantRegistry(settings.tenant_files()).get(tenant), settings)
+    model = check_places(TenantRegistry(open_tenant_files(settings)).get(tenant), settings)
     instance = open_instance()
     services = list(model.services.model_dump(exclude_none=True))
     for service in services:
@@ -174,10 +176,11 @@ def tenants_remove(tenant: Annotated[str, typer.Argument(help="The id of a tenan
     """
     from weather_backfill.backfill.audit import audit
     from weather_backfill.backfill.commands import stop_tenant
+    from weather_backfill.storage.places import open_tenant_files
     from weather_backfill.tenants.files import TenantRegistry
 
     at = desk()
-    where = TenantRegistry(at.settings.tenant_files()).remove(tenant)
+    where = TenantRegistry(open_tenant_files(at.settings)).remove(tenant)
     audit(at.store, "remove tenant", parameters={"tenant": tenant}, outcome="removed")
     stop_tenant(at, tenant)
     out.print(f"{where} removed and its backfills stopped. Its data stays in the lake.")
@@ -191,11 +194,12 @@ def tenants_list(as_json: Json = False) -> None:
     Example: weather-backfill tenants list
     """
     from weather_backfill.settings import load_settings
+    from weather_backfill.storage.places import open_tenant_files
     from weather_backfill.tenants.access import check_places
     from weather_backfill.tenants.files import TenantRegistry
 
     settings = load_settings()
-    registry = TenantRegistry(settings.tenant_files())
+    registry = TenantRegistry(open_tenant_files(settings))
     rows = []
     try:
         names = registry.ids()

@@ -22,10 +22,11 @@ def alerts_list(context: typer.Context, as_json: Json = False) -> None:
     """
     from weather_backfill.alerts.incidents import Register
     from weather_backfill.settings import load_settings
+    from weather_backfill.storage.places import open_lake
 
     if context.invoked_subcommand:
         return
-    incidents = Register(load_settings().lake()).open_incidents()
+    incidents = Register(open_lake(load_settings())).open_incidents()
     if as_json:
         print_rows([incident.to_json() for incident in incidents], "Open incidents", True)
     else:

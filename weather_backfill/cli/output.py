@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import dagster as dg
     from rich.console import RenderableType
 
-    from weather_backfill.backfill.commands import Desk
+    from weather_backfill.backfill.commands import BackfillContext
 
 out = Console()
 err = Console(stderr=True)
@@ -77,14 +77,14 @@ def check_range(start: datetime, end: datetime) -> None:
         raise ConfigurationError(f"the end {end:%Y-%m-%d} lies before the start {start:%Y-%m-%d}: exchange them.")
 
 
-def desk() -> Desk:
+def desk() -> BackfillContext:
     """Instance, definitions and settings of this environment."""
-    from weather_backfill.backfill.commands import Desk
+    from weather_backfill.backfill.commands import BackfillContext
     from weather_backfill.definitions import build_definitions
     from weather_backfill.settings import load_settings
 
     settings = load_settings()
-    return Desk(open_instance(), build_definitions(settings), settings)
+    return BackfillContext(open_instance(), build_definitions(settings), settings)
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from weather_backfill.cli.output import Json, desk, err, friendly, out, print_ro
 from weather_backfill.model.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from weather_backfill.backfill.commands import Desk
+    from weather_backfill.backfill.commands import BackfillContext
 
 
 @friendly
@@ -41,7 +41,7 @@ def status(
         raise typer.Exit(1)
 
 
-def _watch(at: Desk, backfill_id: str, as_json: bool) -> dict[str, Any]:
+def _watch(at: BackfillContext, backfill_id: str, as_json: bool) -> dict[str, Any]:
     """The backfill's status once nothing more is to come; a terminal sees it change, a pipe gets the last."""
     from rich.live import Live
 
@@ -53,7 +53,7 @@ def _watch(at: Desk, backfill_id: str, as_json: bool) -> dict[str, Any]:
         return _ended(at, backfill_id, lambda found: live.update(_status_table(found), refresh=True))
 
 
-def _await_onboarding(at: Desk, backfill_id: str) -> None:
+def _await_onboarding(at: BackfillContext, backfill_id: str) -> None:
     """Wait for a connection's onboarding that the daemon is about to launch."""
     from weather_backfill.backfill.status import status_of
     from weather_backfill.lake import layout
@@ -76,7 +76,7 @@ def _await_onboarding(at: Desk, backfill_id: str) -> None:
         time.sleep(2)
 
 
-def _ended(at: Desk, backfill_id: str, show: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+def _ended(at: BackfillContext, backfill_id: str, show: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
     while True:
         found = _status(at, backfill_id)
         show(found)
@@ -90,13 +90,13 @@ def _ended(at: Desk, backfill_id: str, show: Callable[[dict[str, Any]], None]) -
         time.sleep(2)
 
 
-def _status(at: Desk, backfill_id: str) -> dict[str, Any]:
+def _status(at: BackfillContext, backfill_id: str) -> dict[str, Any]:
     from weather_backfill.backfill.status import status_of
 
     return status_of(at.instance, at.graph, at.store, backfill_id).to_json()
 
 
-def every_backfill(at: Desk) -> list[dict[str, Any]]:
+def every_backfill(at: BackfillContext) -> list[dict[str, Any]]:
     """Every backfill, oldest first: what has ended from its summary, the others as they stand now."""
     from weather_backfill.backfill.manifests import ended_summaries
     from weather_backfill.backfill.status import MANAGED_TAG

@@ -9,8 +9,8 @@ import dagster as dg
 from pydantic import Field
 
 from weather_backfill.backfill.audit import audit
-from weather_backfill.backfill.commands import Desk, start, validate_range
-from weather_backfill.backfill.plan import Order, Plan, Reprocess, build_plan
+from weather_backfill.backfill.commands import BackfillContext, start, validate_range
+from weather_backfill.backfill.plan import BackfillPlan, Order, Reprocess, build_plan
 from weather_backfill.backfill.status import natives_of
 from weather_backfill.dagster.resources import TenantsResource
 from weather_backfill.model.errors import ConfigurationError, WeatherError
@@ -41,7 +41,7 @@ def build_managed_backfill(settings: Settings, definitions: Callable[[], dg.Defi
 
     @dg.op(description="Plans a backfill, and launches it unless dry_run says otherwise.")
     def plan_and_launch(context: dg.OpExecutionContext, config: BackfillRequest, tenants: TenantsResource) -> None:
-        desk = Desk(context.instance, definitions(), settings)
+        desk = BackfillContext(context.instance, definitions(), settings)
         try:
             plan = _plan(desk, config, tenants)
             backfill_id = None if config.dry_run else start(desk, plan, accept_loss=config.accept_loss)
@@ -69,7 +69,7 @@ def build_managed_backfill(settings: Settings, definitions: Callable[[], dg.Defi
     return managed_backfill
 
 
-def _plan(desk: Desk, config: BackfillRequest, tenants: TenantsResource) -> Plan:
+def _plan(desk: BackfillContext, config: BackfillRequest, tenants: TenantsResource) -> BackfillPlan:
     begin, end = parse_day(config.start_date, "start_date"), parse_day(config.end_date, "end_date")
     validate_range(begin, end, config.max_days)
     return build_plan(
@@ -88,7 +88,7 @@ def parse_day(text: str, name: str) -> date:
         ) from error
 
 
-def outcome(plan: Plan, backfill_id: str | None, launched: int = 0) -> str:
+def outcome(plan: BackfillPlan, backfill_id: str | None, launched: int = 0) -> str:
     """What came of a request, in a sentence or two; `launched` counts the native backfills there are of it."""
     days = f"{len(plan.days)} of {len(plan.reasons)} days in {len(plan.chunks)} chunks"
     if backfill_id is None:
@@ -104,7 +104,7 @@ def links(native_ids: Sequence[str]) -> dict[str, dg.MetadataValue]:
     return {"backfill" if n == 1 else f"backfill {n}": page for n, page in enumerate(pages, 1)}
 
 
-def plan_markdown(plan: Plan) -> str:
+def plan_markdown(plan: BackfillPlan) -> str:
     """The plan's figures as a Markdown table."""
     rows = "\n".join(f"| {name.replace('_', ' ')} | {_cell(value)} |" for name, value in plan.summary().items())
     return f"| | |\n|---|---|\n{rows}"

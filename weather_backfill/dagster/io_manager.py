@@ -56,7 +56,7 @@ class ParquetIOManager(dg.ConfigurableIOManager):
         service, dataset = context.asset_key.path
         journal = journal_of(context.step_context, self.lake.store, context.asset_key)
         recorder = Recorder(context, service)
-        run_id, written = context.step_context.run_id, list[provenance.Entry]()
+        run_id, written = context.step_context.run_id, list[provenance.ProvenanceEntry]()
 
         def end() -> None:
             provenance.save(self.lake.store, f"{run_id}.{service}.{dataset}", written)
@@ -88,7 +88,13 @@ class ParquetIOManager(dg.ConfigurableIOManager):
         end()
 
     def _written(
-        self, day: Day, service: str, dataset: str, journal: Journal, run_id: str, written: list[provenance.Entry]
+        self,
+        day: Day,
+        service: str,
+        dataset: str,
+        journal: Journal,
+        run_id: str,
+        written: list[provenance.ProvenanceEntry],
     ) -> DayRecord | DayFailure:
         """The day as it lies in the lake, or its failure, be it of reading or of writing; what was written beside."""
         if isinstance(day, DayFailure):

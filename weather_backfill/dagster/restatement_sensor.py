@@ -14,7 +14,7 @@ from datetime import UTC, date, datetime
 
 import dagster as dg
 
-from weather_backfill.backfill.commands import Desk
+from weather_backfill.backfill.commands import BackfillContext
 from weather_backfill.backfill.restatements import find_restatements, launch_restatements
 from weather_backfill.dagster.resources import TenantsResource
 from weather_backfill.model.errors import WeatherError
@@ -47,7 +47,7 @@ def build_restatement_job(settings: Settings) -> dg.JobDefinition:
             log_day(context.log, logging.INFO, SERVICE, key, f"restated: {row}")
         for station, problem in found.found.problems.items():
             context.log.warning(f"station {station} is not compared: {problem}")
-        desk = Desk(context.instance, build_definitions(settings), settings)
+        desk = BackfillContext(context.instance, build_definitions(settings), settings)
         # Where the sensors run, `new_connections` launches it when its tenant's turn comes.
         backfill = launch_restatements(desk, found, launch=not settings.automation)
         context.log.info(f"{len(found.found.days)} days restated; backfill: {backfill or 'none needed'}")

@@ -6,6 +6,7 @@ import dagster as dg
 
 from weather_backfill.maintenance.retention import clean, find
 from weather_backfill.settings import Settings
+from weather_backfill.storage.places import open_lake
 
 HOUSEKEEPING = "housekeeping"
 
@@ -15,7 +16,7 @@ def build_housekeeping(settings: Settings) -> dg.ScheduleDefinition:
 
     @dg.op
     def clean_up(context: dg.OpExecutionContext) -> None:
-        store = settings.lake()
+        store = open_lake(settings)
         found = find(context.instance, store, settings)
         clean(store, found)
         for kind, (action, count) in found.counts().items():

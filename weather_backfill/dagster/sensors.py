@@ -17,11 +17,11 @@ import dagster as dg
 
 from weather_backfill.alerts.reconcile import reconcile_alerts
 from weather_backfill.backfill.audit import asking_as
-from weather_backfill.backfill.commands import Desk
+from weather_backfill.backfill.commands import BackfillContext
 from weather_backfill.backfill.reconciler import fill_gaps, load_daily, onboard
 from weather_backfill.settings import Settings
 
-Reconcile = Callable[[Desk, date], list[str]]
+Reconcile = Callable[[BackfillContext, date], list[str]]
 
 
 def build_sensors(settings: Settings, definitions: Callable[[], dg.Definitions]) -> list[dg.SensorDefinition]:
@@ -66,7 +66,7 @@ def _reconciler(
         if now.hour < from_hour:
             return dg.SkipReason(f"starts at {from_hour}:00 UTC")
         with asking_as(f"sensor {name}"):
-            notes = reconcile(Desk(context.instance, definitions(), settings), now.date())
+            notes = reconcile(BackfillContext(context.instance, definitions(), settings), now.date())
         for note in notes:
             context.log.info(note)
         return dg.SkipReason("; ".join(notes)[:2000] or "nothing to do")

@@ -17,10 +17,10 @@ from datetime import UTC, datetime
 from weather_backfill.lake import layout, parquet
 from weather_backfill.storage.object_store import ObjectStore, StoredObject
 
-Entry = Mapping[str, str | None]
+ProvenanceEntry = Mapping[str, str | None]
 
 
-def entry(stored: StoredObject, data: bytes, run_id: str | None = None) -> Entry:
+def entry(stored: StoredObject, data: bytes, run_id: str | None = None) -> ProvenanceEntry:
     """An object as it was written; its time is the store's."""
     metadata = parquet.metadata_of(data)
     return {
@@ -32,7 +32,7 @@ def entry(stored: StoredObject, data: bytes, run_id: str | None = None) -> Entry
     }
 
 
-def save(store: ObjectStore, writer: str, entries: Sequence[Entry]) -> None:
+def save(store: ObjectStore, writer: str, entries: Sequence[ProvenanceEntry]) -> None:
     """Write what `writer` (a run's step, a rollback) wrote; nothing if that is nothing. Safe to call again."""
     if entries:
         document = {"written": [dict(one) for one in entries]}

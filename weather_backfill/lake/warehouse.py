@@ -20,6 +20,7 @@ from weather_backfill.model.errors import NotFoundError
 from weather_backfill.settings import Settings, load_settings
 from weather_backfill.sources.dwd.history import STATION_HISTORY
 from weather_backfill.storage.object_store import ObjectStore
+from weather_backfill.storage.places import open_lake
 
 _DATE = pa.field("date", pa.date32())
 _OWNER = (pa.field("service", pa.string()), pa.field("tenant", pa.string()))
@@ -109,7 +110,7 @@ def connect_warehouse(path: str | Path | None = None, settings: Settings | None 
     if not file.is_file():
         raise NotFoundError(f"{file} is not there: materialize the asset `warehouse` first, or set WEATHER_WAREHOUSE.")
     connection = duckdb.connect(str(file), read_only=True)
-    settings.lake().register(connection)
+    open_lake(settings).register(connection)
     connection.execute("SET TimeZone = 'UTC'")
     return connection
 

@@ -56,7 +56,7 @@ def write_day(store: ObjectStore, service: str, dataset: str, day: DayTable) -> 
     return DayRecord(day.key, object_key, metadata, tuple(day.checks), rejects, reported, written)
 
 
-def _write_rejects(store: ObjectStore, service: str, day: DayTable) -> tuple[bool, list[provenance.Entry]]:
+def _write_rejects(store: ObjectStore, service: str, day: DayTable) -> tuple[bool, list[provenance.ProvenanceEntry]]:
     """Write or clear a day's rejects; whether there is anything to report, and what was written."""
     if day.rejects is None:
         return False, []

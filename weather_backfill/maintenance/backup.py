@@ -36,7 +36,7 @@ Advance = Callable[[int], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class BackupEntry:
     """One object of a snapshot; `stamp` changes when the original changes."""
 
     size: int
@@ -44,7 +44,7 @@ class Entry:
     stamp: str
 
 
-Snapshot = Mapping[str, Entry]
+Snapshot = Mapping[str, BackupEntry]
 
 
 @dataclass(frozen=True)
@@ -126,9 +126,9 @@ def snapshots(to: ObjectStore) -> list[str]:
     return [stored.key for stored in to.list("snapshots") if stored.key.endswith(".json")]
 
 
-def load(to: ObjectStore, key: str) -> dict[str, Entry]:
+def load(to: ObjectStore, key: str) -> dict[str, BackupEntry]:
     """A snapshot."""
-    return {name: Entry(**entry) for name, entry in json.loads(to.get(key))["objects"].items()}
+    return {name: BackupEntry(**entry) for name, entry in json.loads(to.get(key))["objects"].items()}
 
 
 def backup(places: Places, to: ObjectStore, progress: Callable[[int], Any]) -> dict[str, Any]:
@@ -138,27 +138,27 @@ def backup(places: Places, to: ObjectStore, progress: Callable[[int], Any]) -> d
     held = {stored.key: stored.size for stored in to.list("objects")}
     copied: list[int] = []
 
-    def still_held(name: str, stamp: str) -> Entry | None:
+    def still_held(name: str, stamp: str) -> BackupEntry | None:
         old = before.get(name)
         return old if old and old.stamp == stamp and held.get(_object(old.sha256)) == old.size else None
 
-    def add(entry: Entry, put: Callable[[str], Any]) -> Entry:
+    def add(entry: BackupEntry, put: Callable[[str], Any]) -> BackupEntry:
         if held.get(_object(entry.sha256)) != entry.size:
             retrying()(put, _object(entry.sha256))
             copied.append(entry.size)
         return entry
 
-    def take_database(name: str, stamp: str) -> Entry:
+    def take_database(name: str, stamp: str) -> BackupEntry:
         if old := still_held(name, stamp):
             return old
         with places.copied(name) as copy:  # a file of GBs, which is never in memory
-            return add(Entry(copy.stat().st_size, _sha_of(copy), stamp), lambda key: to.put_file(key, copy))
+            return add(BackupEntry(copy.stat().st_size, _sha_of(copy), stamp), lambda key: to.put_file(key, copy))
 
-    def take(name: str, stamp: str) -> Entry:
+    def take(name: str, stamp: str) -> BackupEntry:
         if old := still_held(name, stamp):
             return old
         data = retrying()(places.read, name)
-        return add(Entry(len(data), hashlib.sha256(data).hexdigest(), stamp), lambda key: to.put(key, data))
+        return add(BackupEntry(len(data), hashlib.sha256(data).hexdigest(), stamp), lambda key: to.put(key, data))
 
     # All databases are copied before the lake is listed: what the instance knows of is in the lake by then.
     databases = places.databases()
@@ -180,7 +180,7 @@ def backup(places: Places, to: ObjectStore, progress: Callable[[int], Any]) -> d
     }
 
 
-def _unless_gone(take: Callable[[str, str], Entry], one: tuple[str, str]) -> tuple[str, Entry] | None:
+def _unless_gone(take: Callable[[str, str], BackupEntry], one: tuple[str, str]) -> tuple[str, BackupEntry] | None:
     """An original's name and entry; None if it was deleted since it was listed: the snapshot is of a moment after."""
     try:
         return one[0], take(*one)
@@ -188,7 +188,7 @@ def _unless_gone(take: Callable[[str, str], Entry], one: tuple[str, str]) -> tup
         return None
 
 
-def _collected(results: Any, advance: Advance) -> dict[str, Entry]:
+def _collected(results: Any, advance: Advance) -> dict[str, BackupEntry]:
     found = {}
     for result in results:
         advance(1)

@@ -118,7 +118,7 @@ def _journals(instance: dg.DagsterInstance, store: ObjectStore, before: datetime
 
 def _keep_writers(store: ObjectStore, journals: list[str]) -> None:
     """Take what journals say of writers over into the ledger."""
-    written: dict[str, list[provenance.Entry]] = defaultdict(list)
+    written: dict[str, list[provenance.ProvenanceEntry]] = defaultdict(list)
     for key, data in store.read_many(journals):
         if isinstance(data, bytes):
             try:

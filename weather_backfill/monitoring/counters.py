@@ -68,7 +68,7 @@ class Snapshot:
             return found
 
 
-class Tally:
+class Counters:
     """The counters of one instance."""
 
     def __init__(self, instance: dg.DagsterInstance, store: ObjectStore, services: Sequence[str]) -> None:

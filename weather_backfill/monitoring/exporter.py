@@ -15,9 +15,9 @@ from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client.core import CounterMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from weather_backfill.backfill.commands import Desk
+from weather_backfill.backfill.commands import BackfillContext
 from weather_backfill.monitoring import gauges
-from weather_backfill.monitoring.counters import DAYS_WRITTEN, RUNS_ENDED, WRITTEN, Tally
+from weather_backfill.monitoring.counters import DAYS_WRITTEN, RUNS_ENDED, WRITTEN, Counters
 from weather_backfill.monitoring.gauges import PREFIX, gauge
 from weather_backfill.sources.registry import SERVICES
 
@@ -39,8 +39,8 @@ assert _COUNTERS.keys() == {DAYS_WRITTEN, *WRITTEN}
 class PlatformCollector(Collector):
     """Everything we export, from one instance and lake."""
 
-    def __init__(self, desk: Desk, cache_seconds: float = CACHE_SECONDS) -> None:
-        self._tally = Tally(desk.instance, desk.store, SERVICES)
+    def __init__(self, desk: BackfillContext, cache_seconds: float = CACHE_SECONDS) -> None:
+        self._tally = Counters(desk.instance, desk.store, SERVICES)
         self._cache_seconds = cache_seconds
         self._lock = threading.Lock()
         self._families: list[Metric] = []
@@ -118,7 +118,7 @@ def registry_of(collector: PlatformCollector) -> CollectorRegistry:
     return registry
 
 
-def serve(desk: Desk, host: str, port: int, ready: Callable[[str], None]) -> None:
+def serve(desk: BackfillContext, host: str, port: int, ready: Callable[[str], None]) -> None:
     """Serve `/metrics` until SIGINT or SIGTERM; the counters are kept at the end. Raises `OSError` for a taken port."""
     collector = PlatformCollector(desk)
     collector.catch_up()

@@ -15,7 +15,7 @@ from dagster import DagsterRunStatus
 from prometheus_client.core import GaugeMetricFamily, Metric
 
 from weather_backfill.alerts.incidents import Register
-from weather_backfill.backfill.commands import Desk
+from weather_backfill.backfill.commands import BackfillContext
 from weather_backfill.backfill.desired_state import connections
 from weather_backfill.backfill.status import active_backfills, service_of
 from weather_backfill.dagster.partitions import daily_by_tenant
@@ -53,7 +53,7 @@ class DayGauge:
     def __init__(self) -> None:
         self._counted: dict[tuple[str, str, str], tuple[str | None, Counter[str]]] = {}
 
-    def families(self, desk: Desk) -> Iterator[Metric]:
+    def families(self, desk: BackfillContext) -> Iterator[Metric]:
         """`days` by service, tenant, dataset and state, and `days_wanted` by the tenant files."""
         found: Values = {}
         for service in SERVICES:
@@ -88,7 +88,7 @@ class DayGauge:
         return known[1]
 
 
-def backfills(desk: Desk) -> Iterator[Metric]:
+def backfills(desk: BackfillContext) -> Iterator[Metric]:
     """Native backfills by status, and what the active ones have done and still have to do, by service and tenant."""
     counts: Values = {
         (status.value.lower(),): float(
@@ -119,7 +119,7 @@ def backfills(desk: Desk) -> Iterator[Metric]:
     yield gauge("active_backfill_seconds", "Age of the oldest active backfill", _BY_TENANT, oldest)
 
 
-def runs(desk: Desk) -> Iterator[Metric]:
+def runs(desk: BackfillContext) -> Iterator[Metric]:
     """Runs by status, the queue's length, and runs that were retries of others."""
     counts: Values = {
         (status.value.lower(),): float(desk.instance.get_runs_count(dg.RunsFilter(statuses=[status])))
@@ -132,7 +132,7 @@ def runs(desk: Desk) -> Iterator[Metric]:
     yield gauge("run_retries", "Runs in Dagster's records that retry another", (), {(): retried})
 
 
-def daemons(desk: Desk) -> Iterator[Metric]:
+def daemons(desk: BackfillContext) -> Iterator[Metric]:
     """Age of each required daemon's last heartbeat; a daemon that never beat has health 0 and no age."""
     now = datetime.now(UTC).timestamp()
     ages: Values = {}
@@ -145,7 +145,7 @@ def daemons(desk: Desk) -> Iterator[Metric]:
     yield gauge("daemon_healthy", "Whether Dagster calls the daemon healthy", ("daemon",), healthy)
 
 
-def limits(desk: Desk) -> Iterator[Metric]:
+def limits(desk: BackfillContext) -> Iterator[Metric]:
     """Slots taken of each rate limit, how long it is paused, and breakers (1 open, 0.5 half-open, 0 closed)."""
     state = open_state(desk.settings.limits_url)
     taken: Values = {}
@@ -166,7 +166,7 @@ def limits(desk: Desk) -> Iterator[Metric]:
     yield gauge("breaker_open", "1 open, 0.5 half-open, 0 closed", ("service", "host"), broken)
 
 
-def alerts(desk: Desk) -> Iterator[Metric]:
+def alerts(desk: BackfillContext) -> Iterator[Metric]:
     """Open incidents."""
     found: Counter[tuple[str, ...]] = Counter()
     for incident in Register(desk.store).open_incidents():

@@ -53,7 +53,7 @@ _HISTORY = pa.schema(
 
 
 @dataclass(frozen=True, slots=True)
-class RefinedDay:
+class FeatureInput:
     """One refined day: its windows (columns of `schemas.REFINED`) and the cadence they were made with."""
 
     date: date
@@ -61,7 +61,7 @@ class RefinedDay:
     cadence: Cadence
 
 
-def read_refined_day(day: date, data: bytes, name: str) -> RefinedDay:
+def read_refined_day(day: date, data: bytes, name: str) -> FeatureInput:
     """A refined object's day, only the features' rows and columns of it; `name` is for the error."""
     with parquet.open_file(pa.BufferReader(data)) as file:
         footer = parquet.footer(file)
@@ -70,10 +70,10 @@ def read_refined_day(day: date, data: bytes, name: str) -> RefinedDay:
         table = file.read(list(_COLUMNS))
     require_columns(table.schema.names, _COLUMNS)
     wanted = pc.is_in(table["metric"].cast(pa.string()), pa.array(list(PRODUCTS.values())))
-    return RefinedDay(day, table.filter(wanted), parquet.cadence_of(footer))
+    return FeatureInput(day, table.filter(wanted), parquet.cadence_of(footer))
 
 
-def quarter_features(quarter: date, days: Iterable[RefinedDay], history: pa.Table | None = None) -> pa.Table:
+def quarter_features(quarter: date, days: Iterable[FeatureInput], history: pa.Table | None = None) -> pa.Table:
     """The rows of `schemas.FEATURES` for the quarter that starts on `quarter`; `history` gives the positions."""
     summaries, sectors = [], []
     slots: list[dict[str, int]] = []

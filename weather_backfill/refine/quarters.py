@@ -12,7 +12,7 @@ from weather_backfill.lake import layout, parquet
 from weather_backfill.model.days import DayFailure, DayTable
 from weather_backfill.model.errors import NotFoundError
 from weather_backfill.model.partitions import PartitionKey, days_between, quarter_end
-from weather_backfill.refine.features import RefinedDay, quarter_features, read_refined_day
+from weather_backfill.refine.features import FeatureInput, quarter_features, read_refined_day
 from weather_backfill.sources.base import each_day
 from weather_backfill.storage.object_store import ObjectStore
 
@@ -38,8 +38,8 @@ def make_quarter(store: ObjectStore, service: str, key: PartitionKey) -> DayTabl
     )
 
 
-def _days(store: ObjectStore, service: str, tenant: str, days: list[date]) -> Iterator[RefinedDay]:
-    def read(day: date) -> RefinedDay:
+def _days(store: ObjectStore, service: str, tenant: str, days: list[date]) -> Iterator[FeatureInput]:
+    def read(day: date) -> FeatureInput:
         key = layout.day_key(layout.REFINED_15M, service, PartitionKey(day, tenant))
         return read_refined_day(day, store.get(key), store.uri(key))
 

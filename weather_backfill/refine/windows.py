@@ -46,7 +46,7 @@ def sql(name: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class RefinedDay:
+class WindowedDay:
     """A day's windows, and of the raw day they were made from: its rows, its good values by their flags, and its
     footer.
     """
@@ -57,7 +57,7 @@ class RefinedDay:
     footer: Mapping[str, str]
 
 
-def refine_file(path: Path) -> RefinedDay:
+def refine_file(path: Path) -> WindowedDay:
     """The refined windows (columns of `schemas.REFINED`) of one day's raw Parquet file.
 
     Raises `UnreadableObjectError` where the file is damaged or lacks a column.
@@ -80,7 +80,7 @@ def refine_file(path: Path) -> RefinedDay:
 
         parts = list(pool.map(refine, groups))
     table = parquet.concat([part for part, _ in parts], REFINED)
-    return RefinedDay(table, rows, sum(good for _, good in parts), footer)
+    return WindowedDay(table, rows, sum(good for _, good in parts), footer)
 
 
 def _refine_row_groups(

@@ -48,7 +48,7 @@ class Reach:
 
 
 @dataclass(frozen=True, slots=True)
-class Trust:
+class TenantPolicy:
     """What the settings allow. `folders` None: any; `secrets` None: any variable that is not the platform's."""
 
     folders: tuple[Path, ...] | None = None

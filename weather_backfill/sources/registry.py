@@ -33,7 +33,7 @@ class Surroundings:
     @property
     def inside(self) -> bool:
         """Whether a local archive ends at its folder, whatever links in it say: where tenants may not name any."""
-        return self.settings.trust().folders is not None
+        return self.settings.tenant_policy().folders is not None
 
 
 def _tempest(connection: TempestConnection, around: Surroundings) -> Source:

@@ -7,6 +7,7 @@ from weather_backfill.settings import Settings
 from weather_backfill.sources.base import Source
 from weather_backfill.sources.registry import OPENERS, SERVICES, Surroundings
 from weather_backfill.storage.object_store import ObjectStore, S3Options
+from weather_backfill.storage.places import open_lake
 from weather_backfill.tenants.files import Tenant
 
 
@@ -24,12 +25,12 @@ def check_outside(tenant: Tenant, service: str, lake: ObjectStore) -> None:
 def check_connection(tenant: Tenant, service: str, lake: ObjectStore, settings: Settings) -> None:
     """Raise `ConfigurationError` for a connection that reaches for what its tenant may not, or into the lake."""
     check_outside(tenant, service, lake)
-    settings.trust().check(tenant.id, tenant.connection(service).reach())
+    settings.tenant_policy().check(tenant.id, tenant.connection(service).reach())
 
 
 def check_places(tenant: Tenant, settings: Settings) -> Tenant:
     """The tenant, if `check_connection` lets all its connections pass."""
-    lake = settings.lake()
+    lake = open_lake(settings)
     for service in SERVICES:
         if getattr(tenant.services, service) is not None:
             check_connection(tenant, service, lake, settings)

@@ -16,7 +16,7 @@ from dagster._core.execution.backfill import BulkActionStatus
 
 from weather_backfill.alerts.incidents import LEASE, OPENED, Incident, Register
 from weather_backfill.alerts.reconcile import reconcile_alerts
-from weather_backfill.backfill.commands import Desk
+from weather_backfill.backfill.commands import BackfillContext
 from weather_backfill.backfill.launch import launch_backfill
 from weather_backfill.definitions import build_definitions
 from weather_backfill.http.circuit_breaker import Breaker, BreakerRules, breaker_scope
@@ -44,8 +44,8 @@ class Watched:
         return build_definitions(self.settings)
 
     @property
-    def desk(self) -> Desk:
-        return Desk(self.instance, self.definitions, self.settings)
+    def desk(self) -> BackfillContext:
+        return BackfillContext(self.instance, self.definitions, self.settings)
 
     def tick(self) -> str:
         """One tick of the sensor; what it says."""
@@ -263,7 +263,7 @@ def test_many_senders_at_once_tell_once(watched: Watched) -> None:
     desks = [watched.desk for _ in range(6)]
     barrier = threading.Barrier(len(desks))
 
-    def send(desk: Desk) -> None:
+    def send(desk: BackfillContext) -> None:
         barrier.wait()
         reconcile_alerts(desk)
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from weather_backfill.backfill.commands import Desk
+from weather_backfill.backfill.commands import BackfillContext
 from weather_backfill.definitions import build_definitions
 from weather_backfill.settings import Settings
-from weather_backfill.sources.tempest.simulate import Archive, write_archive
+from weather_backfill.sources.tempest.simulate import SimulatedArchive, write_archive
 from weather_backfill.storage.object_store import ObjectStore
 from weather_backfill_tests.backfill.contexts import DAYS, opened
 
@@ -20,7 +20,7 @@ from weather_backfill_tests.backfill.contexts import DAYS, opened
 @pytest.fixture(scope="session")
 def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("archive")
-    write_archive(Archive("acme", DAYS[0], DAYS[-1] + timedelta(days=2), 1, 3, 60), ObjectStore(str(folder)))
+    write_archive(SimulatedArchive("acme", DAYS[0], DAYS[-1] + timedelta(days=2), 1, 3, 60), ObjectStore(str(folder)))
     return folder
 
 
@@ -30,6 +30,6 @@ def definitions() -> dg.Definitions:
 
 
 @pytest.fixture
-def desk(tmp_path: Path, archive: Path, definitions: dg.Definitions) -> Iterator[Desk]:
+def desk(tmp_path: Path, archive: Path, definitions: dg.Definitions) -> Iterator[BackfillContext]:
     with opened(tmp_path, archive, definitions) as made:
         yield made

@@ -12,7 +12,7 @@ import dagster as dg
 import yaml
 from dagster._core.execution.backfill import BulkActionStatus
 
-from weather_backfill.backfill.commands import Desk
+from weather_backfill.backfill.commands import BackfillContext
 from weather_backfill.backfill.status import target_of
 from weather_backfill.lake import layout
 from weather_backfill.lake.writer import write_day
@@ -20,6 +20,7 @@ from weather_backfill.model.days import DayTable
 from weather_backfill.model.partitions import PartitionKey, days_between
 from weather_backfill.refine.days import refine_day, to_raw_table
 from weather_backfill.settings import Settings
+from weather_backfill.storage.places import open_tenant_files
 from weather_backfill.tenants.access import open_source
 from weather_backfill.tenants.files import TenantRegistry
 
@@ -28,23 +29,23 @@ DAYS = days_between(date(2024, 1, 1), date(2024, 1, 3))
 
 
 @contextmanager
-def opened(folder: Path, archive: Path, definitions: dg.Definitions, **settings: Any) -> Iterator[Desk]:
+def opened(folder: Path, archive: Path, definitions: dg.Definitions, **settings: Any) -> Iterator[BackfillContext]:
     """A desk over an empty lake, with a tenant whose backfill has three parts and one whose has one."""
     made = Settings(storage_url=str(folder / "lake"), tenants_url=str(folder / "tenants"), **settings)
     write_tenant(made, "acme", archive, chunk_days=1)
     write_tenant(made, "acme-2", archive)
     with dg.instance_for_test() as instance:
-        yield Desk(instance, definitions, made)
+        yield BackfillContext(instance, definitions, made)
 
 
 def write_tenant(settings: Settings, tenant: str, archive: Path | str, **connection: Any) -> None:
     """A tenant's file, looking back over `DAYS` from `TODAY`."""
     tempest = {"archive_url": str(archive), "lookback_days": len(DAYS), **connection}
     document = {"id": tenant, "services": {"tempest": tempest}}
-    settings.tenant_files().put(f"{tenant}.yaml", yaml.safe_dump(document).encode())
+    open_tenant_files(settings).put(f"{tenant}.yaml", yaml.safe_dump(document).encode())
 
 
-def finish(desk: Desk, *names: str) -> None:
+def finish(desk: BackfillContext, *names: str) -> None:
     """End these active native backfills (default: all), as the daemon would, without any data."""
     for native in desk.instance.get_backfills():
         if (not names or native.backfill_id in names) and native.status in ENDS:
@@ -58,16 +59,16 @@ ENDS = {
 }
 
 
-def target_days(desk: Desk, native: str) -> list[date]:
+def target_days(desk: BackfillContext, native: str) -> list[date]:
     """The days that a native backfill targets."""
     backfill = desk.instance.get_backfill(native)
     assert backfill is not None
     return [key.date for key in target_of(backfill, desk.graph)]
 
 
-def load(desk: Desk, days: list[date], refine: bool = True, tenant: str = "acme") -> None:
+def load(desk: BackfillContext, days: list[date], refine: bool = True, tenant: str = "acme") -> None:
     """Write these days of a tenant of Tempest as their assets would, in this process."""
-    connected = TenantRegistry(desk.settings.tenant_files()).get(tenant)
+    connected = TenantRegistry(open_tenant_files(desk.settings)).get(tenant)
     source = open_source(connected, "tempest", desk.store, desk.settings.s3, desk.settings)
     for day in source.days(days):
         key = PartitionKey(day.date, tenant)

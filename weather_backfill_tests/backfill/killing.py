@@ -10,7 +10,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from weather_backfill.backfill.commands import Desk
+from weather_backfill.backfill.commands import BackfillContext
 from weather_backfill.storage.object_store import ObjectStore
 
 STORE_WRITES = ("put", "create", "delete")
@@ -35,8 +35,10 @@ def on_every_write(before: Callable[[str], None] = _nothing, after: Callable[[st
 
 
 def killed_at_every_write(
-    moment: str, desks: Callable[[int], AbstractContextManager[Desk]], work: Callable[[Desk], object]
-) -> Iterator[Desk]:
+    moment: str,
+    desks: Callable[[int], AbstractContextManager[BackfillContext]],
+    work: Callable[[BackfillContext], object],
+) -> Iterator[BackfillContext]:
     """A desk of its own for each write of `work`, which died there `before` or `after` it; `desks` opens the one of the
     write with that number. Ends when the work ends before its killer."""
     for number in count(1):

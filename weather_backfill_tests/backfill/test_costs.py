@@ -10,9 +10,9 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from weather_backfill.backfill.commands import MOST_PARTS, Desk, few, given_up, start, unlaunched
+from weather_backfill.backfill.commands import MOST_PARTS, BackfillContext, few, given_up, start, unlaunched
 from weather_backfill.backfill.manifests import load_manifest
-from weather_backfill.backfill.plan import Order, Plan, Reason, Reprocess, build_plan
+from weather_backfill.backfill.plan import BackfillPlan, Order, Reason, Reprocess, build_plan
 from weather_backfill.backfill.reconciler import onboard
 from weather_backfill.lake import layout
 from weather_backfill.lake.writer import write_day
@@ -24,6 +24,7 @@ from weather_backfill.sources.aceiot.source import AceiotSource
 from weather_backfill.sources.dwd.source import DwdSource
 from weather_backfill.sources.tempest.source import TempestSource
 from weather_backfill.storage.object_store import ObjectStore
+from weather_backfill.storage.places import open_lake, open_tenant_files
 from weather_backfill.tenants.access import open_source
 from weather_backfill.tenants.files import Tenant, TenantRegistry, parse_tenant
 from weather_backfill_tests.backfill.contexts import DAYS, TODAY, finish, write_tenant
@@ -44,7 +45,7 @@ def counted(monkeypatch: pytest.MonkeyPatch, owner: type, name: str) -> Counter[
     return calls
 
 
-def load(desk: Desk, archive: Path) -> None:
+def load(desk: BackfillContext, archive: Path) -> None:
     """Raw and refined of all days, as the runs would write them."""
     for day in TempestSource(ObjectStore(str(archive))).days(DAYS):
         assert isinstance(day, RawDay)
@@ -54,9 +55,9 @@ def load(desk: Desk, archive: Path) -> None:
 
 
 def test_a_quiet_tick_reads_no_footer_again_and_asks_dagster_once_a_backfill(
-    desk: Desk, archive: Path, monkeypatch: pytest.MonkeyPatch
+    desk: BackfillContext, archive: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    desk.settings.tenant_files().delete("acme-2.yaml")
+    open_tenant_files(desk.settings).delete("acme-2.yaml")
     onboard(desk, TODAY)
     load(desk, archive)
     onboard(desk, TODAY)
@@ -76,14 +77,14 @@ def test_a_quiet_tick_reads_no_footer_again_and_asks_dagster_once_a_backfill(
     assert list(tails.values()) == [1], "an object that was replaced is read once more"
 
 
-def plan_of(days: list[date], chunk_days: int = 1) -> Plan:
-    return Plan(
+def plan_of(days: list[date], chunk_days: int = 1) -> BackfillPlan:
+    return BackfillPlan(
         "tempest", "acme", days[0], days[-1], Reprocess.ALL, Order.NEWEST, chunk_days,
         dict.fromkeys(days, Reason.MISSING), 0, 0, 0, 0.0, False,
     )  # fmt: skip
 
 
-def test_a_backfill_has_a_hundred_parts_at_most(desk: Desk) -> None:
+def test_a_backfill_has_a_hundred_parts_at_most(desk: BackfillContext) -> None:
     days = [date(2018, 1, 1) + timedelta(days=n) for n in range(1995)]
     start(desk, plan_of(days), backfill_id="long", launch=False)
     manifest = load_manifest(desk.store, "long")
@@ -94,7 +95,7 @@ def test_a_backfill_has_a_hundred_parts_at_most(desk: Desk) -> None:
     assert few([]) == []
 
 
-def test_a_forced_restart_says_what_it_leaves(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_forced_restart_says_what_it_leaves(desk: BackfillContext, capsys: pytest.CaptureFixture[str]) -> None:
     from weather_backfill.cli.backfill import _cancelled
 
     onboard(desk, TODAY)
@@ -126,7 +127,9 @@ def test_a_file_in_a_bucket_takes_no_more_than_the_platform_allows(
         tenant_secrets={"acme": ["KEY"]},
     )
     tenant: Tenant = parse_tenant(GREEDY, "acme.yaml", "acme")
-    sources = [open_source(tenant, service, settings.lake(), settings.s3, settings) for service in ("aceiot", "dwd")]
+    sources = [
+        open_source(tenant, service, open_lake(settings), settings.s3, settings) for service in ("aceiot", "dwd")
+    ]
     assert isinstance(sources[0], AceiotSource)
     assert isinstance(sources[1], DwdSource)
     remote: Any = sources[1]._remote
@@ -135,11 +138,11 @@ def test_a_file_in_a_bucket_takes_no_more_than_the_platform_allows(
     assert settings.model_copy(update={"most_priority": 10}).priority(100) == 10
 
 
-def test_an_estimate_counts_with_the_connections_own_pace(desk: Desk, archive: Path) -> None:
+def test_an_estimate_counts_with_the_connections_own_pace(desk: BackfillContext, archive: Path) -> None:
     from weather_backfill.model.days import DayInventory
 
     write_tenant(desk.settings, "acme", archive)
-    tenant = TenantRegistry(desk.settings.tenant_files()).get("acme")
+    tenant = TenantRegistry(open_tenant_files(desk.settings)).get("acme")
 
     class Paced:
         """Sixty requests a day at a pace of its own."""

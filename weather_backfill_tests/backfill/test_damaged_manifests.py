@@ -6,16 +6,17 @@ from datetime import timedelta
 
 import pytest
 
-from weather_backfill.backfill.commands import Desk
+from weather_backfill.backfill.commands import BackfillContext
 from weather_backfill.backfill.reconciler import fill_gaps, load_daily, onboard
 from weather_backfill.lake import layout
+from weather_backfill.storage.places import open_tenant_files
 from weather_backfill_tests.backfill.contexts import TODAY, finish, target_days
 
 DAMAGED = "_backfills/onboard-acme-tempest/manifest.json"
 
 
 @pytest.fixture
-def damaged(desk: Desk) -> Desk:
+def damaged(desk: BackfillContext) -> BackfillContext:
     """Both tenants are onboarded, and the manifest of the first is cut off."""
     onboard(desk, TODAY)
     finish(desk)
@@ -25,7 +26,7 @@ def damaged(desk: Desk) -> Desk:
     return desk
 
 
-def test_the_others_are_loaded_and_the_object_is_named(damaged: Desk) -> None:
+def test_the_others_are_loaded_and_the_object_is_named(damaged: BackfillContext) -> None:
     for reconcile, launched in ((load_daily, "daily"), (fill_gaps, "gaps")):
         notes = reconcile(damaged, TODAY + timedelta(days=1))
         [note] = [note for note in notes if note.startswith("acme-tempest: ")]
@@ -35,10 +36,12 @@ def test_the_others_are_loaded_and_the_object_is_named(damaged: Desk) -> None:
         finish(damaged)
 
 
-def test_a_tenant_that_goes_holds_up_nobody(damaged: Desk) -> None:
-    damaged.settings.tenant_files().delete("acme.yaml")
-    damaged.settings.tenant_files().delete("acme-2.yaml")
-    damaged.settings.tenant_files().put("another.yaml", b"id: another")  # all files gone would be a folder that is gone
+def test_a_tenant_that_goes_holds_up_nobody(damaged: BackfillContext) -> None:
+    open_tenant_files(damaged.settings).delete("acme.yaml")
+    open_tenant_files(damaged.settings).delete("acme-2.yaml")
+    open_tenant_files(damaged.settings).put(
+        "another.yaml", b"id: another"
+    )  # all files gone would be a folder that is gone
     notes = onboard(damaged, TODAY)
     assert any(damaged.store.uri(DAMAGED) in note for note in notes)
     assert any(note.startswith("onboard-acme-2-tempest: stopped") for note in notes)

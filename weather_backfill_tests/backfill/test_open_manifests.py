@@ -8,9 +8,9 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from weather_backfill.backfill.commands import Desk
+from weather_backfill.backfill.commands import BackfillContext
 from weather_backfill.backfill.manifests import Manifest, close, manifests, open_manifests, save_manifest
-from weather_backfill.backfill.plan import Order, Plan, Reason, Reprocess
+from weather_backfill.backfill.plan import BackfillPlan, Order, Reason, Reprocess
 from weather_backfill.backfill.reconciler import onboard
 from weather_backfill.definitions import build_definitions
 from weather_backfill.lake import layout
@@ -22,7 +22,7 @@ FINISHED = 1000
 
 def manifest(name: str) -> Manifest:
     days = [START + timedelta(days=n) for n in range(30)]
-    plan = Plan(
+    plan = BackfillPlan(
         "tempest", "acme", days[0], days[-1], Reprocess.ALL, Order.OLDEST, 30, dict.fromkeys(days, Reason.MISSING),
         0, 0, 0, 0.0, False,
     )  # fmt: skip
@@ -54,7 +54,7 @@ def test_a_tick_reads_nothing_of_what_has_ended(local_platform: Platform, monkey
     platform = local_platform
     monkeypatch.setattr(type(platform.settings), "lake", lambda self: Reading(self.storage_url))
     with platform.instance as instance:
-        desk = Desk(instance, build_definitions(platform.settings), platform.settings)
+        desk = BackfillContext(instance, build_definitions(platform.settings), platform.settings)
 
         def tick() -> tuple[int, float]:
             Reading.read, started = 0, time.monotonic()

@@ -10,12 +10,13 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from weather_backfill.backfill.commands import Desk, start
-from weather_backfill.backfill.plan import Plan, Reason, Reprocess, build_plan
+from weather_backfill.backfill.commands import BackfillContext, start
+from weather_backfill.backfill.plan import BackfillPlan, Reason, Reprocess, build_plan
 from weather_backfill.backfill.status import target_of
 from weather_backfill.lake import layout
 from weather_backfill.model.partitions import PartitionKey, days_between
 from weather_backfill.sources.tempest.source import day_folder
+from weather_backfill.storage.places import open_tenant_files
 from weather_backfill.tenants.files import TenantRegistry
 from weather_backfill_tests.backfill.contexts import load
 from weather_backfill_tests.platform import START, Platform
@@ -29,17 +30,20 @@ def archive(local_platform: Platform) -> Path:
 
 
 @pytest.fixture
-def desk(local_platform: Platform, archive: Path) -> Iterator[Desk]:
+def desk(local_platform: Platform, archive: Path) -> Iterator[BackfillContext]:
     with local_platform.desk() as made:
         yield made
 
 
-def plan(desk: Desk, reprocess: Reprocess = Reprocess.MISSING, **settings: object) -> Plan:
-    tenant, used = TenantRegistry(desk.settings.tenant_files()).get("acme"), desk.settings.model_copy(update=settings)
+def plan(desk: BackfillContext, reprocess: Reprocess = Reprocess.MISSING, **settings: object) -> BackfillPlan:
+    tenant, used = (
+        TenantRegistry(open_tenant_files(desk.settings)).get("acme"),
+        desk.settings.model_copy(update=settings),
+    )
     return build_plan(desk.instance, used, tenant, "tempest", DAYS[0], DAYS[-1], reprocess=reprocess)
 
 
-def test_what_is_gone_upstream_is_never_taken_again(desk: Desk, archive: Path) -> None:
+def test_what_is_gone_upstream_is_never_taken_again(desk: BackfillContext, archive: Path) -> None:
     load(desk, DAYS[:2])
     load(desk, [DAYS[2]], refine=False)
     for day in DAYS[:4]:
@@ -54,14 +58,14 @@ def test_what_is_gone_upstream_is_never_taken_again(desk: Desk, archive: Path) -
     assert found.summary()["days_gone_upstream"] == 2
 
 
-def test_a_plan_without_days_guesses_nothing(desk: Desk) -> None:
+def test_a_plan_without_days_guesses_nothing(desk: BackfillContext) -> None:
     load(desk, DAYS)
     found = plan(desk)
     assert (found.days, found.seconds, found.summary()["expected_from"]) == ([], 0, "nothing is to be done")
-    assert Plan.from_json(found.to_json()) == found
+    assert BackfillPlan.from_json(found.to_json()) == found
 
 
-def test_what_lacks_only_refined_is_refined_alone(desk: Desk) -> None:
+def test_what_lacks_only_refined_is_refined_alone(desk: BackfillContext) -> None:
     load(desk, DAYS[:1])
     load(desk, DAYS[1:3], refine=False)
     found = plan(desk)
@@ -79,7 +83,7 @@ def test_what_lacks_only_refined_is_refined_alone(desk: Desk) -> None:
     assert [key.date for key in target_of(native, desk.graph)] == DAYS[1:], name
 
 
-def test_an_incomplete_day_without_refined_is_taken_whole(desk: Desk) -> None:
+def test_an_incomplete_day_without_refined_is_taken_whole(desk: BackfillContext) -> None:
     load(desk, DAYS[:2])
     load(desk, DAYS[2:3], refine=False)
     found = plan(desk, completeness_target=1.1)  # no day is complete
@@ -87,21 +91,21 @@ def test_an_incomplete_day_without_refined_is_taken_whole(desk: Desk) -> None:
     assert sorted(found.raw_days) == DAYS[2:], "raw too, as the upstream may have more by now"
 
 
-def test_all_reads_raw_again_where_refined_is_missing(desk: Desk) -> None:
+def test_all_reads_raw_again_where_refined_is_missing(desk: BackfillContext) -> None:
     load(desk, DAYS[:4])
     load(desk, DAYS[4:], refine=False)
     assert plan(desk).raw_days == []
     assert sorted(plan(desk, Reprocess.ALL).raw_days) == DAYS
 
 
-def test_only_refined_is_launched_where_raw_is_whole(desk: Desk) -> None:
+def test_only_refined_is_launched_where_raw_is_whole(desk: BackfillContext) -> None:
     load(desk, DAYS, refine=False)
     start(desk, plan(desk))
     [native] = desk.instance.get_backfills()
     assert native.asset_selection == [dg.AssetKey(["tempest", "refined_15m"])]
 
 
-def test_a_damaged_day_is_planned_again_and_hinders_no_other(desk: Desk) -> None:
+def test_a_damaged_day_is_planned_again_and_hinders_no_other(desk: BackfillContext) -> None:
     load(desk, DAYS[:3])
     desk.store.put(layout.day_key(layout.RAW_OBSERVATIONS, "tempest", PartitionKey(DAYS[1], "acme")), b"garbage")
     assert plan(desk).reasons[DAYS[1]] is Reason.INCOMPLETE

@@ -14,12 +14,13 @@ import pytest
 import yaml
 
 from weather_backfill.backfill import polling
-from weather_backfill.backfill.commands import Desk
-from weather_backfill.backfill.polling import Looks, Outcome
+from weather_backfill.backfill.commands import BackfillContext
+from weather_backfill.backfill.polling import PollOutcome, Polls
 from weather_backfill.backfill.reconciler import fill_gaps, load_daily, onboard
 from weather_backfill.lake import layout
 from weather_backfill.sources.tempest.source import TempestSource
 from weather_backfill.storage.object_store import ObjectStore
+from weather_backfill.storage.places import open_tenant_files
 from weather_backfill_tests.backfill.contexts import DAYS, TODAY, finish, target_days, write_tenant
 
 NOW = datetime(2024, 1, 4, 3, tzinfo=UTC)
@@ -53,46 +54,46 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     return counts
 
 
-def minutes(store: ObjectStore, outcome: Outcome, until: int) -> list[int]:
+def minutes(store: ObjectStore, outcome: PollOutcome, until: int) -> list[int]:
     """The minutes at which a connection is looked at, with a tick each minute."""
     found: list[int] = []
 
-    def look(_: One) -> tuple[Outcome, str | None]:
+    def look(_: One) -> tuple[PollOutcome, str | None]:
         found.append(minute)
         return outcome, None
 
     for minute in range(until):
-        tick = Looks(store, "onboarding", NOW + minute * MINUTE)
+        tick = Polls(store, "onboarding", NOW + minute * MINUTE)
         tick.each(tick.due([One("acme-tempest")]), look, [])
     return found
 
 
 def test_looks_in_vain_come_ever_less_often(store: ObjectStore) -> None:
-    assert minutes(store, Outcome.NOTHING, 160) == [0, 1, 6, 36, 96, 156]
+    assert minutes(store, PollOutcome.NOTHING, 160) == [0, 1, 6, 36, 96, 156]
 
 
 def test_a_look_that_has_seen_to_everything_is_not_repeated(store: ObjectStore) -> None:
-    assert minutes(store, Outcome.DONE, 100) == [0]
+    assert minutes(store, PollOutcome.DONE, 100) == [0]
 
 
 def test_another_file_another_night_and_a_damaged_marker_end_a_wait(store: ObjectStore) -> None:
     def due(version: str = "1", night: str = "today", at: datetime = NOW) -> bool:
-        return bool(Looks(store, "gaps", at, night).due([One("a", version)]))
+        return bool(Polls(store, "gaps", at, night).due([One("a", version)]))
 
-    def look(outcome: Outcome) -> None:
-        tick = Looks(store, "gaps", NOW, "today")
+    def look(outcome: PollOutcome) -> None:
+        tick = Polls(store, "gaps", NOW, "today")
         tick.each(tick.due([One("a")]) or [One("a")], lambda _: (outcome, None), [])
 
-    for outcome in (Outcome.DONE, Outcome.NOTHING):
+    for outcome in (PollOutcome.DONE, PollOutcome.NOTHING):
         look(outcome)
         assert not due()
         assert due(version="2")
         assert due(night="tomorrow")
         assert due(at=NOW - MINUTE), "the clock was set back"
-        assert Looks(store, "daily", NOW, "today").due([One("a")]), "another kind has a memory of its own"
+        assert Polls(store, "daily", NOW, "today").due([One("a")]), "another kind has a memory of its own"
     store.put(layout.look_key("gaps", "a"), b"{")
     assert due()
-    look(Outcome.FOUND)
+    look(PollOutcome.FOUND)
     assert not store.exists(layout.look_key("gaps", "a")), "what was found has a manifest that says so"
 
 
@@ -101,16 +102,16 @@ def test_slow_ones_go_last_and_a_tick_ends_in_time(store: ObjectStore, monkeypat
     monkeypatch.setattr(polling.time, "monotonic", lambda: now[0])
     order: list[str] = []
 
-    def look(one: One) -> tuple[Outcome, str | None]:
+    def look(one: One) -> tuple[PollOutcome, str | None]:
         order.append(one.name)
         now[0] += taken[one.name]
         if one.name == "bad":
             raise ValueError("no such thing")
-        return Outcome.NOTHING, None
+        return PollOutcome.NOTHING, None
 
     def tick(at: datetime) -> list[str]:
         notes: list[str] = []
-        found = Looks(store, "onboarding", at)
+        found = Polls(store, "onboarding", at)
         found.each(found.due([One(name) for name in taken]), look, notes)
         return notes
 
@@ -124,7 +125,7 @@ def test_slow_ones_go_last_and_a_tick_ends_in_time(store: ObjectStore, monkeypat
     assert order[4:] == ["quick", "bad", "late", "slow"]
 
 
-def test_the_gap_filler_looks_once_a_night(desk: Desk, asked: Counter[str], archive: Path) -> None:
+def test_the_gap_filler_looks_once_a_night(desk: BackfillContext, asked: Counter[str], archive: Path) -> None:
     onboard(desk, TODAY)
     asked.clear()
     for tick in range(5):  # nothing is free: the onboardings are at it
@@ -138,7 +139,9 @@ def test_the_gap_filler_looks_once_a_night(desk: Desk, asked: Counter[str], arch
     assert asked[str(archive)] >= 1, "a changed file is looked at at once"
 
 
-def test_a_day_that_failed_is_still_missed_when_the_look_back_has_moved_on(desk: Desk, archive: Path) -> None:
+def test_a_day_that_failed_is_still_missed_when_the_look_back_has_moved_on(
+    desk: BackfillContext, archive: Path
+) -> None:
     """Nothing was loaded: all has failed. Three days of look-back, and a week later the archive has the days again."""
     onboard(desk, TODAY)
     finish(desk)
@@ -155,7 +158,9 @@ def test_a_day_that_failed_is_still_missed_when_the_look_back_has_moved_on(desk:
     assert DAYS[0] not in taken, "older than the shorter look-back at the onboarding"
 
 
-def test_a_connection_without_data_is_looked_at_less_often(desk: Desk, asked: Counter[str], tmp_path: Path) -> None:
+def test_a_connection_without_data_is_looked_at_less_often(
+    desk: BackfillContext, asked: Counter[str], tmp_path: Path
+) -> None:
     empty = tmp_path / "empty"
     empty.mkdir()
     write_tenant(desk.settings, "acme", empty)
@@ -171,7 +176,9 @@ def test_a_connection_without_data_is_looked_at_less_often(desk: Desk, asked: Co
     assert asked[str(empty)] == 5, "and so is a new one"
 
 
-def test_yesterday_that_comes_late_is_looked_for_again(desk: Desk, asked: Counter[str], archive: Path) -> None:
+def test_yesterday_that_comes_late_is_looked_for_again(
+    desk: BackfillContext, asked: Counter[str], archive: Path
+) -> None:
     onboard(desk, TODAY)
     asked.clear()
     for minute in range(8):
@@ -185,7 +192,7 @@ def test_yesterday_that_comes_late_is_looked_for_again(desk: Desk, asked: Counte
 
 @pytest.mark.long
 def test_a_server_that_never_answers_holds_up_nobody(
-    desk: Desk, archive: Path, monkeypatch: pytest.MonkeyPatch
+    desk: BackfillContext, archive: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SLOW_KEY", "key")
     with socket.create_server(("127.0.0.1", 0)) as silent:  # takes connections, and says nothing
@@ -193,7 +200,7 @@ def test_a_server_that_never_answers_holds_up_nobody(
         slow = {"base_url": url, "api_key": "${SLOW_KEY}", "sites": ["roof"], "lookback_days": 3}
         dwd = {"base_url": url, "stations": ["00433"], "lookback_days": 3}
         document = {"id": "aaa", "services": {"aceiot": slow, "dwd": dwd}}
-        desk.settings.tenant_files().put("aaa.yaml", yaml.safe_dump(document).encode())
+        open_tenant_files(desk.settings).put("aaa.yaml", yaml.safe_dump(document).encode())
         write_tenant(desk.settings, "zzz", archive)
         started = time.monotonic()
         first = onboard(desk, TODAY, NOW)

@@ -14,7 +14,7 @@ import pytest
 from dagster._core.execution.backfill import BulkActionStatus
 
 from weather_backfill.backfill import reconciler, status
-from weather_backfill.backfill.commands import Desk, cancel, held_back, pause, resume
+from weather_backfill.backfill.commands import BackfillContext, cancel, held_back, pause, resume
 from weather_backfill.backfill.launch import launch_backfill
 from weather_backfill.backfill.manifests import (
     Manifest,
@@ -27,6 +27,7 @@ from weather_backfill.backfill.manifests import (
 from weather_backfill.backfill.reconciler import fill_gaps, load_daily, onboard
 from weather_backfill.backfill.status import Status, natives_of, status_of
 from weather_backfill.storage.object_store import ObjectStore
+from weather_backfill.storage.places import open_tenant_files
 from weather_backfill_tests.backfill.contexts import DAYS, TODAY, finish, load, opened, target_days, write_tenant
 from weather_backfill_tests.backfill.killing import killed_at_every_write
 
@@ -34,20 +35,20 @@ TOMORROW = TODAY + timedelta(days=1)
 MINE = "onboard-acme-tempest"
 
 
-def click_cancel(desk: Desk, native: str) -> None:
+def click_cancel(desk: BackfillContext, native: str) -> None:
     """As on Dagster's page."""
     found = desk.instance.get_backfill(native)
     assert found
     desk.instance.update_backfill(found.with_status(BulkActionStatus.CANCELING))
 
 
-def manifest(desk: Desk) -> Manifest:
+def manifest(desk: BackfillContext) -> Manifest:
     found = load_manifest(desk.store, MINE)
     assert found
     return found
 
 
-def test_a_part_that_was_clicked_away_is_taken_by_nobody(desk: Desk) -> None:
+def test_a_part_that_was_clicked_away_is_taken_by_nobody(desk: BackfillContext) -> None:
     onboard(desk, TODAY)
     click_cancel(desk, MINE)
     assert target_days(desk, MINE) == [DAYS[2]]
@@ -63,7 +64,7 @@ def test_a_part_that_was_clicked_away_is_taken_by_nobody(desk: Desk) -> None:
     assert held_back(desk, "tempest", "acme") == set()
 
 
-def test_the_last_part_that_was_clicked_away_takes_no_other_with_it(desk: Desk) -> None:
+def test_the_last_part_that_was_clicked_away_takes_no_other_with_it(desk: BackfillContext) -> None:
     onboard(desk, TODAY)
     click_cancel(desk, f"{MINE}.3")
     finish(desk)
@@ -73,7 +74,7 @@ def test_the_last_part_that_was_clicked_away_takes_no_other_with_it(desk: Desk) 
     assert resume(desk, MINE).status == "running"
 
 
-def test_what_was_done_before_a_pause_is_put_off_by_nobody(desk: Desk) -> None:
+def test_what_was_done_before_a_pause_is_put_off_by_nobody(desk: BackfillContext) -> None:
     whole = "onboard-acme-2-tempest"
     onboard(desk, TODAY)
     load(desk, DAYS[:1], tenant="acme-2")
@@ -88,7 +89,7 @@ def test_what_was_done_before_a_pause_is_put_off_by_nobody(desk: Desk) -> None:
     assert held_manifests(desk.store) == []
 
 
-def test_a_pause_while_the_sensor_settles_wins(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pause_while_the_sensor_settles_wins(desk: BackfillContext, monkeypatch: pytest.MonkeyPatch) -> None:
     onboard(desk, TODAY)
     click_cancel(desk, MINE)
 
@@ -104,7 +105,7 @@ def test_a_pause_while_the_sensor_settles_wins(desk: Desk, monkeypatch: pytest.M
     assert held_back(desk, "tempest", "acme") == set(DAYS)
 
 
-def test_a_resume_while_the_end_is_written_down_is_seen(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_resume_while_the_end_is_written_down_is_seen(desk: BackfillContext, monkeypatch: pytest.MonkeyPatch) -> None:
     onboard(desk, TODAY)
     cancel(desk, MINE)
     finish(desk)
@@ -124,9 +125,9 @@ def test_a_settling_that_dies_forgets_no_cancellation(
     tmp_path: Path, archive: Path, definitions: dg.Definitions, moment: str
 ) -> None:
     @contextmanager
-    def cancelled_desk(number: int) -> Iterator[Desk]:
+    def cancelled_desk(number: int) -> Iterator[BackfillContext]:
         with opened(tmp_path / str(number), archive, definitions) as desk:
-            desk.settings.tenant_files().delete("acme.yaml")
+            open_tenant_files(desk.settings).delete("acme.yaml")
             onboard(desk, TODAY)
             click_cancel(desk, "onboard-acme-2-tempest")
             finish(desk)
@@ -141,7 +142,7 @@ def test_a_settling_that_dies_forgets_no_cancellation(
     assert writes >= 4, "the manifest and its markers, the summary"
 
 
-def test_a_backfill_of_dagsters_page_that_was_cancelled_stays_so(desk: Desk) -> None:
+def test_a_backfill_of_dagsters_page_that_was_cancelled_stays_so(desk: BackfillContext) -> None:
     onboard(desk, TODAY)
     finish(desk)
     onboard(desk, TODAY)
@@ -154,7 +155,7 @@ def test_a_backfill_of_dagsters_page_that_was_cancelled_stays_so(desk: Desk) -> 
     assert target_days(desk, "gaps-acme-tempest-2024-01-03") == [DAYS[0], DAYS[2]]
 
 
-def test_another_look_back_takes_nothing_that_was_put_off(desk: Desk, archive: Path) -> None:
+def test_another_look_back_takes_nothing_that_was_put_off(desk: BackfillContext, archive: Path) -> None:
     write_tenant(desk.settings, "acme", archive, lookback_days=2)
     onboard(desk, TODAY)
     cancel(desk, MINE)
@@ -170,7 +171,7 @@ def test_a_cancelled_onboarding_of_parts_starts_none_of_them(
     tmp_path: Path, archive: Path, definitions: dg.Definitions
 ) -> None:
     with opened(tmp_path, archive, definitions, max_active_backfills=1) as desk:
-        desk.settings.tenant_files().delete("acme-2.yaml")
+        open_tenant_files(desk.settings).delete("acme-2.yaml")
         onboard(desk, TODAY)
         cancel(desk, MINE)
         finish(desk)
@@ -182,7 +183,7 @@ def test_a_cancelled_onboarding_of_parts_starts_none_of_them(
         assert onboard(desk, TODAY) == [], "it is settled for this look-back"
 
 
-def test_the_daily_load_asks_for_nothing_before_the_first_day(desk: Desk, archive: Path) -> None:
+def test_the_daily_load_asks_for_nothing_before_the_first_day(desk: BackfillContext, archive: Path) -> None:
     onboard(desk, TODAY)
     finish(desk)
     onboard(desk, TODAY)

@@ -19,21 +19,22 @@ from dagster._core.execution.backfill import BulkActionStatus
 
 from weather_backfill.backfill import commands
 from weather_backfill.backfill.audit import audit_events
-from weather_backfill.backfill.commands import Desk, cancel, pause, resume, retry
+from weather_backfill.backfill.commands import BackfillContext, cancel, pause, resume, retry
 from weather_backfill.backfill.manifests import load_manifest, manifests
 from weather_backfill.backfill.reconciler import fill_gaps, load_daily, onboard
 from weather_backfill.backfill.status import natives_of, status_of, target_of
 from weather_backfill.lake import layout
 from weather_backfill.model.errors import ConfigurationError
-from weather_backfill.sources.tempest.simulate import Archive, write_archive
+from weather_backfill.sources.tempest.simulate import SimulatedArchive, write_archive
 from weather_backfill.storage.object_store import ObjectStore
+from weather_backfill.storage.places import open_tenant_files
 from weather_backfill_tests.backfill.contexts import DAYS, TODAY, finish, load, opened, target_days, write_tenant
 from weather_backfill_tests.backfill.killing import killed_at_every_write, on_every_write
 
 IDS = ["onboard-acme-tempest", "onboard-acme-tempest.2", "onboard-acme-tempest.3", "onboard-acme-2-tempest"]
 
 
-def check_launched_once(desk: Desk) -> None:
+def check_launched_once(desk: BackfillContext) -> None:
     """One manifest a connection, its parts launched once each over its days, one audit event, and no leftovers."""
     found = {m.backfill_id: m for m in manifests(desk.store)}
     assert sorted(found) == ["onboard-acme-2-tempest", "onboard-acme-tempest"]
@@ -48,7 +49,7 @@ def check_launched_once(desk: Desk) -> None:
     assert all(desk.store.exists(layout.summary_key(name)) for name in found)
 
 
-def test_an_undisturbed_pass_and_nothing_new_after_it(desk: Desk) -> None:
+def test_an_undisturbed_pass_and_nothing_new_after_it(desk: BackfillContext) -> None:
     onboard(desk, TODAY)
     check_launched_once(desk)
     assert onboard(desk, TODAY) == []
@@ -71,7 +72,7 @@ def test_killed_at_every_write_and_run_again(
     assert writes >= 12, "a pass writes manifests, events, summaries, partitions and backfills"
 
 
-def test_passes_at_once_launch_once(desk: Desk) -> None:
+def test_passes_at_once_launch_once(desk: BackfillContext) -> None:
     """Three passes meet at each write of a manifest and at each launch, so that all have seen that there is none."""
     meeting = threading.Barrier(3)
     met = Counter[str]()
@@ -92,7 +93,7 @@ def test_passes_at_once_launch_once(desk: Desk) -> None:
     assert max(met.values()) >= 3, "no three of them ever met at one write"
 
 
-def test_days_of_a_run_that_died_have_failed(desk: Desk) -> None:
+def test_days_of_a_run_that_died_have_failed(desk: BackfillContext) -> None:
     name = "onboard-acme-2-tempest"
     onboard(desk, TODAY)
     load(desk, DAYS[:1], tenant="acme-2")
@@ -108,7 +109,7 @@ def test_days_of_a_run_that_died_have_failed(desk: Desk) -> None:
     assert status_of(desk.instance, desk.graph, desk.store, name).failed == {}, "they are being tried again"
 
 
-def test_a_cancelled_onboarding_stays_cancelled(desk: Desk) -> None:
+def test_a_cancelled_onboarding_stays_cancelled(desk: BackfillContext) -> None:
     """By us or by a click in Dagster: neither the sensor nor the daily load nor the gap filler takes its days."""
     onboard(desk, TODAY)
     assert cancel(desk, "onboard-acme-tempest").status == "canceling"
@@ -154,7 +155,7 @@ def test_a_paused_onboarding_waits_for_resume(tmp_path: Path, archive: Path, def
         assert days == Counter({DAYS[2]: 2, DAYS[1]: 1, DAYS[0]: 1}), "the day that was cut short, and the rest"
 
 
-def test_a_cancel_between_a_look_and_a_launch_wins(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cancel_between_a_look_and_a_launch_wins(desk: BackfillContext, monkeypatch: pytest.MonkeyPatch) -> None:
     """The pass has read an active manifest; before its launch is there, a person cancels and sees nothing to cancel."""
     launch = commands.launch_backfill
 
@@ -169,12 +170,14 @@ def test_a_cancel_between_a_look_and_a_launch_wins(desk: Desk, monkeypatch: pyte
     assert {n.status for n in natives_of(desk.instance, "onboard-acme-2-tempest")} == {BulkActionStatus.REQUESTED}
 
 
-def test_a_service_that_is_switched_off_stops_and_on_again_loads_what_is_missing(desk: Desk, archive: Path) -> None:
+def test_a_service_that_is_switched_off_stops_and_on_again_loads_what_is_missing(
+    desk: BackfillContext, archive: Path
+) -> None:
     settings = desk.settings
     onboard(desk, TODAY)
     write_tenant(settings, "acme", archive, chunk_days=1, enabled=False)
-    settings.tenant_files().delete("acme-2.yaml")
-    settings.tenant_files().put("broken.yaml", b"id: [")
+    open_tenant_files(settings).delete("acme-2.yaml")
+    open_tenant_files(settings).put("broken.yaml", b"id: [")
     assert len([note for note in onboard(desk, TODAY) if "stopped" in note]) == 2
     assert {b.status for b in desk.instance.get_backfills()} == {BulkActionStatus.CANCELING}
     finish(desk)
@@ -188,7 +191,9 @@ def test_a_service_that_is_switched_off_stops_and_on_again_loads_what_is_missing
     assert len(desk.instance.get_backfills()) == len(IDS) + 1, "once"
 
 
-def test_an_end_is_told_once_and_a_tenant_that_is_gone_is_not_gone_on_with(desk: Desk, archive: Path) -> None:
+def test_an_end_is_told_once_and_a_tenant_that_is_gone_is_not_gone_on_with(
+    desk: BackfillContext, archive: Path
+) -> None:
     """A done onboarding is marked when its tenant goes and comes back; a stopped one takes no resume and no retry."""
 
     def ends() -> Counter[str]:
@@ -200,7 +205,7 @@ def test_an_end_is_told_once_and_a_tenant_that_is_gone_is_not_gone_on_with(desk:
     onboard(desk, TODAY)
     done = Counter(["onboard-acme-2-tempest"])
     assert ends() == done
-    files = desk.settings.tenant_files()
+    files = open_tenant_files(desk.settings)
     text = files.get("acme.yaml")
     for name in ("acme-2.yaml", "acme.yaml"):
         files.delete(name)
@@ -223,20 +228,20 @@ def test_an_end_is_told_once_and_a_tenant_that_is_gone_is_not_gone_on_with(desk:
     assert status_of(desk.instance, desk.graph, desk.store, "onboard-acme-2-tempest").status == "completed"
 
 
-def test_a_broken_file_stops_nothing_that_runs(desk: Desk) -> None:
+def test_a_broken_file_stops_nothing_that_runs(desk: BackfillContext) -> None:
     onboard(desk, TODAY)
-    desk.settings.tenant_files().put("acme.yaml", b"id: [")
+    open_tenant_files(desk.settings).put("acme.yaml", b"id: [")
     [note] = onboard(desk, TODAY)
     assert "acme.yaml is not YAML" in note
     assert {b.status for b in desk.instance.get_backfills()} == {BulkActionStatus.REQUESTED}
 
 
-def test_a_connection_without_data_yet_is_looked_at_again(desk: Desk, archive: Path, tmp_path: Path) -> None:
+def test_a_connection_without_data_yet_is_looked_at_again(desk: BackfillContext, archive: Path, tmp_path: Path) -> None:
     empty = tmp_path / "empty"
     empty.mkdir()
     write_tenant(desk.settings, "acme", empty)
     assert any("has upstream data" in note for note in onboard(desk, TODAY))
-    write_archive(Archive("acme", DAYS[1], DAYS[2], 1, 3, 60), ObjectStore(str(empty)))
+    write_archive(SimulatedArchive("acme", DAYS[1], DAYS[2], 1, 3, 60), ObjectStore(str(empty)))
     onboard(desk, TODAY, datetime.now(UTC) + timedelta(minutes=1))
     assert target_days(desk, "onboard-acme-tempest") == DAYS[1:]
 
@@ -250,10 +255,10 @@ def test_a_lookback_beyond_the_first_partition_ends_there(
         assert target_days(desk, "onboard-acme-tempest") == DAYS[1:]
 
 
-def test_tenant_files_that_are_all_gone_stop_nothing_and_are_told_of(desk: Desk, tmp_path: Path) -> None:
+def test_tenant_files_that_are_all_gone_stop_nothing_and_are_told_of(desk: BackfillContext, tmp_path: Path) -> None:
     """A folder that is not mounted is not there, or it is there and empty."""
     onboard(desk, TODAY)
-    folder = desk.settings.tenant_files().folder
+    folder = open_tenant_files(desk.settings).folder
     assert folder
     folder.rename(tmp_path / "elsewhere")
     for mount_point in (False, True):
@@ -269,7 +274,7 @@ def test_tenant_files_that_are_all_gone_stop_nothing_and_are_told_of(desk: Desk,
     assert not any("mount" in note for note in onboard(desk, TODAY))
 
 
-def test_an_archive_that_is_not_there_is_no_archive_without_data(desk: Desk, tmp_path: Path) -> None:
+def test_an_archive_that_is_not_there_is_no_archive_without_data(desk: BackfillContext, tmp_path: Path) -> None:
     write_tenant(desk.settings, "acme", tmp_path / "not-mounted")
     assert any("not-mounted" in note and "it is not there" in note for note in onboard(desk, TODAY))
     assert not (tmp_path / "not-mounted").exists()

@@ -9,7 +9,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from weather_backfill.backfill.commands import Desk
+from weather_backfill.backfill.commands import BackfillContext
 from weather_backfill.backfill.reconciler import load_daily, onboard
 from weather_backfill.model.errors import ConfigurationError
 from weather_backfill.sources.connection import OffPeak
@@ -19,7 +19,7 @@ from weather_backfill_tests.backfill.contexts import TODAY, finish, opened, writ
 BERLIN = {"start": "22:00", "end": "06:00", "time_zone": "Europe/Berlin"}
 
 
-def active(desk: Desk) -> Counter[str]:
+def active(desk: BackfillContext) -> Counter[str]:
     """Active native backfills by tenant."""
     running = (b for b in desk.instance.get_backfills() if b.status.value == "REQUESTED")
     return Counter(b.tags["weather/tenant"] for b in running)
@@ -76,7 +76,7 @@ def test_a_window_that_cannot_be_meant_is_refused(window: str, message: str) -> 
         parse_tenant(text.encode(), "acme.yaml", "acme")
 
 
-def test_outside_of_the_window_a_backfill_waits_and_the_tick_says_why(desk: Desk, archive: Path) -> None:
+def test_outside_of_the_window_a_backfill_waits_and_the_tick_says_why(desk: BackfillContext, archive: Path) -> None:
     write_tenant(desk.settings, "acme", archive, chunk_days=1, off_peak=BERLIN)
     notes = onboard(desk, TODAY, datetime(2024, 1, 4, 12, tzinfo=UTC))
     assert "onboard-acme-tempest waits for 22:00-06:00 Europe/Berlin" in notes
@@ -87,7 +87,7 @@ def test_outside_of_the_window_a_backfill_waits_and_the_tick_says_why(desk: Desk
     assert active(desk) == {"acme": 3, "acme-2": 1}
 
 
-def test_the_daily_load_keeps_to_the_window_too(desk: Desk, archive: Path) -> None:
+def test_the_daily_load_keeps_to_the_window_too(desk: BackfillContext, archive: Path) -> None:
     onboard(desk, TODAY)
     finish(desk)
     now = datetime.now(UTC)

@@ -17,7 +17,7 @@ from weather_backfill.model.metrics import METRICS, Rule
 from weather_backfill.model.partitions import PartitionKey
 from weather_backfill.model.schemas import FAIL, MISSING, RAW
 from weather_backfill.refine.quality import flag
-from weather_backfill.sources.tempest.simulate import Archive, Faults, weather, write_archive
+from weather_backfill.sources.tempest.simulate import Faults, SimulatedArchive, weather, write_archive
 from weather_backfill.sources.tempest.source import day_folder
 from weather_backfill.storage.object_store import ObjectStore
 
@@ -44,7 +44,7 @@ def one_message_archive(folder: Path, stations: int) -> Path:
     """A day of an archive with one object for each station and minute, one message in each."""
 
     def make(root: Path) -> None:
-        archive = Archive("bench", DAY, DAY, stations)
+        archive = SimulatedArchive("bench", DAY, DAY, stations)
         for station, serial in enumerate(archive.station_ids):
             for minute, report in enumerate(weather(archive, 0, DAY, station)):
                 hour = root / day_folder(DAY) / f"hour={minute // 60:02d}"
@@ -118,7 +118,7 @@ def range_archive(folder: Path, days: int, stations: int, minutes_per_object: in
     def make(root: Path) -> None:
         end = DAY + timedelta(days=days - 1)
         faults = Faults(garbage=0)
-        archive = Archive("bench", DAY, end, stations, minutes_per_object=minutes_per_object, faults=faults)
+        archive = SimulatedArchive("bench", DAY, end, stations, minutes_per_object=minutes_per_object, faults=faults)
         write_archive(archive, ObjectStore(str(root)))
 
     return once(folder / f"archive-{days}-days-{stations}-stations", make)
@@ -130,6 +130,8 @@ def trivial_archive(folder: Path, days: int) -> Path:
     def make(root: Path) -> None:
         faults = Faults(garbage=0, missing=0.98)
         end = DAY + timedelta(days=days - 1)
-        write_archive(Archive("bench", DAY, end, 1, minutes_per_object=MINUTES, faults=faults), ObjectStore(str(root)))
+        write_archive(
+            SimulatedArchive("bench", DAY, end, 1, minutes_per_object=MINUTES, faults=faults), ObjectStore(str(root))
+        )
 
     return once(folder / f"archive-{days}-days-trivial", make)

@@ -30,6 +30,7 @@ from weather_backfill.backfill.launch import DATASETS, register_tenant
 from weather_backfill.lake import layout
 from weather_backfill.model.partitions import PartitionKey, days_between
 from weather_backfill.sources.tempest.connection import TempestConnection
+from weather_backfill.storage.places import open_tenant_files
 from weather_backfill.tenants.files import Services, Tenant, TenantRegistry
 from weather_backfill_tests.bench.data import SERVICE, TENANT
 from weather_backfill_tests.bench.measured import say
@@ -68,7 +69,7 @@ def by_sensor(platform: Platform, url: str, archive: Path, days: list[date]) -> 
     """As a tenant's file asks."""
     lookback = (datetime.now(UTC).date() - days[0]).days  # the archive holds no day after the last one
     connection = TempestConnection(archive_url=str(archive), lookback_days=lookback, first_day=days[0])
-    TenantRegistry(platform.settings.tenant_files()).put(Tenant(id=TENANT, services=Services(tempest=connection)))
+    TenantRegistry(open_tenant_files(platform.settings)).put(Tenant(id=TENANT, services=Services(tempest=connection)))
 
 
 def by_plain(platform: Platform, url: str, archive: Path, days: list[date]) -> None:
@@ -96,7 +97,9 @@ def main(way: str, archive: str, output: str, first: str, number: str, patience:
     os.environ |= platform.environment
     if way in TOLD:
         connection = TempestConnection(archive_url=archive)
-        TenantRegistry(platform.settings.tenant_files()).put(Tenant(id=TENANT, services=Services(tempest=connection)))
+        TenantRegistry(open_tenant_files(platform.settings)).put(
+            Tenant(id=TENANT, services=Services(tempest=connection))
+        )
     with platform.instance as instance:  # which makes Dagster's tables, as two processes at once must not
         if way in TOLD:
             register_tenant(instance, SERVICE, TENANT)

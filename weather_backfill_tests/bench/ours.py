@@ -14,6 +14,7 @@ from collections.abc import Callable
 from datetime import date, timedelta
 from pathlib import Path
 
+from weather_backfill.storage.places import open_tenant_files
 from weather_backfill_tests.bench.data import SERVICE, TENANT
 from weather_backfill_tests.bench.measured import measure
 
@@ -100,7 +101,7 @@ def range_dagster(url: str, output: str, first: str, days: str) -> Callable[[], 
     from weather_backfill.tenants.files import Services, Tenant, TenantRegistry
 
     tenant = Tenant(id=TENANT, services=Services(tempest=TempestConnection(archive_url=url)))
-    TenantRegistry(load_settings().tenant_files()).put(tenant)
+    TenantRegistry(open_tenant_files(load_settings())).put(tenant)
     start = date.fromisoformat(first)
     span = [str(PartitionKey(day, TENANT)) for day in (start, start + timedelta(days=int(days) - 1))]
 

@@ -13,6 +13,7 @@ from weather_backfill.refine.days import refine_day, to_raw_table
 from weather_backfill.settings import Settings
 from weather_backfill.sources.tempest.source import TempestSource
 from weather_backfill.storage.object_store import ObjectStore
+from weather_backfill.storage.places import open_lake
 from weather_backfill_tests.bench.data import DAY, SERVICE, TENANT
 
 
@@ -20,7 +21,7 @@ from weather_backfill_tests.bench.data import DAY, SERVICE, TENANT
 def plain(context: dg.AssetExecutionContext) -> None:
     """Read, flag, write and refine a day with the product's own functions."""
     settings = Settings()
-    lake, key = settings.lake(), PartitionKey(date.fromisoformat(context.partition_key), TENANT)
+    lake, key = open_lake(settings), PartitionKey(date.fromisoformat(context.partition_key), TENANT)
     source = TempestSource(ObjectStore(os.environ["BENCH_ARCHIVE"]))
     day = to_raw_table(key, source.read_day(key.date), settings)
     assert isinstance(day, DayTable), day

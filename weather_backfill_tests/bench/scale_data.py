@@ -19,7 +19,7 @@ import dagster as dg
 from dagster._core.execution.backfill import BulkActionStatus
 from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 
-from weather_backfill.backfill.commands import Desk
+from weather_backfill.backfill.commands import BackfillContext
 from weather_backfill.backfill.launch import DATASETS, register_tenant
 from weather_backfill.backfill.manifests import open_manifests
 from weather_backfill.backfill.plan import chunks_of
@@ -30,6 +30,7 @@ from weather_backfill.lake import layout
 from weather_backfill.model.partitions import PartitionKey, days_between, tenants_partition_name
 from weather_backfill.model.tags import SERVICE_TAG, TENANT_TAG
 from weather_backfill.sources.tempest.connection import TempestConnection
+from weather_backfill.storage.places import open_tenant_files
 from weather_backfill.tenants.files import Services, Tenant, TenantRegistry
 from weather_backfill_tests.bench.data import DAY, SERVICE, once
 from weather_backfill_tests.platform import Platform
@@ -51,7 +52,7 @@ def one_year(folder: Path, archive: Path, days: int) -> Path:
         _write_tenant(platform, 0, archive, days)
         with platform.instance as instance:
             definitions = build_definitions(platform.settings)
-            desk = Desk(instance, definitions, platform.settings)
+            desk = BackfillContext(instance, definitions, platform.settings)
             onboard(desk, today(days), datetime(2026, 1, 1, tzinfo=UTC))
             native = active_backfills(instance)[0]
             for chunk in chunks_of(days_between(DAY, DAY + timedelta(days=days - 1)), 30):
@@ -96,7 +97,7 @@ def open_platform(root: Path, archive: Path) -> Platform:
 def _write_tenant(platform: Platform, number: int, archive: Path, days: int) -> None:
     connection = TempestConnection(archive_url=str(archive), lookback_days=days)
     tenant = Tenant(id=tenant_name(number), services=Services(tempest=connection))
-    TenantRegistry(platform.settings.tenant_files()).put(tenant)
+    TenantRegistry(open_tenant_files(platform.settings)).put(tenant)
 
 
 def _run(instance: dg.DagsterInstance, definitions: dg.Definitions, dataset: str, days: list[date], of: str) -> None:

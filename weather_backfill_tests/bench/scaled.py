@@ -20,13 +20,14 @@ from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from weather_backfill.backfill.commands import Desk, start
+from weather_backfill.backfill.commands import BackfillContext, start
 from weather_backfill.backfill.launch import DATASETS
-from weather_backfill.backfill.plan import Plan, Reprocess, build_plan
+from weather_backfill.backfill.plan import BackfillPlan, Reprocess, build_plan
 from weather_backfill.backfill.reconciler import fill_gaps, onboard
 from weather_backfill.cli.status import every_backfill
 from weather_backfill.definitions import build_definitions
 from weather_backfill.lake import layout
+from weather_backfill.storage.places import open_tenant_files
 from weather_backfill.tenants.files import TenantRegistry
 from weather_backfill_tests.bench.data import DAY, SERVICE
 from weather_backfill_tests.bench.measured import measure, say
@@ -58,44 +59,49 @@ query PartitionHealth($assetKey: AssetKeyInput!) {
 }"""
 
 
-def plan_all(desk: Desk, days: int) -> None:
+def plan_all(desk: BackfillContext, days: int) -> None:
     """A plan for each tenant file; every day is found in the lake and upstream."""
-    registry = TenantRegistry(desk.settings.tenant_files())
+    registry = TenantRegistry(open_tenant_files(desk.settings))
     for name in registry.ids():
         assert len(_plan(desk, name, days).days) == days, name
 
 
-def _plan(desk: Desk, tenant: str, days: int) -> Plan:
-    found = TenantRegistry(desk.settings.tenant_files()).get(tenant)
+def _plan(desk: BackfillContext, tenant: str, days: int) -> BackfillPlan:
+    found = TenantRegistry(open_tenant_files(desk.settings)).get(tenant)
     last = DAY + timedelta(days=days - 1)
     return build_plan(desk.instance, desk.settings, found, SERVICE, DAY, last, reprocess=Reprocess.ALL)
 
 
-def tick(desk: Desk, days: int) -> None:
+def tick(desk: BackfillContext, days: int) -> None:
     """Nothing is to be done, which is what nearly all ticks find."""
     notes = onboard(desk, today(days), datetime(2026, 1, 1, tzinfo=UTC))
     assert not notes, notes[:3]
 
 
-def gaps(desk: Desk, days: int) -> None:
+def gaps(desk: BackfillContext, days: int) -> None:
     """Nothing is missing; a tick that ends for its time is followed by another."""
     while notes := fill_gaps(desk, today(days)):
         assert "are looked at in the next tick" in notes[0], notes[:3]
 
 
-def status(desk: Desk, days: int) -> None:
+def status(desk: BackfillContext, days: int) -> None:
     """Every tenant's onboarding is listed as completed."""
     rows = every_backfill(desk)
     assert rows, "no backfill is listed"
     assert all(row["status"] == "completed" for row in rows), rows[:3]
 
 
-OPERATIONS: dict[str, Callable[[Desk, int], None]] = {"plan": plan_all, "tick": tick, "gaps": gaps, "status": status}
+OPERATIONS: dict[str, Callable[[BackfillContext, int], None]] = {
+    "plan": plan_all,
+    "tick": tick,
+    "gaps": gaps,
+    "status": status,
+}
 
 
-def launch(desk: Desk, days: int, platform: Platform) -> None:
+def launch(desk: BackfillContext, days: int, platform: Platform) -> None:
     """Launch, say what it took, and take the backfills back out of Dagster and the lake."""
-    tenants = TenantRegistry(desk.settings.tenant_files()).ids()[:_LAUNCHES]
+    tenants = TenantRegistry(open_tenant_files(desk.settings)).ids()[:_LAUNCHES]
     plans = [_plan(desk, tenant, days) for tenant in tenants]
     names = [f"bench-{number}" for number in range(len(plans))]
     began = datetime.now(UTC)
@@ -112,7 +118,7 @@ def launch(desk: Desk, days: int, platform: Platform) -> None:
         _take_back(desk, platform, names, began)
 
 
-def _take_back(desk: Desk, platform: Platform, names: list[str], began: datetime) -> None:
+def _take_back(desk: BackfillContext, platform: Platform, names: list[str], began: datetime) -> None:
     database = Path(platform.environment["DAGSTER_HOME"]) / "history" / "runs.db"
     with closing(sqlite3.connect(database)) as connection:
         connection.executemany("DELETE FROM bulk_actions WHERE key = ?", [(name,) for name in names])
@@ -147,7 +153,7 @@ def main(operation: str, root: str, archive: str, days: str) -> None:
         page(platform)
         return
     with platform.instance as instance:
-        desk = Desk(instance, build_definitions(platform.settings), platform.settings)
+        desk = BackfillContext(instance, build_definitions(platform.settings), platform.settings)
         desk.graph  # noqa: B018 - loaded once in a process
         instance.get_backfills(limit=1)
         if operation == "launch":

@@ -10,6 +10,7 @@ import pytest
 
 from weather_backfill.settings import Settings
 from weather_backfill.storage.object_store import ObjectStore
+from weather_backfill.storage.places import open_lake
 from weather_backfill_tests.catalog.front import Front, front_of
 
 
@@ -35,4 +36,4 @@ def settings(front: Front, s3_endpoint: str, bucket: str) -> Settings:
 
 @pytest.fixture
 def lake(settings: Settings) -> ObjectStore:
-    return settings.lake()
+    return open_lake(settings)

@@ -13,7 +13,7 @@ from weather_backfill.catalog.registering import archive_plan, register_archive
 from weather_backfill.model.errors import ConfigurationError
 from weather_backfill.settings import Settings
 from weather_backfill.sources.tempest.connection import TempestConnection
-from weather_backfill.sources.tempest.simulate import Archive, write_archive
+from weather_backfill.sources.tempest.simulate import SimulatedArchive, write_archive
 from weather_backfill.storage.object_store import ObjectStore
 from weather_backfill.tenants.files import Services, Tenant
 from weather_backfill_tests.catalog.front import Front
@@ -29,7 +29,7 @@ STRANGERS = [
 
 
 def test_hours_are_read_from_folders(store: ObjectStore) -> None:
-    write_archive(Archive("acme", date(2023, 12, 31), date(2024, 1, 2), 1, minutes_per_object=60), store)
+    write_archive(SimulatedArchive("acme", date(2023, 12, 31), date(2024, 1, 2), 1, minutes_per_object=60), store)
     for key in STRANGERS:
         store.put(key, b"{}")
     store.put("_audit/a.json", b"{}")
@@ -78,7 +78,8 @@ def test_days_of_the_lake(store: ObjectStore) -> None:
 def test_an_archive_registered_twice(settings: Settings, lake: ObjectStore, bucket: str, front: Front) -> None:
     url = f"s3://{bucket}/archive"
     write_archive(
-        Archive("acme-2", date(2024, 1, 1), date(2024, 1, 5), 1, minutes_per_object=60), ObjectStore(url, settings.s3)
+        SimulatedArchive("acme-2", date(2024, 1, 1), date(2024, 1, 5), 1, minutes_per_object=60),
+        ObjectStore(url, settings.s3),
     )
     tenant = Tenant(id="acme-2", services=Services(tempest=TempestConnection(archive_url=url)))
     plan = archive_plan(settings, tenant, None, None, None)

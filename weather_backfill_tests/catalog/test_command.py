@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from weather_backfill.settings import Settings
-from weather_backfill.sources.tempest.simulate import Archive, write_archive
+from weather_backfill.sources.tempest.simulate import SimulatedArchive, write_archive
 from weather_backfill.storage.object_store import ObjectStore
+from weather_backfill.storage.places import open_tenant_files
 from weather_backfill_tests.catalog.front import Front
 from weather_backfill_tests.cli.test_main import assert_one_line, cli
 from weather_backfill_tests.conftest import CREDENTIALS
@@ -24,7 +25,7 @@ def platform(settings: Settings, front: Front, tmp_path: Path, bucket: str) -> P
     """A platform with a catalog, and a tenant whose archive holds two days and a stranger."""
     url = f"s3://{bucket}/archive"
     archive = ObjectStore(url, settings.s3)
-    write_archive(Archive("acme", date(2024, 1, 1), date(2024, 1, 2), 1, minutes_per_object=60), archive)
+    write_archive(SimulatedArchive("acme", date(2024, 1, 1), date(2024, 1, 2), 1, minutes_per_object=60), archive)
     archive.put("year=2024/month=13/day=01/hour=00/a.json", b"{}")
     environment = {
         **CREDENTIALS,
@@ -34,7 +35,7 @@ def platform(settings: Settings, front: Front, tmp_path: Path, bucket: str) -> P
         "WEATHER_CATALOG_DATABASE": str(settings.catalog_database),
     }
     found = Platform(tmp_path, settings.storage_url, environment)
-    found.settings.tenant_files().put(
+    open_tenant_files(found.settings).put(
         "acme.yaml", f"id: acme\nservices: {{tempest: {{archive_url: '{url}'}}}}".encode()
     )
     return found

@@ -7,21 +7,22 @@ from datetime import UTC, datetime, timedelta
 
 import yaml
 
-from weather_backfill.backfill.commands import Desk
+from weather_backfill.backfill.commands import BackfillContext
 from weather_backfill.backfill.reconciler import onboard
 from weather_backfill.definitions import build_definitions
-from weather_backfill.sources.tempest.simulate import Archive, write_archive
+from weather_backfill.sources.tempest.simulate import SimulatedArchive, write_archive
 from weather_backfill.storage.object_store import ObjectStore
+from weather_backfill.storage.places import open_tenant_files
 from weather_backfill_tests.platform import Platform
 
 
 def connect(platform: Platform, tenant: str, days: int) -> None:
     today = datetime.now(UTC).date()
     archive = platform.folder / "archive" / tenant
-    plan = Archive(tenant, today - timedelta(days=days), today - timedelta(days=1), 2, 7, 60)
+    plan = SimulatedArchive(tenant, today - timedelta(days=days), today - timedelta(days=1), 2, 7, 60)
     write_archive(plan, ObjectStore(str(archive)))
     document = {"id": tenant, "services": {"tempest": {"archive_url": str(archive), "lookback_days": days}}}
-    platform.settings.tenant_files().put(f"{tenant}.yaml", yaml.safe_dump(document).encode())
+    open_tenant_files(platform.settings).put(f"{tenant}.yaml", yaml.safe_dump(document).encode())
 
 
 def test_check_says_what_it_found(local_platform: Platform) -> None:
@@ -65,7 +66,7 @@ def test_remove_stops_the_tenant_and_keeps_its_data(local_platform: Platform) ->
     for tenant in ("acme", "acme-2"):
         connect(platform, tenant, 2)
     with platform.instance as instance:
-        desk = Desk(instance, build_definitions(platform.settings), platform.settings)
+        desk = BackfillContext(instance, build_definitions(platform.settings), platform.settings)
         today = datetime.now(UTC).date()
         onboard(desk, today)
         platform.lake.put("raw_observations/service=tempest/tenant=acme/date=2024-01-01/part.parquet", b"data")
@@ -75,7 +76,7 @@ def test_remove_stops_the_tenant_and_keeps_its_data(local_platform: Platform) ->
         assert states == {"onboard-acme-tempest": "CANCELING", "onboard-acme-2-tempest": "REQUESTED"}
         assert onboard(desk, today) == []
         assert len(instance.get_backfills()) == 2
-    assert platform.settings.tenant_files().names() == ["acme-2.yaml"]
+    assert open_tenant_files(platform.settings).names() == ["acme-2.yaml"]
     assert platform.lake.get("raw_observations/service=tempest/tenant=acme/date=2024-01-01/part.parquet") == b"data"
     [event] = [
         e for e in json.loads(platform.run("weather-backfill", "log", "--json").stdout) if "remove" in e["action"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+from weather_backfill.storage.places import open_tenant_files
 from weather_backfill.tenants.files import TenantRegistry
 from weather_backfill_tests.platform import Platform
 
@@ -13,7 +14,7 @@ def test_services_are_added_one_after_another(local_platform: Platform) -> None:
     add = ("weather-backfill", "tenants", "add", "acme")
     platform.run(*add, "--tempest", "archive")
     platform.run(*add, "--dwd-stations", "433,01048", "--dwd-products", "air_temperature,wind")
-    services = TenantRegistry(platform.settings.tenant_files()).get("acme").services
+    services = TenantRegistry(open_tenant_files(platform.settings)).get("acme").services
     assert services.tempest is not None
     assert services.tempest.archive_url == str(platform.folder / "archive"), "the daemon runs in another folder"
     assert services.dwd is not None
@@ -27,9 +28,9 @@ def test_services_are_added_one_after_another(local_platform: Platform) -> None:
         assert done.returncode == 2
         assert "error:" in done.stderr
         assert "Traceback" not in done.stderr
-    assert TenantRegistry(platform.settings.tenant_files()).get("acme").services == services
+    assert TenantRegistry(open_tenant_files(platform.settings)).get("acme").services == services
     platform.run(*add, "--dwd-stations", "433", "--dwd-base-url", "mirror")
-    mirrored = TenantRegistry(platform.settings.tenant_files()).get("acme").services.dwd
+    mirrored = TenantRegistry(open_tenant_files(platform.settings)).get("acme").services.dwd
     assert mirrored is not None
     assert mirrored.base_url == (platform.folder / "mirror").as_uri()
 

@@ -26,8 +26,9 @@ from weather_backfill.backfill.launch import register_tenant
 from weather_backfill.backfill.status import natives_of
 from weather_backfill.lake import layout
 from weather_backfill.sources.tempest.connection import TempestConnection
-from weather_backfill.sources.tempest.simulate import Archive, write_archive
+from weather_backfill.sources.tempest.simulate import SimulatedArchive, write_archive
 from weather_backfill.storage.object_store import ObjectStore, S3Options
+from weather_backfill.storage.places import open_tenant_files
 from weather_backfill.tenants.files import Services, Tenant, TenantRegistry
 from weather_backfill_tests.cluster.hosts import JOBS, Worker, postgres, ray_cluster
 from weather_backfill_tests.conftest import CREDENTIALS
@@ -68,7 +69,7 @@ def contents(lake: ObjectStore) -> dict[str, str]:
 
 
 def make_tenants(platform: Platform, ground: Ground) -> None:
-    registry = TenantRegistry(platform.settings.tenant_files())
+    registry = TenantRegistry(open_tenant_files(platform.settings))
     with platform.instance as instance:
         for tenant in TENANTS:
             connection = TempestConnection(
@@ -88,7 +89,7 @@ def ground(tmp_path_factory: pytest.TempPathFactory, s3_endpoint: str) -> Iterat
     with postgres() as database:
         made = Ground(folder, s3_endpoint, bucket, database, {})
         for number, tenant in enumerate(TENANTS):
-            write_archive(Archive(tenant, START, END, 2, number, 240), made.s3(f"archive/{tenant}"))
+            write_archive(SimulatedArchive(tenant, START, END, 2, number, 240), made.s3(f"archive/{tenant}"))
         made.embedded = embedded(made)
         yield made
 

@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime, timedelta
 
 import dagster as dg
 
-from weather_backfill.backfill.commands import Desk
+from weather_backfill.backfill.commands import BackfillContext
 from weather_backfill.backfill.launch import launch_backfill, register_tenant
 from weather_backfill.backfill.manifests import load_manifest, manifests
 from weather_backfill.backfill.reconciler import onboard
@@ -64,7 +64,7 @@ def test_the_run_backfills_restated_days_once(local_platform: Platform) -> None:
                 {"date": day[:10], "tenant": "acme"})).success  # fmt: skip
         put(root, PATH, hourly_zip(1, NEW_YEAR, [1.0] * 30 + [2.0] + [1.0] * 41))
         config = {"ops": {"compare_with_upstream": {"config": {"tenant": "acme"}}}}
-        desk = Desk(instance, definitions, platform.settings.model_copy(update={"max_active_backfills": 1}))
+        desk = BackfillContext(instance, definitions, platform.settings.model_copy(update={"max_active_backfills": 1}))
         register_tenant(instance, "dwd", "other")
         launch_backfill(
             instance, definitions, backfill_id="active", service="dwd", tenant="other", days=[NEW_YEAR.date()]

@@ -9,7 +9,7 @@ import dagster as dg
 import pytest
 
 from weather_backfill.model.partitions import days_between
-from weather_backfill.sources.tempest.simulate import Archive, Faults, write_archive
+from weather_backfill.sources.tempest.simulate import Faults, SimulatedArchive, write_archive
 from weather_backfill.storage.object_store import ObjectStore
 from weather_backfill_tests.conftest import long_on
 from weather_backfill_tests.platform import START, Platform, graphql
@@ -98,7 +98,7 @@ def test_one_bad_day_of_thirty_costs_only_itself_and_is_retried_alone(platform: 
 
         # The tenant uploads the day again, whole.
         (archive / "year=2024/month=01/day=13/hour=12/cut-off.json.gz").unlink()
-        write_archive(Archive("acme", BAD_DAY, BAD_DAY, 1, 7, 60), ObjectStore(str(archive)))
+        write_archive(SimulatedArchive("acme", BAD_DAY, BAD_DAY, 1, 7, 60), ObjectStore(str(archive)))
         answer = graphql(url, RETRY, {"params": {"parentRunId": backfill, "strategy": "FROM_FAILURE"}})
         retry = answer["reexecutePartitionBackfill"]
         assert retry["__typename"] == "LaunchBackfillSuccess", retry

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pytest
 from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 
-from weather_backfill.backfill.commands import Desk
+from weather_backfill.backfill.commands import BackfillContext
 from weather_backfill.backfill.restatements import find_restatements, launch_restatements
 from weather_backfill.backfill.status import natives_of
 from weather_backfill.definitions import build_definitions
@@ -202,7 +202,7 @@ def launch(platform: Platform, expected: list[date]) -> set[date]:
     """Launch twice, which is one backfill; then run what it targets, as the daemon would, without the wait."""
     found = find_restatements(platform.settings, "dwd", "de")
     with platform.instance as instance:
-        desk = Desk(instance, build_definitions(platform.settings), platform.settings)
+        desk = BackfillContext(instance, build_definitions(platform.settings), platform.settings)
         [name] = {str(launch_restatements(desk, found)) for _ in range(2)}
         [backfill] = natives_of(instance, name)
         target = targets(backfill)
@@ -210,7 +210,9 @@ def launch(platform: Platform, expected: list[date]) -> set[date]:
     for run in consecutive(sorted(target)):
         in_process(platform, run[0], run[-1])
     with platform.instance as instance:
-        finish(Desk(instance, build_definitions(platform.settings), platform.settings))  # as the daemon would say
+        finish(
+            BackfillContext(instance, build_definitions(platform.settings), platform.settings)
+        )  # as the daemon would say
     return target
 
 

@@ -15,6 +15,7 @@ from weather_backfill.backfill.launch import register_tenant
 from weather_backfill.lake.warehouse import connect_warehouse
 from weather_backfill.sources.dwd.connection import DwdConnection
 from weather_backfill.sources.dwd.products import product
+from weather_backfill.storage.places import open_tenant_files
 from weather_backfill.tenants.files import Services, Tenant, TenantRegistry
 from weather_backfill_tests.e2e.test_command_line import materialize
 from weather_backfill_tests.platform import Platform
@@ -26,7 +27,7 @@ QUARTER = date(2019, 10, 1)
 
 def add_dwd(platform: Platform, tenant: str) -> None:
     connection = DwdConnection(base_url=tree("2020-03-27"), stations=STATIONS)
-    TenantRegistry(platform.settings.tenant_files()).put(Tenant(id=tenant, services=Services(dwd=connection)))
+    TenantRegistry(open_tenant_files(platform.settings)).put(Tenant(id=tenant, services=Services(dwd=connection)))
     with platform.instance as instance:
         register_tenant(instance, "dwd", tenant)
 

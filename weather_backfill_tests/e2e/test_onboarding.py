@@ -14,15 +14,16 @@ import pytest
 import yaml
 from dagster._core.execution.backfill import BulkActionStatus
 
-from weather_backfill.backfill.commands import Desk, pause
+from weather_backfill.backfill.commands import BackfillContext, pause
 from weather_backfill.backfill.launch import native_id
 from weather_backfill.backfill.plan import Reprocess, build_plan
 from weather_backfill.backfill.reconciler import load_daily
 from weather_backfill.backfill.status import active_backfills, status_of
 from weather_backfill.model.partitions import days_between
-from weather_backfill.sources.tempest.simulate import Archive, write_archive
+from weather_backfill.sources.tempest.simulate import SimulatedArchive, write_archive
 from weather_backfill.sources.tempest.source import day_folder
 from weather_backfill.storage.object_store import ObjectStore
+from weather_backfill.storage.places import open_tenant_files
 from weather_backfill.tenants.files import TenantRegistry
 from weather_backfill_tests.clocks import NO_LIBRARY, faketime_library, on_faked_clock
 from weather_backfill_tests.e2e.test_operator import weather
@@ -33,7 +34,7 @@ LOOKBACK = 2
 
 
 @pytest.fixture
-def desk(local_platform: Platform) -> Iterator[Desk]:
+def desk(local_platform: Platform) -> Iterator[BackfillContext]:
     local_platform.environment["WEATHER_AUTOMATION"] = "true"
     with local_platform.desk() as made:
         yield made
@@ -46,7 +47,7 @@ def today() -> date:
 def connect(platform: Platform, tenant: str, lookback: int = LOOKBACK, **connection: Any) -> Path:
     """Put an archive of the last days and a tenant file in place; nothing else. The archive's folder."""
     archive = platform.folder / "archive" / tenant
-    plan = Archive(tenant, today() - timedelta(days=lookback), today() - timedelta(days=1), 1, 3, 60)
+    plan = SimulatedArchive(tenant, today() - timedelta(days=lookback), today() - timedelta(days=1), 1, 3, 60)
     write_archive(plan, ObjectStore(str(archive)))
     write_tenant(platform.folder / "tenants", tenant, archive, lookback, **connection)
     return archive
@@ -67,7 +68,7 @@ def window(lookback: int = LOOKBACK) -> set[date]:
 class Watch:
     """Looks at the instance all the time: the most backfills that were active at once, and who was."""
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, desk: BackfillContext) -> None:
         self.desk, self.most, self._stop = desk, 0, threading.Event()
         self._thread = threading.Thread(target=self._look)
 
@@ -84,18 +85,18 @@ class Watch:
         self._thread.join()
 
 
-def word(desk: Desk, tenant: str) -> str:
+def word(desk: BackfillContext, tenant: str) -> str:
     return status_of(desk.instance, desk.graph, desk.store, f"onboard-{tenant}-tempest").status
 
 
-def gaps(desk: Desk, platform: Platform, tenant: str) -> list[date]:
-    found = TenantRegistry(platform.settings.tenant_files()).get(tenant)
+def gaps(desk: BackfillContext, platform: Platform, tenant: str) -> list[date]:
+    found = TenantRegistry(open_tenant_files(platform.settings)).get(tenant)
     return build_plan(
         desk.instance, desk.settings, found, "tempest", min(window()), max(window()), reprocess=Reprocess.INCOMPLETE
     ).days
 
 
-def ticks(desk: Desk) -> int:
+def ticks(desk: BackfillContext) -> int:
     """How often `new_connections` has looked."""
     for state in desk.instance.all_instigator_state():
         if state.instigator_name == "new_connections":
@@ -105,7 +106,7 @@ def ticks(desk: Desk) -> int:
 
 @pytest.mark.long
 @pytest.mark.timeout(1200)
-def test_two_waves_of_eight_by_themselves_and_every_verb(local_platform: Platform, desk: Desk) -> None:
+def test_two_waves_of_eight_by_themselves_and_every_verb(local_platform: Platform, desk: BackfillContext) -> None:
     """Sixteen tenants complete untouched. Four more are handled by a person: one whose day is broken, one that is
     paused while it runs, two that are paused and cancelled while they wait.
     """
@@ -163,7 +164,7 @@ def _insist(platform: Platform, verb: str, tenant: str) -> None:
     until(accepted, 240, 1)
 
 
-def _mend_and_retry(platform: Platform, desk: Desk, cut: Path) -> None:
+def _mend_and_retry(platform: Platform, desk: BackfillContext, cut: Path) -> None:
     """The broken day by the command line: its gap, its retry."""
     name, day = "onboard-broken-day-tempest", max(window())
     until(lambda: word(desk, "broken-day") == "completed with failures", 240, 1)
@@ -200,13 +201,13 @@ def _check_records(platform: Platform, complete: list[str]) -> None:
 
 @pytest.mark.long
 @pytest.mark.timeout(600)
-def test_the_next_days_load_follows(local_platform: Platform, desk: Desk) -> None:
+def test_the_next_days_load_follows(local_platform: Platform, desk: BackfillContext) -> None:
     """The daemon and everything it starts live on a clock that we set: tomorrow, four in the morning."""
     if faketime_library() is None:
         pytest.skip(NO_LIBRARY)
     platform, clock, first = local_platform, local_platform.folder / "clock", today()
     archive = connect(platform, "acme")
-    write_archive(Archive("acme", first, first, 1, 3, 60), ObjectStore(str(archive)))  # what today will bring
+    write_archive(SimulatedArchive("acme", first, first, 1, 3, 60), ObjectStore(str(archive)))  # what today will bring
     clock.write_text("+0\n")
     platform.environment |= {
         **on_faked_clock(clock), "FAKETIME_NO_CACHE": "1",
@@ -225,7 +226,7 @@ def test_the_next_days_load_follows(local_platform: Platform, desk: Desk) -> Non
     [native] = [b for b in desk.instance.get_backfills() if b.backfill_id == f"daily-acme-tempest-{first}"]
     assert native.status == BulkActionStatus.COMPLETED_SUCCESS
     assert platform.materialized("refined_15m", "acme") == onboarded | {first}
-    found = TenantRegistry(platform.settings.tenant_files()).get("acme")
+    found = TenantRegistry(open_tenant_files(platform.settings)).get("acme")
     plan = build_plan(
         desk.instance, desk.settings, found, "tempest", min(onboarded), first, reprocess=Reprocess.INCOMPLETE
     )
@@ -233,7 +234,7 @@ def test_the_next_days_load_follows(local_platform: Platform, desk: Desk) -> Non
 
 
 @pytest.mark.timeout(600)
-def test_a_daemon_that_dies_launches_nothing_twice(local_platform: Platform, desk: Desk) -> None:
+def test_a_daemon_that_dies_launches_nothing_twice(local_platform: Platform, desk: BackfillContext) -> None:
     platform = local_platform
     connect(platform, "acme")
     with platform.daemon() as daemon:
@@ -248,7 +249,7 @@ def test_a_daemon_that_dies_launches_nothing_twice(local_platform: Platform, des
     assert {r.partition_key[-4:] for r in desk.instance.fetch_materializations(raw, limit=50).records} == {"acme"}
 
 
-def test_the_daily_load_covers_yesterday_and_late_days_once(local_platform: Platform, desk: Desk) -> None:
+def test_the_daily_load_covers_yesterday_and_late_days_once(local_platform: Platform, desk: BackfillContext) -> None:
     from weather_backfill.backfill.reconciler import onboard
 
     connect(local_platform, "acme")
@@ -265,7 +266,7 @@ def test_the_daily_load_covers_yesterday_and_late_days_once(local_platform: Plat
     assert later == {yesterday - timedelta(days=1), yesterday}, "late data is read again; today has no data yet"
 
 
-def test_a_longer_lookback_launches_just_the_missing_days(local_platform: Platform, desk: Desk) -> None:
+def test_a_longer_lookback_launches_just_the_missing_days(local_platform: Platform, desk: BackfillContext) -> None:
     from weather_backfill.backfill.reconciler import onboard
 
     platform = local_platform
@@ -283,7 +284,7 @@ def test_a_longer_lookback_launches_just_the_missing_days(local_platform: Platfo
     assert again == window(5) - window(2)
 
 
-def _manifest_parts(desk: Desk, name: str) -> list[list[date]]:
+def _manifest_parts(desk: BackfillContext, name: str) -> list[list[date]]:
     from weather_backfill.backfill.manifests import load_manifest
 
     manifest = load_manifest(desk.store, name)

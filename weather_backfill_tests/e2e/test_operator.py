@@ -11,12 +11,12 @@ import dagster as dg
 import pytest
 from dagster._core.execution.backfill import PartitionBackfill
 
-from weather_backfill.backfill.commands import Desk
+from weather_backfill.backfill.commands import BackfillContext
 from weather_backfill.backfill.launch import register_tenant
 from weather_backfill.backfill.status import BACKFILL_TAG, natives_of, status_of
 from weather_backfill.definitions import build_definitions
 from weather_backfill.model.partitions import days_between
-from weather_backfill.sources.tempest.simulate import Archive, Faults, write_archive
+from weather_backfill.sources.tempest.simulate import Faults, SimulatedArchive, write_archive
 from weather_backfill.storage.object_store import ObjectStore
 from weather_backfill_tests.platform import START, Platform, graphql
 from weather_backfill_tests.servers import until
@@ -44,18 +44,18 @@ def platform(local_platform: Platform) -> Platform:
 
 
 @pytest.fixture
-def desk(platform: Platform) -> Iterator[Desk]:
+def desk(platform: Platform) -> Iterator[BackfillContext]:
     with platform.instance as instance:
-        yield Desk(instance, build_definitions(platform.settings), platform.settings)
+        yield BackfillContext(instance, build_definitions(platform.settings), platform.settings)
 
 
-def word(desk: Desk, name: str) -> str:
+def word(desk: BackfillContext, name: str) -> str:
     """The status, asked in this process: a command starts for seconds, too long to be asked again and again."""
     return status_of(desk.instance, desk.graph, desk.store, name).status
 
 
 @pytest.mark.timeout(700)
-def test_plan_start_status_retry_gaps_log(platform: Platform, desk: Desk) -> None:
+def test_plan_start_status_retry_gaps_log(platform: Platform, desk: BackfillContext) -> None:
     plan = weather(platform, "plan", *RANGE, "--out", str(platform.folder / "plan.json"))
     assert (plan["days_total"], plan["days_missing"], plan["chunks_total"]) == (8, 8, 1)
     assert plan["objects"] > 8 * 20
@@ -85,7 +85,7 @@ def test_plan_start_status_retry_gaps_log(platform: Platform, desk: Desk) -> Non
         assert (gaps.returncode, json.loads(gaps.stdout)) == (1, [{"day": str(BAD), "reason": "failed"}])
         archive = platform.folder / "archive" / "acme"
         (archive / "year=2024/month=01/day=04/hour=12/cut-off.json.gz").unlink()
-        write_archive(Archive("acme", BAD, BAD, 1, 7, 60), ObjectStore(str(archive)))
+        write_archive(SimulatedArchive("acme", BAD, BAD, 1, 7, 60), ObjectStore(str(archive)))
         weather(platform, "retry", name)
         until(lambda: word(desk, name) == "completed", 240, 0.5)
         assert weather(platform, "status", name, "--watch")["status"] == "completed", "and exits with 0"
@@ -108,7 +108,7 @@ def test_plan_start_status_retry_gaps_log(platform: Platform, desk: Desk) -> Non
     ],
 )
 @pytest.mark.long
-def test_the_runs_are_the_chunks_of_the_plan(platform: Platform, desk: Desk, chunk: dict[str, str]) -> None:
+def test_the_runs_are_the_chunks_of_the_plan(platform: Platform, desk: BackfillContext, chunk: dict[str, str]) -> None:
     """Days and chunks of the plan against the runs that Dagster made of it, with a day in between that is done."""
     platform.environment |= {name: value for name, value in chunk.items() if name.startswith("WEATHER_")}
     asked = [part for name, value in chunk.items() if name.startswith("--") for part in (name, value)]
@@ -136,7 +136,7 @@ def test_the_runs_are_the_chunks_of_the_plan(platform: Platform, desk: Desk, chu
     assert status["elapsed_seconds"] > 0
 
 
-def raw_runs(desk: Desk, name: str) -> list[dg.DagsterRun]:
+def raw_runs(desk: BackfillContext, name: str) -> list[dg.DagsterRun]:
     """The runs of raw observations that Dagster made of a managed backfill."""
     raw = dg.AssetKey(["tempest", "raw_observations"])
     return [
@@ -159,7 +159,7 @@ def launch_in_dagit(platform: Platform, days: list[date]) -> str:
 
 @pytest.mark.long
 @pytest.mark.timeout(700)
-def test_retry_cancel_gaps_log_and_report_of_what_dagit_launched(platform: Platform, desk: Desk) -> None:
+def test_retry_cancel_gaps_log_and_report_of_what_dagit_launched(platform: Platform, desk: BackfillContext) -> None:
     span = ("--service", "tempest", "--start", "2024-01-03", "--end", "2024-01-05")
     name = launch_in_dagit(platform, days_between(BAD - timedelta(days=1), BAD + timedelta(days=1)))
     with platform.daemon():
@@ -186,7 +186,7 @@ def test_retry_cancel_gaps_log_and_report_of_what_dagit_launched(platform: Platf
 
 @pytest.mark.long
 @pytest.mark.timeout(700)
-def test_pause_resume_and_cancel_of_a_backfill_that_dagit_launched(platform: Platform, desk: Desk) -> None:
+def test_pause_resume_and_cancel_of_a_backfill_that_dagit_launched(platform: Platform, desk: BackfillContext) -> None:
     days = days_between(START, START + timedelta(days=2))
     name = launch_in_dagit(platform, days)
     # Nothing runs yet: the daemon is not up, so the order of events is ours.
@@ -218,7 +218,7 @@ FORM = {"service": "tempest", "tenant": "acme", "start_date": "2024-01-01", "end
 
 @pytest.mark.parametrize(("arguments", "fields", "message"), VALIDATION)
 def test_each_rule_by_cli_and_by_the_form(
-    platform: Platform, desk: Desk, arguments: tuple[str, str], fields: dict[str, str], message: str
+    platform: Platform, desk: BackfillContext, arguments: tuple[str, str], fields: dict[str, str], message: str
 ) -> None:
     assert message in " ".join(refused(platform, "start", *RANGE, *arguments, "--yes").split())
     [event] = weather(platform, "log")
@@ -229,7 +229,7 @@ def test_each_rule_by_cli_and_by_the_form(
     assert list(desk.instance.get_backfills()) == []
 
 
-def test_badly_formed_dates(platform: Platform, desk: Desk) -> None:
+def test_badly_formed_dates(platform: Platform, desk: BackfillContext) -> None:
     done = platform.run("weather-backfill", "start", *RANGE, "--end", "31.01.2024", check=False)
     assert done.returncode == 2
     assert "does not match" in " ".join(done.stderr.split())
@@ -237,7 +237,7 @@ def test_badly_formed_dates(platform: Platform, desk: Desk) -> None:
     assert list(desk.instance.get_backfills()) == []
 
 
-def test_the_form_plans_first_and_launches_when_told(platform: Platform, desk: Desk) -> None:
+def test_the_form_plans_first_and_launches_when_told(platform: Platform, desk: BackfillContext) -> None:
     platform.add_tempest("long-winded-tenant", 8)  # its backfills' ids are too long for Dagster's tables
     form = {**FORM, "tenant": "long-winded-tenant"}
     dry = run_form(desk, {**form, "dry_run": True})
@@ -258,7 +258,7 @@ def test_the_form_plans_first_and_launches_when_told(platform: Platform, desk: D
     assert {b.tags["weather/tenant"] for b in natives} == {"long-winded-tenant"}
 
 
-def run_form(desk: Desk, config: dict[str, Any]) -> dg.ExecuteInProcessResult:
+def run_form(desk: BackfillContext, config: dict[str, Any]) -> dg.ExecuteInProcessResult:
     job = desk.definitions.resolve_job_def("managed_backfill")
     run_config = {"ops": {"plan_and_launch": {"config": config}}}
     return job.execute_in_process(run_config=run_config, instance=desk.instance, raise_on_error=False)
@@ -268,7 +268,7 @@ def form_error(result: dg.ExecuteInProcessResult) -> str:
     return str(result.failure_data_for_node("plan_and_launch").user_failure_data.description)
 
 
-def test_force_restart_cancels_the_active_one_first(platform: Platform, desk: Desk) -> None:
+def test_force_restart_cancels_the_active_one_first(platform: Platform, desk: BackfillContext) -> None:
     first = weather(platform, "start", *RANGE, "--yes")["backfill_id"]
     assert "active over the same days" in refused(platform, "start", *RANGE, "--yes")
     second = weather(platform, "start", *RANGE, "--yes", "--force-restart")["backfill_id"]
@@ -276,7 +276,7 @@ def test_force_restart_cancels_the_active_one_first(platform: Platform, desk: De
     assert states == {first: "CANCELING", second: "REQUESTED"}
 
 
-def test_force_restart_leaves_a_backfill_of_several_tenants_alone(platform: Platform, desk: Desk) -> None:
+def test_force_restart_leaves_a_backfill_of_several_tenants_alone(platform: Platform, desk: BackfillContext) -> None:
     """Dagster's page can launch one over many tenants: cancelling it would take the others' days too."""
     register_tenant(desk.instance, "tempest", "borealis")
     desk.instance.add_backfill(
@@ -291,7 +291,7 @@ def test_force_restart_leaves_a_backfill_of_several_tenants_alone(platform: Plat
     assert [(b.backfill_id, b.status.value) for b in desk.instance.get_backfills()] == [("mixed", "REQUESTED")]
 
 
-def test_a_range_before_the_first_partition_is_refused(platform: Platform, desk: Desk) -> None:
+def test_a_range_before_the_first_partition_is_refused(platform: Platform, desk: BackfillContext) -> None:
     early = ("--start", "2017-12-31", "--end", "2018-01-02")
     assert "is before 2018-01-01, the first day of tempest" in refused(platform, "start", *RANGE, *early, "--yes")
     result = run_form(desk, {**FORM, "start_date": "2017-12-31", "end_date": "2018-01-02"})
@@ -299,7 +299,7 @@ def test_a_range_before_the_first_partition_is_refused(platform: Platform, desk:
     assert list(desk.instance.get_backfills()) == []
 
 
-def test_the_gate_counts_every_active_backfill(desk: Desk) -> None:
+def test_the_gate_counts_every_active_backfill(desk: BackfillContext) -> None:
     from weather_backfill.backfill.commands import capacity
 
     assert capacity(desk) == desk.settings.max_active_backfills

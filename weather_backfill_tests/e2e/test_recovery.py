@@ -17,7 +17,7 @@ from dagster._core.loader import LoadingContextForTest
 from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 
 from weather_backfill.backfill import rollback as rolling
-from weather_backfill.backfill.commands import Desk
+from weather_backfill.backfill.commands import BackfillContext
 from weather_backfill.backfill.launch import DATASETS
 from weather_backfill.definitions import build_definitions
 from weather_backfill.lake import layout
@@ -173,7 +173,7 @@ def test_a_killed_rollback_is_finished_and_not_undone(local_platform: Platform, 
         raise SystemExit
 
     with platform.instance as instance:
-        desk = Desk(instance, build_definitions(platform.settings), platform.settings)
+        desk = BackfillContext(instance, build_definitions(platform.settings), platform.settings)
 
         def roll_back() -> None:
             rolling.rollback(desk, "dwd", "de", day, rolling.choose_version(desk, "dwd", "de", day, None))

@@ -25,7 +25,7 @@ from weather_backfill.backfill.launch import DATASETS
 from weather_backfill.lake import layout
 from weather_backfill.model.partitions import days_between
 from weather_backfill.sources.tempest.connection import TempestConnection
-from weather_backfill.sources.tempest.simulate import Archive, write_archive
+from weather_backfill.sources.tempest.simulate import SimulatedArchive, write_archive
 from weather_backfill.storage.object_store import ObjectStore, S3Options
 from weather_backfill.tenants.files import Services, Tenant, TenantRegistry
 from weather_backfill_tests.clocks import on_faked_clock
@@ -95,7 +95,7 @@ class Stage:
         if store == "s3":
             boto3.client("s3", endpoint_url=self.s3).create_bucket(Bucket="archive")
         for number, tenant in enumerate(TENANTS):
-            plan = Archive(tenant, DAYS[0], DAYS[-1], 1 + number, seed=7 + number, minutes_per_object=240)
+            plan = SimulatedArchive(tenant, DAYS[0], DAYS[-1], 1 + number, seed=7 + number, minutes_per_object=240)
             write_archive(plan, self.archive(store, tenant))
 
     def undisturbed(self, store: str) -> dict[str, bytes]:

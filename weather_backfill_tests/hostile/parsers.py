@@ -22,7 +22,7 @@ import orjson
 import pyarrow as pa
 
 from weather_backfill.backfill.manifests import Manifest
-from weather_backfill.backfill.plan import Plan
+from weather_backfill.backfill.plan import BackfillPlan
 from weather_backfill.lake import layout, parquet
 from weather_backfill.lake.journal import record_from_json, record_to_json
 from weather_backfill.model import schemas
@@ -304,8 +304,8 @@ def tenant_file(rng: random.Random) -> Outcome:
 def plan_file(rng: random.Random) -> Outcome:
     """A plan that is taken is the plan that it writes."""
     data = mutated(rng, json.dumps(seeds.plan(rng).to_json()).encode())
-    plan = Plan.from_json_text(data.decode(errors="replace"))
-    assert Plan.from_json(plan.to_json()) == plan
+    plan = BackfillPlan.from_json_text(data.decode(errors="replace"))
+    assert BackfillPlan.from_json(plan.to_json()) == plan
     assert len(plan.fingerprint) == 16
     PartitionKey.parse(str(PartitionKey(plan.start, plan.tenant)))
     return Outcome(len(plan.reasons), len(plan.reasons))

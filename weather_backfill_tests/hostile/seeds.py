@@ -13,7 +13,7 @@ import pyarrow as pa
 import yaml
 
 from weather_backfill.backfill.manifests import Manifest
-from weather_backfill.backfill.plan import Order, Plan, Reason, Reprocess
+from weather_backfill.backfill.plan import BackfillPlan, Order, Reason, Reprocess
 from weather_backfill.lake import parquet
 from weather_backfill.model.schemas import RAW
 
@@ -179,11 +179,11 @@ def tenant_file(rng: random.Random) -> bytes:
     return yaml.safe_dump({"id": "acme", "name": "Acme", "services": kept}, sort_keys=False).encode()
 
 
-def plan(rng: random.Random) -> Plan:
+def plan(rng: random.Random) -> BackfillPlan:
     """A plan of some days."""
     days = [date(2024, 1, 1) + timedelta(days=n) for n in range(rng.choice([1, 5, 40]))]
     reasons = {day: rng.choice(list(Reason)) for day in days}
-    return Plan(
+    return BackfillPlan(
         "tempest", "acme", days[0], days[-1], rng.choice(list(Reprocess)), rng.choice(list(Order)), 30, reasons,
         10, 1000, 0, 12.0, True,
     )  # fmt: skip

@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from weather_backfill.backfill.manifests import Manifest
-from weather_backfill.backfill.plan import Plan
+from weather_backfill.backfill.plan import BackfillPlan
 from weather_backfill.lake import parquet
 from weather_backfill.lake.journal import Journal, record_from_json
 from weather_backfill.model.errors import ConfigurationError, SchemaError, UnreadableObjectError, WeatherError
@@ -258,8 +258,8 @@ BROKEN = [
 ]  # fmt: skip
 
 
-def read_plan(data: bytes) -> Plan:
-    return Plan.from_json_text(data.decode("latin-1"))
+def read_plan(data: bytes) -> BackfillPlan:
+    return BackfillPlan.from_json_text(data.decode("latin-1"))
 
 
 @pytest.mark.parametrize("read", [Manifest.from_json, record_from_json, read_plan])
@@ -278,7 +278,7 @@ def test_documents_of_ours_that_are_damaged_are_named(read: Callable[[bytes], ob
 )  # fmt: skip
 def test_a_plan_that_makes_no_sense_is_refused(change: dict[str, object]) -> None:
     with pytest.raises(WeatherError, match=r"no plan|not allowed"):
-        Plan.from_json(seeds.plan(random.Random(0)).to_json() | change)
+        BackfillPlan.from_json(seeds.plan(random.Random(0)).to_json() | change)
 
 
 def test_a_damaged_journal_costs_a_second_reading_and_nothing_else(store: ObjectStore) -> None:

@@ -22,8 +22,9 @@ from weather_backfill.model.errors import UnreadableObjectError
 from weather_backfill.model.partitions import PartitionKey, days_between
 from weather_backfill.refine.features import read_refined_day
 from weather_backfill.refine.windows import refine_file
-from weather_backfill.sources.tempest.simulate import Archive, write_archive
+from weather_backfill.sources.tempest.simulate import SimulatedArchive, write_archive
 from weather_backfill.storage.object_store import ObjectStore
+from weather_backfill.storage.places import open_tenant_files
 from weather_backfill.tenants.files import TenantRegistry
 from weather_backfill_tests.platform import START, Platform
 
@@ -149,7 +150,7 @@ def test_views_see_nulls(mixed: Platform, older: date, monkeypatch: pytest.Monke
 
 
 def test_a_plan_names_older_days_and_renews_them(mixed: Platform) -> None:
-    tenant = TenantRegistry(mixed.settings.tenant_files()).get("acme")
+    tenant = TenantRegistry(open_tenant_files(mixed.settings)).get("acme")
     with mixed.instance as instance:
 
         def plan(reprocess: Reprocess) -> list[date]:
@@ -168,10 +169,10 @@ def test_a_plan_names_older_days_and_renews_them(mixed: Platform) -> None:
 
 
 def test_what_the_upstream_has_no_more_is_left_as_it_is(mixed: Platform) -> None:
-    tenant = TenantRegistry(mixed.settings.tenant_files()).get("acme")
+    tenant = TenantRegistry(open_tenant_files(mixed.settings)).get("acme")
     held = held_days(mixed.lake, "tempest", "acme")
     assert [day for day in held if held[day].outdated] == [DAYS[1]]
-    write_archive(Archive("acme", DAYS[0], DAYS[0], 1, 7, 60), ObjectStore(str(mixed.folder / "elsewhere")))
+    write_archive(SimulatedArchive("acme", DAYS[0], DAYS[0], 1, 7, 60), ObjectStore(str(mixed.folder / "elsewhere")))
     moved = tenant.model_copy(
         update={"services": tenant.services.model_copy(update={"tempest": tenant.services.tempest.model_copy(
             update={"archive_url": str(mixed.folder / "elsewhere")})})}

@@ -20,14 +20,14 @@ from dagster._core.execution.backfill import BULK_ACTION_TERMINAL_STATUSES
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from weather_backfill.backfill.commands import Desk
+from weather_backfill.backfill.commands import BackfillContext
 from weather_backfill.backfill.launch import launch_backfill
 from weather_backfill.definitions import build_definitions
 from weather_backfill.http.circuit_breaker import Breaker, BreakerRules, breaker_scope
 from weather_backfill.http.rate_limit import Limiter, Rate, limit_scope
 from weather_backfill.http.shared_state import open_state
 from weather_backfill.model.partitions import days_between
-from weather_backfill.monitoring.counters import Tally
+from weather_backfill.monitoring.counters import Counters
 from weather_backfill.monitoring.exporter import PlatformCollector, registry_of
 from weather_backfill.sources.tempest.simulate import Faults
 from weather_backfill_tests.platform import PROJECT, START, Platform
@@ -147,7 +147,7 @@ def test_a_real_prometheus_answers_the_dashboard_during_a_backfill(local_platfor
 
         for tenant in ("acme", "borealis"):
             materialize(platform, instance, START, tenant)
-        reconcile_alerts(Desk(instance, definitions, platform.settings))
+        reconcile_alerts(BackfillContext(instance, definitions, platform.settings))
         with exporter(platform, port), prometheus(platform.folder, port) as url, platform.daemon():
             for tenant, count in (("acme", 6), ("borealis", 4)):
                 days = days_between(START + timedelta(days=1), START + timedelta(days=count - 1))
@@ -196,7 +196,7 @@ def samples(text: str) -> dict[str, dict[tuple[str, ...], float]]:
 
 def export(platform: Platform, instance: dg.DagsterInstance) -> str:
     """One scrape of a new exporter."""
-    collector = PlatformCollector(Desk(instance, build_definitions(platform.settings), platform.settings))
+    collector = PlatformCollector(BackfillContext(instance, build_definitions(platform.settings), platform.settings))
     collector.catch_up()
     return generate_latest(registry_of(collector)).decode()
 
@@ -244,7 +244,7 @@ def test_a_scrape_reads_only_what_is_new(local_platform: Platform) -> None:
     platform.add_tempest("acme", 2)
     with platform.instance as instance:
         materialize(platform, instance, START)
-        tally = Tally(instance, platform.lake, ["tempest"])
+        tally = Counters(instance, platform.lake, ["tempest"])
         until(lambda: not tally.advance() and tally.snapshot.cursors, 30, 0.5)
         cursor = dict(tally.snapshot.cursors)
         before = dict(tally.snapshot.sums)
@@ -263,7 +263,9 @@ def test_labels_are_bounded_and_a_part_that_fails_costs_only_itself(local_platfo
         for n in range(3):
             materialize(platform, instance, START + timedelta(days=n))
         settings = platform.settings.model_copy(update={"limits_url": str(platform.folder)})  # a folder is no database
-        collector = PlatformCollector(Desk(instance, build_definitions(settings), settings), cache_seconds=600)
+        collector = PlatformCollector(
+            BackfillContext(instance, build_definitions(settings), settings), cache_seconds=600
+        )
         collector.catch_up()
         text = generate_latest(registry_of(collector)).decode()
         families = samples(text)

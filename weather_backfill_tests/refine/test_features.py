@@ -18,7 +18,7 @@ from weather_backfill.model.days import Cadence
 from weather_backfill.model.errors import NotFoundError, UnreadableObjectError
 from weather_backfill.model.partitions import PartitionKey, quarter_end, quarter_of
 from weather_backfill.refine.days import refine_day
-from weather_backfill.refine.features import PRODUCTS, RefinedDay, quarter_features
+from weather_backfill.refine.features import PRODUCTS, FeatureInput, quarter_features
 from weather_backfill.refine.quarters import make_quarter
 from weather_backfill.storage.object_store import ObjectStore
 
@@ -168,7 +168,7 @@ def test_sums_of_incomplete_windows_and_the_edge_of_a_wet_hour() -> None:
             })  # fmt: skip
     table = pa.Table.from_pylist(rows, schemas.REFINED)
     days = [
-        RefinedDay(start.date() + timedelta(days=n), table.slice(n * 96, 96), Cadence(600)) for n in range(DAYS)
+        FeatureInput(start.date() + timedelta(days=n), table.slice(n * 96, 96), Cadence(600)) for n in range(DAYS)
     ]  # fmt: skip
     (row,) = quarter_features(QUARTER, days).to_pylist()
     assert (row["precipitation_total"], row["wet_hours"]) == (0.6, 1)
@@ -181,7 +181,7 @@ def test_the_position_of_most_of_the_quarter() -> None:
         "window_start": datetime(2020, 1, 1, tzinfo=UTC), "station_id": "1", "metric": "air_temperature",
         "sample_count": 1, "expected_count": 1, "completeness": 1.0, "mean": 1.0, "quality": 1,
     }  # fmt: skip
-    day = RefinedDay(QUARTER, pa.Table.from_pylist([windows], schemas.REFINED), Cadence(3600))
+    day = FeatureInput(QUARTER, pa.Table.from_pylist([windows], schemas.REFINED), Cadence(3600))
     spans = [(date(1990, 1, 1), date(2020, 1, 20), 100.0), (date(2020, 1, 20), None, 200.0)]
     history = pa.Table.from_pylist([
         {"station_id": "1", "valid_from": a, "valid_to": b, "name": "A", "latitude": 50.0,

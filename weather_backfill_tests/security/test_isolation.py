@@ -12,7 +12,7 @@ import duckdb
 import pytest
 import yaml
 
-from weather_backfill.backfill.commands import Desk, cancel, start
+from weather_backfill.backfill.commands import BackfillContext, cancel, start
 from weather_backfill.backfill.connection_probe import check_connections
 from weather_backfill.backfill.launch import register_tenant
 from weather_backfill.backfill.manifests import load_manifest
@@ -22,8 +22,9 @@ from weather_backfill.backfill.status import status_of
 from weather_backfill.lake.warehouse import create_views
 from weather_backfill.model.errors import ConfigurationError
 from weather_backfill.reader import read_refined
-from weather_backfill.sources.tempest.simulate import Archive, write_archive
+from weather_backfill.sources.tempest.simulate import SimulatedArchive, write_archive
 from weather_backfill.storage.object_store import ObjectStore
+from weather_backfill.storage.places import open_tenant_files
 from weather_backfill.tenants.files import TenantRegistry
 from weather_backfill_tests.platform import START, Platform
 
@@ -34,7 +35,7 @@ LAST = START + timedelta(days=2)
 
 
 @pytest.fixture
-def desk(local_platform: Platform) -> Iterator[Desk]:
+def desk(local_platform: Platform) -> Iterator[BackfillContext]:
     with local_platform.desk() as made:
         yield made
 
@@ -42,16 +43,16 @@ def desk(local_platform: Platform) -> Iterator[Desk]:
 def connect(platform: Platform, tenant: str, seed: int, **connection: object) -> None:
     """An archive of three days with one station, named by the seed, and the tenant's file."""
     archive = platform.folder / "archive" / tenant
-    write_archive(Archive(tenant, START, LAST, 1, seed, 60), ObjectStore(str(archive)))
+    write_archive(SimulatedArchive(tenant, START, LAST, 1, seed, 60), ObjectStore(str(archive)))
     write(platform, tenant, archive_url=str(archive), **connection)
 
 
 def write(platform: Platform, tenant: str, **connection: object) -> None:
     document = {"id": tenant, "services": {"tempest": {"lookback_days": 3, **connection}}}
-    platform.settings.tenant_files().put(f"{tenant}.yaml", yaml.safe_dump(document).encode())
+    open_tenant_files(platform.settings).put(f"{tenant}.yaml", yaml.safe_dump(document).encode())
 
 
-def load(platform: Platform, desk: Desk, tenant: str, days: int) -> dg.ExecuteInProcessResult:
+def load(platform: Platform, desk: BackfillContext, tenant: str, days: int) -> dg.ExecuteInProcessResult:
     """Load a tenant's first days, raw and refined, in this process."""
     register_tenant(desk.instance, "tempest", tenant)
     return platform.load(desk.instance, START, START + timedelta(days=days - 1), tenant)
@@ -64,14 +65,14 @@ def files(platform: Platform) -> dict[str, bytes]:
     return {name: path.read_bytes() for name, path in found.items() if not name.startswith("_")}
 
 
-def test_ids_alike_share_nothing(local_platform: Platform, desk: Desk) -> None:
+def test_ids_alike_share_nothing(local_platform: Platform, desk: BackfillContext) -> None:
     """Files, reading, warehouse, gaps, status, cancel: each tenant's own, and the others' as they were."""
     platform = local_platform
     before: dict[str, bytes] = {}
     plans, names = {}, {}
     for seed, tenant in enumerate(ALIKE, 1):
         connect(platform, tenant, seed, stations=HOSTILE_STATIONS)
-        found = TenantRegistry(platform.settings.tenant_files()).get(tenant)
+        found = TenantRegistry(open_tenant_files(platform.settings)).get(tenant)
         plans[tenant] = build_plan(desk.instance, desk.settings, found, "tempest", START, LAST)
         assert len(plans[tenant].days) == 3, "nobody else's days count as this one's"
         names[tenant] = start(desk, plans[tenant])
@@ -85,7 +86,7 @@ def test_ids_alike_share_nothing(local_platform: Platform, desk: Desk) -> None:
     assert len(set(names.values())) == len(ALIKE)
     _check_reading(platform)
     for tenant, days in ALIKE.items():
-        found = TenantRegistry(platform.settings.tenant_files()).get(tenant)
+        found = TenantRegistry(open_tenant_files(platform.settings)).get(tenant)
         gaps = build_plan(desk.instance, desk.settings, found, "tempest", START, LAST).days
         assert len(gaps) == 3 - days
         status = status_of(desk.instance, desk.graph, desk.store, names[tenant])
@@ -97,7 +98,7 @@ def test_ids_alike_share_nothing(local_platform: Platform, desk: Desk) -> None:
 
 def _check_reading(platform: Platform) -> None:
     """By the reader and by the warehouse, each tenant has the one station of its own archive."""
-    own = {tenant: Archive(tenant, START, LAST, 1, seed).station_ids for seed, tenant in enumerate(ALIKE, 1)}
+    own = {tenant: SimulatedArchive(tenant, START, LAST, 1, seed).station_ids for seed, tenant in enumerate(ALIKE, 1)}
     for tenant, days in ALIKE.items():
         table = read_refined(
             tenant=tenant, service="tempest", start=START, end=START + timedelta(days=days - 1),
@@ -129,7 +130,7 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE.keys())
-def test_a_hostile_file_stops_nobody_else(local_platform: Platform, desk: Desk, text: str) -> None:
+def test_a_hostile_file_stops_nobody_else(local_platform: Platform, desk: BackfillContext, text: str) -> None:
     platform = local_platform
     connect(platform, "acme", 1)
     (platform.folder / "tenants" / "evil.yaml").write_text(text)
@@ -139,7 +140,7 @@ def test_a_hostile_file_stops_nobody_else(local_platform: Platform, desk: Desk, 
     assert not list(platform.folder.rglob("pwned"))
 
 
-def test_a_folder_of_strange_files_stops_nobody(local_platform: Platform, desk: Desk) -> None:
+def test_a_folder_of_strange_files_stops_nobody(local_platform: Platform, desk: BackfillContext) -> None:
     platform = local_platform
     connect(platform, "acme", 1)
     tenants = platform.folder / "tenants"
@@ -175,7 +176,7 @@ def places(lake: Path) -> dict[str, str]:
     }
 
 
-def test_an_archive_in_the_lake_is_refused_at_every_door(local_platform: Platform, desk: Desk) -> None:
+def test_an_archive_in_the_lake_is_refused_at_every_door(local_platform: Platform, desk: BackfillContext) -> None:
     platform = local_platform
     connect(platform, "acme", 1)
     assert load(platform, desk, "acme", 1).success
@@ -233,7 +234,7 @@ def test_places_in_a_bucket(url: str, inside: bool) -> None:
 
 
 @pytest.mark.parametrize("name", ["../../acme", "a/b", "", "x" * 300, "a\nb"])
-def test_a_backfill_id_never_leaves_the_folder(local_platform: Platform, desk: Desk, name: str) -> None:
+def test_a_backfill_id_never_leaves_the_folder(local_platform: Platform, desk: BackfillContext, name: str) -> None:
     assert load_manifest(desk.store, name) is None
     with pytest.raises(ConfigurationError, match="no backfill"):
         cancel(desk, name)

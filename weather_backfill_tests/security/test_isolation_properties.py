@@ -26,6 +26,7 @@ from weather_backfill.reader import read_raw
 from weather_backfill.settings import Settings
 from weather_backfill.sources.registry import SERVICES
 from weather_backfill.storage.object_store import ObjectStore
+from weather_backfill.storage.places import open_lake, open_tenant_files
 from weather_backfill.tenants.access import open_source
 from weather_backfill.tenants.files import TenantRegistry, parse_tenant
 from weather_backfill_tests.refine.test_windows import raw_table
@@ -147,7 +148,7 @@ services:
     {broken or "endpoint_url: http://127.0.0.1:9"}
   aceiot: {{base_url: "http://127.0.0.1:9/api", api_key: "${{ACME_API}}", sites: [x]}}
 """
-        registry = TenantRegistry(at.tenant_files())
+        registry = TenantRegistry(open_tenant_files(at))
         try:
             tenant = parse_tenant(text.encode(), "acme.yaml", "acme")
             said += [
@@ -158,12 +159,12 @@ services:
                 tenant.model_json_schema(),
             ]
             for service in ("tempest", "aceiot"):
-                source = open_source(tenant, service, at.lake(), at.s3, at)
+                source = open_source(tenant, service, open_lake(at), at.s3, at)
                 said += [source, getattr(source, "archive", None), vars(source) if hasattr(source, "__dict__") else ""]
                 said.append(tenant.connection(service).reach())
         except WeatherError as error:
             said += [error, error.__cause__, error.__context__]
-        said += [at, at.model_dump(), at.trust()]
+        said += [at, at.model_dump(), at.tenant_policy()]
         said += [file.read_bytes() for file in folder.rglob("*") if file.is_file()]
     assert secret not in everything_said(said, caplog)
 
@@ -177,7 +178,7 @@ def test_a_secret_is_in_no_request_that_fails(monkeypatch: pytest.MonkeyPatch, t
     text = (
         f"id: acme\nservices: {{tempest: {{archive_url: 's3://acme/x', endpoint_url: 'http://127.0.0.1:9', {keys}}}}}"
     )
-    source = open_source(parse_tenant(text.encode(), "acme.yaml", "acme"), "tempest", at.lake(), at.s3, at)
+    source = open_source(parse_tenant(text.encode(), "acme.yaml", "acme"), "tempest", open_lake(at), at.s3, at)
     with pytest.raises(WeatherError) as caught:
         source.inventory(DAY, DAY)
     shown = dg._utils.error.serializable_error_info_from_exc_info((caught.type, caught.value, caught.tb))

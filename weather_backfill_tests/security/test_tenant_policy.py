@@ -22,11 +22,12 @@ from weather_backfill.http.rate_limit import Rate
 from weather_backfill.http.shared_state.local import MemoryState
 from weather_backfill.model.days import DayFailure
 from weather_backfill.model.errors import AccessDeniedError, ConfigurationError, WeatherError
-from weather_backfill.security.tenant_policy import Reach, Trust, check_address, check_url, literal
+from weather_backfill.security.tenant_policy import Reach, TenantPolicy, check_address, check_url, literal
 from weather_backfill.settings import Settings
 from weather_backfill.sources.dwd.remote import open_remote
-from weather_backfill.sources.tempest.simulate import Archive, write_archive
+from weather_backfill.sources.tempest.simulate import SimulatedArchive, write_archive
 from weather_backfill.storage.object_store import ObjectStore, S3Options, check_s3_url
+from weather_backfill.storage.places import open_lake
 from weather_backfill.tenants.access import open_source
 from weather_backfill.tenants.files import Tenant, parse_tenant
 
@@ -192,7 +193,7 @@ def tenant(service: str, **connection: Any) -> Tenant:
 
 
 def opened(settings: Settings, service: str, **connection: Any) -> Any:
-    return open_source(tenant(service, **connection), service, settings.lake(), settings.s3, settings)
+    return open_source(tenant(service, **connection), service, open_lake(settings), settings.s3, settings)
 
 
 @pytest.fixture
@@ -271,7 +272,7 @@ def test_an_endpoints_name_is_resolved_and_checked(monkeypatch: pytest.MonkeyPat
     found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("169.254.169.254", 0))]
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
     with pytest.raises(ConfigurationError, match=r"innocent\.example \(169\.254\.169\.254\) is a metadata endpoint"):
-        Trust().check("acme", Reach(endpoint="https://innocent.example"))
+        TenantPolicy().check("acme", Reach(endpoint="https://innocent.example"))
 
 
 @pytest.mark.parametrize("service", ["aceiot", "dwd"])
@@ -281,15 +282,15 @@ def test_a_file_from_a_bucket_names_no_server_over_plain_http(bucket_settings: S
     granting = bucket_settings.model_copy(update={"tenant_secrets": {"acme": ["ACME_KEY"]}})
     reach = tenant(service, base_url="http://api.example.com/api", **own).connection(service).reach()
     with pytest.raises(ConfigurationError, match=r"'acme' may not use the server http://api\.example\.com/api"):
-        granting.trust().check("acme", reach)
+        granting.tenant_policy().check("acme", reach)
     safe = tenant(service, base_url="https://api.example.com/api", **own).connection(service).reach()
-    granting.trust().check("acme", safe)
-    granting.model_copy(update={"tenants_url": "tenants", "tenant_secrets": None}).trust().check("acme", reach)
+    granting.tenant_policy().check("acme", safe)
+    granting.model_copy(update={"tenants_url": "tenants", "tenant_secrets": None}).tenant_policy().check("acme", reach)
 
 
 def test_links_do_not_lead_out_of_a_folder_that_a_tenant_may_name(tmp_path: Path, bucket_settings: Settings) -> None:
     day = date(2024, 1, 1)
-    write_archive(Archive("other", day, day, 1, 3, 60), ObjectStore(str(tmp_path / "other")))
+    write_archive(SimulatedArchive("other", day, day, 1, 3, 60), ObjectStore(str(tmp_path / "other")))
     mine = tmp_path / "allowed" / "acme"
     mine.mkdir(parents=True)
     (mine / "year=2024").symlink_to(tmp_path / "other" / "year=2024")

@@ -16,7 +16,7 @@ from pathlib import Path
 import yaml
 
 from weather_backfill.model.partitions import days_between
-from weather_backfill.sources.tempest.simulate import Archive, write_archive
+from weather_backfill.sources.tempest.simulate import SimulatedArchive, write_archive
 from weather_backfill.sources.tempest.source import day_folder
 from weather_backfill.storage.object_store import ObjectStore
 from weather_backfill.tenants.files import Tenant
@@ -146,7 +146,7 @@ class World:
         """A day's objects. A steady tenant's lack an hour, which is put aside."""
         scratch, folder = self.folder / "scratch", self.folder / "tempest" / tenant
         seed = sum(map(ord, tenant)) % 90 + 1
-        write_archive(Archive(tenant, day, day, 1, seed, 60), ObjectStore(str(scratch)))
+        write_archive(SimulatedArchive(tenant, day, day, 1, seed, 60), ObjectStore(str(scratch)))
         late = scratch / day_folder(day) / f"hour={LATE_HOUR}"
         if number and tenant in STEADY:
             aside = self.folder / "late" / tenant / str(day)

@@ -14,6 +14,7 @@ from playwright.sync_api import BrowserContext, Page, expect, sync_playwright
 
 from weather_backfill.sources.tempest.connection import TempestConnection
 from weather_backfill.sources.tempest.simulate import Faults
+from weather_backfill.storage.places import open_tenant_files
 from weather_backfill.tenants.files import Services, Tenant, TenantRegistry
 from weather_backfill_tests.platform import Platform
 from weather_backfill_tests.ui.dagit import Dagit, Picture
@@ -48,7 +49,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Platform:
     # Named, so that one that is silent is missed.
     stations = tuple(f"ST-{10_700 + number:08d}" for number in range(3))
     connection = TempestConnection(archive_url=str(archive), stations=stations)
-    registry = TenantRegistry(platform.settings.tenant_files())
+    registry = TenantRegistry(open_tenant_files(platform.settings))
     registry.put(Tenant(id="borealis", services=Services(tempest=connection)))
     return platform
 

@@ -12,7 +12,7 @@ import pytest
 from playwright.sync_api import expect
 
 from weather_backfill.model.partitions import days_between
-from weather_backfill.sources.tempest.simulate import Archive, write_archive
+from weather_backfill.sources.tempest.simulate import SimulatedArchive, write_archive
 from weather_backfill.storage.object_store import ObjectStore
 from weather_backfill_tests.platform import START, Platform
 from weather_backfill_tests.ui.conftest import DAYS, save
@@ -145,7 +145,7 @@ def test_the_coverage_picture_shows_the_days_that_are_asked_for(dagit: Dagit, bo
 def test_retry_from_failure_runs_the_failed_day_alone(dagit: Dagit, site: Platform, backfill: str) -> None:
     archive = site.folder / "archive" / "acme"
     (archive / "year=2024/month=01/day=05/hour=12/cut-off.json.gz").unlink()
-    write_archive(Archive("acme", BAD_DAY, BAD_DAY, 3, 7, 60), ObjectStore(str(archive)))
+    write_archive(SimulatedArchive("acme", BAD_DAY, BAD_DAY, 3, 7, 60), ObjectStore(str(archive)))
     dagit.open_backfill(dagit.retry_failed(backfill))
     assert dagit.wait_for_backfill() == [(1, 1, 0), (1, 1, 0)]
     assert site.dates("refined_15m", "acme") == ALL_DAYS

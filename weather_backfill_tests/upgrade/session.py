@@ -15,7 +15,7 @@ from datetime import date, timedelta
 from pathlib import Path
 
 import weather_backfill
-from weather_backfill.sources.tempest.simulate import Archive, weather
+from weather_backfill.sources.tempest.simulate import SimulatedArchive, weather
 from weather_backfill.sources.tempest.source import day_folder
 
 START = date(2024, 1, 1)
@@ -27,7 +27,7 @@ BAD = date(2024, 1, 3)  # of acme: one object is cut off
 def write_upstream(place: Path) -> None:
     """Hourly objects of one station; one of them is cut off."""
     for seed, (tenant, days) in enumerate(DAYS.items(), 1):
-        archive = Archive(tenant, START, START + timedelta(days=days - 1), 1, seed, 60)
+        archive = SimulatedArchive(tenant, START, START + timedelta(days=days - 1), 1, seed, 60)
         for number in range(days):
             day = START + timedelta(days=number)
             _write_day(place / "upstream" / tenant, archive, number, day)
@@ -35,7 +35,7 @@ def write_upstream(place: Path) -> None:
     bad.write_bytes(b"\x1f\x8b\x08 no more")
 
 
-def _write_day(folder: Path, archive: Archive, number: int, day: date) -> None:
+def _write_day(folder: Path, archive: SimulatedArchive, number: int, day: date) -> None:
     reports = weather(archive, number, day, 0)
     for hour in range(24):
         lines = [_message(archive.station_ids[0], report[:18]) for report in reports[hour * 60 : hour * 60 + 60]]

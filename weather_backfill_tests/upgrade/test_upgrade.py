@@ -12,7 +12,7 @@ import pytest
 
 from weather_backfill import reader
 from weather_backfill.backfill.audit import audit_events
-from weather_backfill.backfill.commands import Desk
+from weather_backfill.backfill.commands import BackfillContext
 from weather_backfill.backfill.manifests import manifests
 from weather_backfill.backfill.reconciler import onboard
 from weather_backfill.backfill.status import active_backfills
@@ -42,12 +42,12 @@ def platform(tmp_path: Path) -> Platform:
 
 
 @pytest.fixture
-def desk(platform: Platform) -> Iterator[Desk]:
+def desk(platform: Platform) -> Iterator[BackfillContext]:
     with platform.desk() as made:
         yield made
 
 
-def natives(desk: Desk) -> set[str]:
+def natives(desk: BackfillContext) -> set[str]:
     return {native.backfill_id for native in desk.instance.get_backfills()}
 
 
@@ -75,7 +75,7 @@ def test_days_are_read_and_count_as_done(platform: Platform) -> None:
     assert weather(platform, "plan", *span("acme", D1, D2))["days_total"] == 0
 
 
-def test_backfills_and_audit_are_read(platform: Platform, desk: Desk) -> None:
+def test_backfills_and_audit_are_read(platform: Platform, desk: BackfillContext) -> None:
     assert {m.backfill_id for m in manifests(desk.store)} == ALL
     assert {name: word(desk, name) for name in (FAILED, WHOLE, CANCELED, QUEUED, PAUSED)} == {
         FAILED: "completed with failures", WHOLE: "completed", CANCELED: "canceling", QUEUED: "running",
@@ -111,7 +111,7 @@ def test_views_hold_what_the_old_files_say(platform: Platform) -> None:
         assert {name for (name,) in rows("SELECT backfill_id FROM backfill_log")} == ALL
 
 
-def test_the_reconciler_launches_nothing_again(platform: Platform, desk: Desk) -> None:
+def test_the_reconciler_launches_nothing_again(platform: Platform, desk: BackfillContext) -> None:
     """It takes the one day that failed; the others are done, or those of backfills that are under way."""
     before = natives(desk)
     onboard(desk, TODAY)
@@ -124,7 +124,7 @@ def test_the_reconciler_launches_nothing_again(platform: Platform, desk: Desk) -
 
 @pytest.mark.long
 @pytest.mark.timeout(600)
-def test_what_was_under_way_is_gone_on_with(platform: Platform, desk: Desk) -> None:
+def test_what_was_under_way_is_gone_on_with(platform: Platform, desk: BackfillContext) -> None:
     """What was under way ends, what failed is retried, what was paused is resumed, and a new backfill follows."""
     cut = platform.folder / "upstream" / "acme" / "year=2024/month=01/day=03/hour=12/cut-off.json.gz"
     cut.unlink()
@@ -163,7 +163,7 @@ def test_a_day_of_the_old_release_is_replaced_and_comes_back(platform: Platform)
     assert len(weather(platform, "versions", *day)) >= 2
 
 
-def test_old_records_are_archived_and_read_from_there(platform: Platform, desk: Desk) -> None:
+def test_old_records_are_archived_and_read_from_there(platform: Platform, desk: BackfillContext) -> None:
     before = len(audit_events(desk.store, 1000))
     done = {row["what"]: row["objects"] for row in weather(platform, "housekeeping", "--days", "0", "--yes")}
     assert done["audit events"] == before

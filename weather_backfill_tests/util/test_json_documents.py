@@ -12,7 +12,7 @@ import pytest
 
 from weather_backfill.alerts.incidents import OPENED, Incident, Register
 from weather_backfill.alerts.reconcile import reconcile_alerts
-from weather_backfill.backfill.commands import Desk
+from weather_backfill.backfill.commands import BackfillContext
 from weather_backfill.backfill.manifests import find_manifest, manifests, open_manifests
 from weather_backfill.backfill.restatements import held_files
 from weather_backfill.backfill.rollback import choose_version
@@ -25,10 +25,11 @@ from weather_backfill.maintenance.retention import clean, find
 from weather_backfill.model.days import DayTable
 from weather_backfill.model.errors import UnreadableObjectError
 from weather_backfill.model.partitions import PartitionKey
-from weather_backfill.monitoring.counters import Tally
+from weather_backfill.monitoring.counters import Counters
 from weather_backfill.monitoring.exporter import PlatformCollector
 from weather_backfill.settings import Settings
 from weather_backfill.storage.object_store import ObjectStore
+from weather_backfill.storage.places import open_tenant_files
 from weather_backfill_tests.lake.test_versions import KEY, write
 from weather_backfill_tests.maintenance.test_retention import OLD, event
 from weather_backfill_tests.platform import START
@@ -41,21 +42,21 @@ KNOWN = Incident("kept", "tenant_file", "the tenant file is broken", NOW)
 
 
 @pytest.fixture
-def desk(tmp_path: Path) -> Iterator[Desk]:
+def desk(tmp_path: Path) -> Iterator[BackfillContext]:
     settings = Settings(
         storage_url=str(tmp_path / "lake"), tenants_url=str(tmp_path / "tenants"), limits_url=str(tmp_path / "limits")
     )
     with dg.instance_for_test() as instance:
-        yield Desk(instance, build_definitions(settings), settings)
+        yield BackfillContext(instance, build_definitions(settings), settings)
 
 
-def incident_of(desk: Desk) -> Incident:
+def incident_of(desk: BackfillContext) -> Incident:
     """The one incident there is about a broken tenant file."""
     [found] = [incident for incident in Register(desk.store).open_incidents() if incident.kind == "tenant_file"]
     return found
 
 
-def test_a_damaged_incident_silences_no_other(desk: Desk) -> None:
+def test_a_damaged_incident_silences_no_other(desk: BackfillContext) -> None:
     register = Register(desk.store)
     assert register.open(KNOWN)
     for number, bad in enumerate(BAD):
@@ -63,12 +64,12 @@ def test_a_damaged_incident_silences_no_other(desk: Desk) -> None:
             desk.store.put(f"{layout.ALERTS}/{folder}/x{number}.json", bad)
         assert [incident.id for incident in register.open_incidents()] == ["kept"], bad[:20]
         assert register.ending() == [], bad[:20]
-    desk.settings.tenant_files().put("acme.yaml", b"id: [")
+    open_tenant_files(desk.settings).put("acme.yaml", b"id: [")
     assert any("acme.yaml is broken" in note for note in reconcile_alerts(desk))
 
 
-def test_a_damaged_incident_is_opened_anew_and_a_damaged_entry_told_again(desk: Desk) -> None:
-    desk.settings.tenant_files().put("acme.yaml", b"id: [")
+def test_a_damaged_incident_is_opened_anew_and_a_damaged_entry_told_again(desk: BackfillContext) -> None:
+    open_tenant_files(desk.settings).put("acme.yaml", b"id: [")
     reconcile_alerts(desk)
     first = incident_of(desk)
     desk.store.put(f"{layout.ALERTS}/open/{first.id}.json", b"{")
@@ -82,14 +83,14 @@ def test_a_damaged_incident_is_opened_anew_and_a_damaged_entry_told_again(desk: 
     assert register.claim(again, OPENED, "log", datetime.now(UTC)) is not None, "nobody knows whether it was told"
 
 
-def test_an_incident_that_can_be_read_is_opened_once(desk: Desk) -> None:
+def test_an_incident_that_can_be_read_is_opened_once(desk: BackfillContext) -> None:
     register = Register(desk.store)
     assert register.open(KNOWN)
     assert not register.open(KNOWN)
     assert register.open_incidents() == [KNOWN]
 
 
-def test_housekeeping_goes_on_past_damaged_incidents_and_archives(desk: Desk) -> None:
+def test_housekeeping_goes_on_past_damaged_incidents_and_archives(desk: BackfillContext) -> None:
     store = desk.store
     for number, bad in enumerate(BAD):
         store.put(f"{layout.ALERTS}/open/x{number}.json", bad)
@@ -108,7 +109,7 @@ def test_housekeeping_goes_on_past_damaged_incidents_and_archives(desk: Desk) ->
     assert layout.audit_key(OLD + timedelta(seconds=1), f"{1:08}") in events, "nor does anything go that it would take"
 
 
-def test_a_damaged_archive_hides_only_itself(desk: Desk) -> None:
+def test_a_damaged_archive_hides_only_itself(desk: BackfillContext) -> None:
     store = desk.store
     open_manifests(store)
     key = layout.manifest_key("gone")
@@ -121,20 +122,20 @@ def test_a_damaged_archive_hides_only_itself(desk: Desk) -> None:
         find_manifest(store, "gone")
 
 
-def test_damaged_counters_are_counted_anew(desk: Desk) -> None:
-    tally = Tally(desk.instance, desk.store, ["tempest"])
+def test_damaged_counters_are_counted_anew(desk: BackfillContext) -> None:
+    tally = Counters(desk.instance, desk.store, ["tempest"])
     tally.snapshot.sums = {"days_written|tempest|acme|raw_observations": 3.0}
     tally.save()
     [stored] = desk.store.list(layout.METRICS)
-    kept = Tally(desk.instance, desk.store, ["tempest"])
+    kept = Counters(desk.instance, desk.store, ["tempest"])
     assert list(kept.totals("days_written")) == [(["tempest", "acme", "raw_observations"], 3.0)]
     for bad in (*BAD, b'{"sums": {"a": 1}}', b'{"sums": {"a|b|c|d": "x"}}', b'{"runs_until": null}'):
         desk.store.put(stored.key, bad)
         PlatformCollector(desk)  # the exporter starts
-        assert not list(Tally(desk.instance, desk.store, ["tempest"]).totals("days_written")), bad[:20]
+        assert not list(Counters(desk.instance, desk.store, ["tempest"]).totals("days_written")), bad[:20]
 
 
-def test_a_damaged_rollback_is_named_and_passed_by_with_a_version(desk: Desk) -> None:
+def test_a_damaged_rollback_is_named_and_passed_by_with_a_version(desk: BackfillContext) -> None:
     write(desk.store, 1.0)
     write(desk.store, 2.0)
     intent = layout.rollback_key("dwd", KEY)

@@ -60,7 +60,7 @@ def shape_of(configured_points: int, connection: AceiotConnection) -> Shape:
 
 
 @dataclass(frozen=True, slots=True)
-class Budget:
+class PageSizeCost:
     """Requests of a range of days and how long the rate limit makes them take."""
 
     days: int
@@ -83,11 +83,11 @@ class Budget:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class RequestBudget:
     """The budget of the shape that will be used, and of every other page size for comparison."""
 
-    chosen: Budget
-    by_page_size: dict[int, Budget]
+    chosen: PageSizeCost
+    by_page_size: dict[int, PageSizeCost]
 
     def __str__(self) -> str:
         usual = self.by_page_size[DEFAULT_PAGE_SIZE]
@@ -100,17 +100,19 @@ class Plan:
         )
 
 
-def plan(configured_points: dict[str, int], connection: AceiotConnection, days: int, requests_per_minute: int) -> Plan:
+def plan(
+    configured_points: dict[str, int], connection: AceiotConnection, days: int, requests_per_minute: int
+) -> RequestBudget:
     """What `days` days of these sites (points by site) cost at a rate limit, by page size."""
 
-    def budget(size: int | None) -> Budget:
+    def budget(size: int | None) -> PageSizeCost:
         changed = connection.model_copy(update={"page_size": size}) if size else connection
         shapes = [shape_of(n, changed) for n in configured_points.values()]
         lists = sum(max(math.ceil(n / LIST_SIZES[-2]), 1) for n in configured_points.values())
         largest = max((s.page_size for s in shapes), default=DEFAULT_PAGE_SIZE)
-        return Budget(days, size or largest, requests_per_minute, lists + days * sum(s.requests for s in shapes))
+        return PageSizeCost(days, size or largest, requests_per_minute, lists + days * sum(s.requests for s in shapes))
 
-    return Plan(budget(None), {size: budget(size) for size in PAGE_SIZES})
+    return RequestBudget(budget(None), {size: budget(size) for size in PAGE_SIZES})
 
 
 def bytes_per_day(configured_points: int, connection: AceiotConnection) -> int:

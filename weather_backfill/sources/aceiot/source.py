@@ -143,7 +143,7 @@ class AceiotSource:
                 raise
         return self._points[site]
 
-    def plan(self, days: int) -> request_budget.Plan:
+    def plan(self, days: int) -> request_budget.RequestBudget:
         """What a number of days costs at the rate limit, by page size."""
         counts = {site: self.points(site).configured for site in self._sites}
         rate = self.client.limiter.rate

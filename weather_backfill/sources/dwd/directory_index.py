@@ -42,7 +42,7 @@ _LONGEST_LINE = 2000
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class DirectoryEntry:
     """A file of a folder; size (bytes, rounded by some servers) and time (UTC) where the server tells."""
 
     name: str
@@ -72,14 +72,14 @@ class StationList:
     unreadable: tuple[str, ...] = ()
 
 
-def parse_directory(page: str, url: str) -> list[Entry]:
+def parse_directory(page: str, url: str) -> list[DirectoryEntry]:
     """The files a directory page links to, sorted by name; folders and names with `_` in front left out.
 
     Raises `SchemaError` if the page links to no file or folder: an error page or an empty folder is an outage
     of ours or theirs, never an answer.
     """
     here = urlsplit(url).path.rstrip("/") + "/"
-    found: dict[str, Entry] = {}
+    found: dict[str, DirectoryEntry] = {}
     links = list(_LINK.finditer(page))
     folders = 0
     ends = [link.start() for link in links[1:]] + [len(page)]
@@ -124,12 +124,12 @@ def _beside(text: str) -> str:
     return text[text.lower().find("</a>") + 1 :]
 
 
-def _entry(name: str, beside: str) -> Entry:
+def _entry(name: str, beside: str) -> DirectoryEntry:
     match = _BESIDE.search(" ".join(html.unescape(_TAG.sub(" ", beside)).split()) + " ")
     if match is None:
-        return Entry(name)
+        return DirectoryEntry(name)
     day, clock, size = match.groups()
-    return Entry(name, _size(size), _time(day, clock))
+    return DirectoryEntry(name, _size(size), _time(day, clock))
 
 
 def _size(text: str | None) -> int | None:

@@ -8,7 +8,7 @@ from datetime import date, timedelta
 
 from weather_backfill.model.errors import NotFoundError, SchemaError
 from weather_backfill.sources.dwd.connection import DwdConnection, InBox, InState
-from weather_backfill.sources.dwd.directory_index import Entry, StationList, parse_station_list
+from weather_backfill.sources.dwd.directory_index import DirectoryEntry, StationList, parse_station_list
 from weather_backfill.sources.dwd.metadata import StationMetadata
 from weather_backfill.sources.dwd.products import Period, Product, ProductFile, parse_file_name
 from weather_backfill.sources.dwd.remote import Fetched, Remote
@@ -27,7 +27,7 @@ class StationFile:
     rank: int
     path: str
     file: ProductFile
-    entry: Entry
+    entry: DirectoryEntry
 
     def may_hold(self, first: date, last: date) -> bool:
         """Whether the file can hold UTC days from first to last: a MEZ day begins on the day before."""
@@ -37,7 +37,7 @@ class StationFile:
 
 
 @dataclass(slots=True)
-class Catalogue:
+class FileIndex:
     """The files by station (ids sorted), folders the server does not have, and asked ids without a file."""
 
     stations: dict[str, list[StationFile]] = field(default_factory=dict)
@@ -45,14 +45,14 @@ class Catalogue:
     without_files: list[str] = field(default_factory=list)
 
 
-def find_files(connection: DwdConnection, remote: Remote, first: date, last: date) -> Catalogue:
+def find_files(connection: DwdConnection, remote: Remote, first: date, last: date) -> FileIndex:
     """List what the connection's stations have for the days from first to last, both included.
 
     A missing period folder is noted (not every mirror has all); a product without any folder, a folder
     without product files, or no file for any asked station is an error.
     """
     found: list[StationFile] = []
-    catalogue = Catalogue()
+    catalogue = FileIndex()
     for rank, wanted in enumerate(connection.opened_products()):
         listed, selected = _product_files(connection, remote, wanted, rank, first, last, catalogue)
         found += [f for f in listed if selected is None or f.file.station in selected]
@@ -82,7 +82,7 @@ def _product_files(
     rank: int,
     first: date,
     last: date,
-    catalogue: Catalogue,
+    catalogue: FileIndex,
 ) -> tuple[list[StationFile], Collection[str] | None]:
     """The files of a product in all its periods, and the selected stations (None: all)."""
     found: list[StationFile] = []
@@ -106,7 +106,9 @@ def _product_files(
     return found, _selected(connection, remote, wanted, lists)
 
 
-def _matching(wanted: Product, rank: int, folder: str, entries: list[Entry], remote: Remote) -> list[StationFile]:
+def _matching(
+    wanted: Product, rank: int, folder: str, entries: list[DirectoryEntry], remote: Remote
+) -> list[StationFile]:
     parsed = [(e, parse_file_name(wanted, e.name)) for e in entries]
     files = [StationFile(wanted, rank, f"{folder}/{e.name}", f, e) for e, f in parsed if f is not None]
     if not files:
@@ -149,7 +151,7 @@ def _body(remote: Remote, path: str) -> bytes:
 
 
 def read_metadata(
-    remote: Remote, wanted: Product, station: str, listed: Callable[[str], list[Entry]]
+    remote: Remote, wanted: Product, station: str, listed: Callable[[str], list[DirectoryEntry]]
 ) -> StationMetadata:
     """The metadata of a sub-hourly product's station, whose zip lies in a folder of its own (hourly zips hold theirs).
     `listed` lists a folder, once for all stations.
@@ -164,7 +166,7 @@ def read_metadata(
     raise NotFoundError(f"{remote.url(folder)} has no Meta_Daten_*_{station}.zip: nothing is known of the station.")
 
 
-def unlisted(catalogue: Catalogue, day: date, today: date, empty: bool = False) -> str | None:
+def unlisted(catalogue: FileIndex, day: date, today: date, empty: bool = False) -> str | None:
     """What ought to be in the listings for a day and is not: then the day is not whole, whatever was read.
 
     An asked station without any file, or a `recent` folder that is not there although no historical file claims the

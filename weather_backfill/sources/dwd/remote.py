@@ -26,7 +26,7 @@ from weather_backfill.model.errors import (
     SourceUnavailableError,
 )
 from weather_backfill.security.tenant_policy import leads_out
-from weather_backfill.sources.dwd.directory_index import Entry, parse_directory
+from weather_backfill.sources.dwd.directory_index import DirectoryEntry, parse_directory
 
 MAX_BODY_BYTES = 512 << 20
 MAX_PAGE_BYTES = 32 << 20
@@ -56,7 +56,7 @@ class Remote(Protocol):
         """The full address of a path."""
         ...
 
-    def folder(self, path: str) -> list[Entry]:
+    def folder(self, path: str) -> list[DirectoryEntry]:
         """The files of a folder; `NotFoundError` if there is no such folder, never empty."""
         ...
 
@@ -108,7 +108,7 @@ class FolderRemote:
         """The `file://` URL of a path."""
         return (self._root / path).absolute().as_uri()
 
-    def folder(self, path: str) -> list[Entry]:
+    def folder(self, path: str) -> list[DirectoryEntry]:
         """The files of a folder by `os.scandir`."""
         place = self._path(path)
         try:
@@ -157,7 +157,7 @@ class HttpRemote:
         """The URL of a path."""
         return f"{self._base}/{quote(path)}"
 
-    def folder(self, path: str) -> list[Entry]:
+    def folder(self, path: str) -> list[DirectoryEntry]:
         """The files of a folder by its index page."""
         page = self._client.get(f"/{quote(path)}/", headers=ANYTHING)
         if len(page.body) > MAX_PAGE_BYTES:
@@ -214,6 +214,6 @@ def polite(
     )  # fmt: skip
 
 
-def _scanned(entry: os.DirEntry[str]) -> Entry:
+def _scanned(entry: os.DirEntry[str]) -> DirectoryEntry:
     status = entry.stat()
-    return Entry(entry.name, status.st_size, datetime.fromtimestamp(status.st_mtime, UTC))
+    return DirectoryEntry(entry.name, status.st_size, datetime.fromtimestamp(status.st_mtime, UTC))

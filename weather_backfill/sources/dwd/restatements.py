@@ -16,14 +16,15 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from weather_backfill.lake.row_diff import RowChanges
+from weather_backfill.lake.row_diff import RowChanges, differences
 from weather_backfill.model.errors import WeatherError
-from weather_backfill.sources.dwd.file_index import Catalogue, StationFile
+from weather_backfill.sources.dwd.file_index import FileIndex, StationFile
 from weather_backfill.sources.dwd.products import Period
-from weather_backfill.sources.dwd.restatement import changed_days
+from weather_backfill.sources.dwd.timestamps import DAY
 
 HeldFiles = Mapping[date, Mapping[str, str]]
 """By held day the station files its rows came from, with the first digits of their digests."""
@@ -57,13 +58,13 @@ class Restated:
 class Suspects:
     """The stations to be read (`catalogue`), and for which days each is compared (`days`)."""
 
-    catalogue: Catalogue
+    catalogue: FileIndex
     days: dict[date, set[str]]
     report: Restated
 
 
 def find_suspects(
-    catalogue: Catalogue, held: HeldFiles, digest: Callable[[StationFile], str], workers: int
+    catalogue: FileIndex, held: HeldFiles, digest: Callable[[StationFile], str], workers: int
 ) -> Suspects:
     """The stations and days whose evidence is not the upstream's any more."""
     files = [item for found in catalogue.stations.values() for item in found]
@@ -87,7 +88,7 @@ def find_suspects(
                 days.setdefault(day, set()).add(station)
     wanted = set().union(*days.values()) if days else set()
     remaining = {station: items for station, items in catalogue.stations.items() if station in wanted}
-    return Suspects(Catalogue(remaining, catalogue.missing_folders, catalogue.without_files), days, report)
+    return Suspects(FileIndex(remaining, catalogue.missing_folders, catalogue.without_files), days, report)
 
 
 class _Evidence:
@@ -133,3 +134,43 @@ def _attempt(item: StationFile, digest: Callable[[StationFile], str]) -> str | W
 def _of(table: pa.Table, stations: set[str]) -> pa.Table:
     wanted = pc.is_in(table["station_id"].cast(pa.string()), value_set=pa.array(sorted(stations), pa.string()))
     return table.filter(wanted)
+
+
+def changed_days(old: pa.Table, new: pa.Table, held_from: Mapping[str, datetime]) -> dict[date, RowChanges]:
+    """The UTC days whose rows differ, in order, with their counts; days without a difference are absent.
+
+    Both tables have the columns of `schemas.RAW`, optionally `source_quality`. `held_from` gives per station the
+    first instant (UTC) the upstream still holds: older rows expired. Those of a station without one were removed.
+    """
+    found = differences(old, new)
+    gone = old.take(pa.array(found.removed)).select(["station_id", "observed_at"])
+    expired = _before_window(gone, held_from)
+    old_days, new_days = _days(old)[found.removed], _days(new)
+    counted = {
+        "inserted": new_days[found.inserted],
+        "changed": new_days[found.changed],
+        "removed": old_days[~expired],
+        "expired": old_days[expired],
+    }
+    counts: dict[int, dict[str, int]] = {}
+    for kind, days in counted.items():
+        for day, count in zip(*np.unique(days, return_counts=True), strict=True):
+            counts.setdefault(int(day), {})[kind] = int(count)
+    changes = {_date(day): RowChanges(**counts[day]) for day in sorted(counts)}
+    return {day: changed for day, changed in changes.items() if changed}
+
+
+def _days(table: pa.Table) -> np.ndarray:
+    return np.asarray(table["observed_at"].cast(pa.int64()), dtype=np.int64) // DAY
+
+
+def _date(day: int) -> date:
+    return np.datetime64(day, "D").astype(date)
+
+
+def _before_window(rows: pa.Table, held_from: Mapping[str, datetime]) -> np.ndarray:
+    """Which rows are older than their station's window; none of a station without one."""
+    stations = rows["station_id"].cast(pa.string()).to_pylist()
+    starts = [held_from.get(station) for station in stations]
+    times = rows["observed_at"].to_pylist()
+    return np.array([s is not None and t < s for s, t in zip(starts, times, strict=True)], dtype=bool)

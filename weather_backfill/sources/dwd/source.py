@@ -36,8 +36,8 @@ from weather_backfill.sources.base import pool_ahead
 from weather_backfill.sources.dwd.cache import Download, FileCache
 from weather_backfill.sources.dwd.connection import DwdConnection
 from weather_backfill.sources.dwd.day_store import MEMORY_BYTES, DayIndex, DayStore, DayTables
-from weather_backfill.sources.dwd.directory_index import Entry
-from weather_backfill.sources.dwd.file_index import Catalogue, StationFile, find_files, read_metadata, unlisted
+from weather_backfill.sources.dwd.directory_index import DirectoryEntry
+from weather_backfill.sources.dwd.file_index import FileIndex, StationFile, find_files, read_metadata, unlisted
 from weather_backfill.sources.dwd.history import station_history
 from weather_backfill.sources.dwd.metadata import StationMetadata
 from weather_backfill.sources.dwd.products import Period
@@ -60,7 +60,7 @@ class _Range:
     """What is known of a range once all its stations are read."""
 
     index: DayIndex
-    catalogue: Catalogue
+    catalogue: FileIndex
     contributions: list[Contribution] = field(default_factory=list)
     failed: list[dict[str, str]] = field(default_factory=list)
     errors: dict[int, Exception] = field(default_factory=dict)
@@ -187,7 +187,7 @@ class DwdSource:
     def _digest(self, item: StationFile) -> str:
         return self._files.digest(item.path, lambda body: require_zip(body, item.path))
 
-    def _read(self, index: DayIndex, stack: ExitStack, catalogue: Catalogue | None = None) -> tuple[_Range, DayTables]:
+    def _read(self, index: DayIndex, stack: ExitStack, catalogue: FileIndex | None = None) -> tuple[_Range, DayTables]:
         """Read all files of the range; raises if the server does not list or answer."""
         catalogue = catalogue or find_files(self._connection, self._remote, index.dates[0], index.dates[-1])
         known = _Range(index, catalogue, failed=[{} for _ in index.dates], rejects=[[] for _ in index.dates])
@@ -212,7 +212,7 @@ class DwdSource:
                 failed[station] = str(error)
         return station_history(found), failed
 
-    def _metadata(self, item: StationFile, listed: Callable[[str], list[Entry]]) -> StationMetadata:
+    def _metadata(self, item: StationFile, listed: Callable[[str], list[DirectoryEntry]]) -> StationMetadata:
         if item.product.resolution == "hourly":
             return open_archive(self._fetch(item).body, item.path).metadata
         return read_metadata(self._remote, item.product, item.file.station, listed)

@@ -17,7 +17,7 @@ from weather_backfill.sources.dwd.file_index import StationFile, covered_by_hist
 from weather_backfill.sources.dwd.product_parser import ParsedProduct, Series, parse_product
 from weather_backfill.sources.dwd.products import range_in_member_name
 from weather_backfill.sources.dwd.time_reference import clock_for
-from weather_backfill.sources.dwd.zip_file import Archive, open_archive, product_member
+from weather_backfill.sources.dwd.zip_file import ProductZip, open_archive, product_member
 
 Bodies = Sequence[Download | Exception]
 
@@ -83,7 +83,7 @@ def load_station(station: str, files: Sequence[StationFile], bodies: Bodies, ind
 
 
 def _parse(item: StationFile, body: Download) -> ParsedProduct:
-    archive: Archive = open_archive(body.body, item.path)
+    archive: ProductZip = open_archive(body.body, item.path)
     clock = clock_for(item.product.resolution, item.file, archive.metadata.parameters)
     parsed = parse_product(archive.product, item.product, clock, f"{item.path}/{archive.product_name}")
     if parsed.station not in (None, item.file.station):

@@ -31,7 +31,7 @@ _TITLE = re.compile(rb"<title[^>]*>(.*?)</title>", re.IGNORECASE | re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
-class Archive:
+class ProductZip:
     """An opened station file: the product's name and text, and the metadata beside it."""
 
     product_name: str
@@ -39,7 +39,7 @@ class Archive:
     metadata: StationMetadata
 
 
-def open_archive(data: bytes, source: str) -> Archive:
+def open_archive(data: bytes, source: str) -> ProductZip:
     """Read a station's zip.
 
     Raises `UnreadableObjectError` for what is no sound zip and `SchemaError` unless exactly one
@@ -54,7 +54,7 @@ def open_archive(data: bytes, source: str) -> Archive:
                 "produkt_*.txt. The file is not a station's product, or was packed wrongly upstream."
             )
         text = _read(archive, products[0], MAX_PRODUCT_BYTES, source)
-        return Archive(products[0].filename, text, parse_metadata(_metadata_files(archive, source)))
+        return ProductZip(products[0].filename, text, parse_metadata(_metadata_files(archive, source)))
 
 
 def open_metadata(data: bytes, source: str) -> StationMetadata:

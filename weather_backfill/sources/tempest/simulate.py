@@ -35,7 +35,7 @@ class Faults:
 
 
 @dataclass(frozen=True, slots=True)
-class Archive:
+class SimulatedArchive:
     """What to simulate."""
 
     tenant: str
@@ -52,7 +52,9 @@ class Archive:
         return [f"ST-{10_000 + self.seed * 100 + n:08d}" for n in range(self.stations)]
 
 
-def write_archive(archive: Archive, store: ObjectStore, progress: Callable[[int], None] = lambda _: None) -> int:
+def write_archive(
+    archive: SimulatedArchive, store: ObjectStore, progress: Callable[[int], None] = lambda _: None
+) -> int:
     """Write the archive's objects; returns how many. `progress` is called with the objects of each day."""
     total = 0
     for number, day in enumerate(days_between(archive.start, archive.end)):
@@ -72,7 +74,9 @@ def write_archive(archive: Archive, store: ObjectStore, progress: Callable[[int]
     return total
 
 
-def _objects(archive: Archive, number: int, day: date, station: int, serial: str) -> Iterator[tuple[str, bytes]]:
+def _objects(
+    archive: SimulatedArchive, number: int, day: date, station: int, serial: str
+) -> Iterator[tuple[str, bytes]]:
     """One station's day as objects of a few minutes each."""
     rng = np.random.default_rng([archive.seed, number, station])
     reports = weather(archive, number, day, station)
@@ -103,7 +107,7 @@ def _message(serial: str, report: list[float | int | None]) -> bytes:
     )
 
 
-def weather(archive: Archive, number: int, day: date, station: int) -> list[list[float | int]]:
+def weather(archive: SimulatedArchive, number: int, day: date, station: int) -> list[list[float | int]]:
     """A day's reports, one a minute: epoch seconds and the 21 fields of `obs_st` (18 are sent by UDP)."""
     rng = np.random.default_rng([archive.seed, number, station, 7])
     minute = np.arange(MINUTES)

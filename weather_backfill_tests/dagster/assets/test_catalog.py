@@ -14,6 +14,7 @@ from weather_backfill.dagster.assets.catalog import build_catalog
 from weather_backfill.definitions import build_resources
 from weather_backfill.settings import Settings
 from weather_backfill.sources.registry import SERVICES
+from weather_backfill.storage.places import open_lake, open_tenant_files
 
 
 def materialize(settings: Settings) -> dg.ExecuteInProcessResult:
@@ -46,8 +47,8 @@ def test_without_a_database_it_says_so_and_does_nothing(tmp_path: Any) -> None:
 
 
 def test_tables_know_tenants_with_a_file_and_those_with_data_only(settings: Settings) -> None:
-    settings.tenant_files().put("acme.yaml", b"id: acme\nservices: {tempest: {archive_url: archive}}\n")
-    settings.lake().put("raw_observations/service=dwd/tenant=old/date=2024-01-01/part.parquet", b"x")
+    open_tenant_files(settings).put("acme.yaml", b"id: acme\nservices: {tempest: {archive_url: archive}}\n")
+    open_lake(settings).put("raw_observations/service=dwd/tenant=old/date=2024-01-01/part.parquet", b"x")
     result = materialize(settings)
     assert result.success
     found = metadata(result)
@@ -62,8 +63,8 @@ def test_tables_know_tenants_with_a_file_and_those_with_data_only(settings: Sett
 def test_without_projection_the_days_of_the_lake_are_partitions(settings: Settings) -> None:
     settings = settings.model_copy(update={"catalog_projection": False})
     for day in (1, 2, 3):
-        settings.lake().put(f"raw_observations/service=dwd/tenant=acme/date=2024-01-0{day}/part.parquet", b"x")
-    settings.lake().put("station_history/service=dwd/tenant=acme/part.parquet", b"x")
+        open_lake(settings).put(f"raw_observations/service=dwd/tenant=acme/date=2024-01-0{day}/part.parquet", b"x")
+    open_lake(settings).put("station_history/service=dwd/tenant=acme/part.parquet", b"x")
     found = metadata(materialize(settings))
     assert found["tables"]["raw_observations"]["created"] == 3
     assert found["tables"]["station_history"]["created"] == 1

@@ -8,12 +8,13 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+from weather_backfill.sources.dwd.restatement import RowChanges
 
 from weather_backfill.model.days import DayFailure, RawDay
 from weather_backfill.model.partitions import days_between
 from weather_backfill.sources.dwd.connection import DwdConnection
 from weather_backfill.sources.dwd.day_store import DAY_SCHEMA
-from weather_backfill.sources.dwd.restatement import RowChanges, changed_days
+from weather_backfill.sources.dwd.restatements import changed_days
 from weather_backfill_tests.sources.dwd.files import DWD, member, needs_data, read_days, tree, truth
 
 STATIONS = ["00379", "00390", "02627", "05111", "05149"]

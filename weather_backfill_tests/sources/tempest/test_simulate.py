@@ -9,7 +9,7 @@ from pathlib import Path
 import orjson
 import pytest
 
-from weather_backfill.sources.tempest.simulate import Archive, Faults, write_archive
+from weather_backfill.sources.tempest.simulate import Faults, SimulatedArchive, write_archive
 from weather_backfill.sources.tempest.source import day_folder
 from weather_backfill.storage.object_store import ObjectStore
 
@@ -19,7 +19,7 @@ QUIET = Faults(0, 0, 0, 0)
 
 def simulate(folder: Path, days: int = 1, seed: int = 1, faults: Faults = QUIET, stations: int = 1) -> dict[str, bytes]:
     store = ObjectStore(str(folder))
-    archive = Archive("acme", START, START + timedelta(days=days - 1), stations, seed, 60, faults)
+    archive = SimulatedArchive("acme", START, START + timedelta(days=days - 1), stations, seed, 60, faults)
     steps: list[int] = []
     count = write_archive(archive, store, steps.append)
     objects = {stored.key: store.get(stored.key) for stored in store.list() if not stored.key.startswith("_")}
@@ -93,7 +93,7 @@ def test_a_corrupt_day_has_one_object_that_cannot_be_unpacked(tmp_path: Path) ->
 
 
 def test_a_silent_station_sends_nothing_on_its_day_only(tmp_path: Path) -> None:
-    archive = Archive("acme", START, START, 2, 1)
+    archive = SimulatedArchive("acme", START, START, 2, 1)
     objects = simulate(tmp_path, days=2, stations=2, faults=Faults(silent_station=1, silent_day=1))
     silent = archive.station_ids[1]
     days = {key.split("/hour=")[0] for key in objects if silent in key}

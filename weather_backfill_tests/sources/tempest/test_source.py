@@ -18,7 +18,7 @@ from weather_backfill.model.days import DayFailure, RawDay
 from weather_backfill.model.errors import UnreadableObjectError
 from weather_backfill.model.schemas import RAW
 from weather_backfill.sources.tempest import source
-from weather_backfill.sources.tempest.simulate import Archive, Faults, weather, write_archive
+from weather_backfill.sources.tempest.simulate import Faults, SimulatedArchive, weather, write_archive
 from weather_backfill.sources.tempest.source import TempestSource
 from weather_backfill.storage.object_store import ObjectStore
 
@@ -138,7 +138,9 @@ def test_inventory_counts_objects_and_bytes_of_days_that_hold_any(
 
 def test_a_simulated_day_comes_back_as_it_was_made(store: ObjectStore) -> None:
     """Nothing lost, nothing doubled: every report that the simulator kept arrives with its values."""
-    archive = Archive("acme", DAY, DAY, 2, 3, 30, Faults(missing=0.1, nulls=0.05, duplicates=0.1, garbage=0.01))
+    archive = SimulatedArchive(
+        "acme", DAY, DAY, 2, 3, 30, Faults(missing=0.1, nulls=0.05, duplicates=0.1, garbage=0.01)
+    )
     write_archive(archive, store)
     day = read(store)
     made = 0
