@@ -24,8 +24,9 @@ from weather_backfill.dagster.resources import LakeResource, TenantsResource
 from weather_backfill.dagster.restatement_sensor import build_restatement_job, build_restatement_sensor
 from weather_backfill.dagster.schedules import build_housekeeping
 from weather_backfill.dagster.sensors import build_sensors
-from weather_backfill.settings import Settings, absolute, load_settings
+from weather_backfill.settings import Settings, load_settings
 from weather_backfill.sources.registry import SERVICES
+from weather_backfill.sources.service import absolute
 
 
 def chunked(days: int) -> dg.BackfillPolicy:

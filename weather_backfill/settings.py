@@ -16,14 +16,12 @@ from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from weather_backfill.model.errors import ConfigurationError
+from weather_backfill.security.reach import folder_of
 from weather_backfill.security.secrets import WITHHELD, SecretReference
-from weather_backfill.security.tenant_policy import TenantPolicy, folder_of
+from weather_backfill.security.tenant_policy import TenantPolicy
+from weather_backfill.sources.registry import SERVICES, SERVICES_BY_NAME
+from weather_backfill.sources.service import absolute
 from weather_backfill.storage.object_store import S3Options
-
-# DWD's files hold years: a longer run reads each of them less often. A Tempest day takes 0.05 to 5 s and a run some
-# 5 s to start: a year of small days is there in 2 minutes by the quarter, in 2.5 to 3 by the month.
-CHUNK_DAYS = {"dwd": 365, "tempest": 92}
-FIRST_DAYS = {"tempest": date(2018, 1, 1), "dwd": date(1990, 1, 1), "aceiot": date(2018, 1, 1)}
 
 
 class Settings(BaseSettings):
@@ -131,20 +129,22 @@ class Settings(BaseSettings):
     @field_validator("service_chunk_days", "first_day", "requests_per_minute")
     @classmethod
     def _known_services(cls, given: dict[str, Any]) -> dict[str, Any]:
-        """Refuse a service that there is none of: it is a slip of the pen, and would be passed over."""
+        """Reject unknown service names: a typo would otherwise be ignored."""
         for name in given:
-            if name not in FIRST_DAYS:
-                raise ValueError(f"service {name!r} is not known, expected {', '.join(FIRST_DAYS)}")
+            if name not in SERVICES:
+                raise ValueError(f"service {name!r} is not known, expected {', '.join(SERVICES)}")
         return given
 
     def chunk_days_of(self, service: str) -> int:
         """Days one run takes for this service: as set for it, as set for all, else as suits it."""
-        chosen = self.chunk_days if "chunk_days" in self.model_fields_set else CHUNK_DAYS.get(service, self.chunk_days)
+        known = SERVICES_BY_NAME.get(service)
+        chosen = self.chunk_days if "chunk_days" in self.model_fields_set or known is None else known.chunk_days
         return self.service_chunk_days.get(service, chosen)
 
     def first_day_of(self, service: str) -> date:
         """The first daily partition of this service."""
-        return self.first_day.get(service, FIRST_DAYS.get(service, date(2018, 1, 1)))
+        known = SERVICES_BY_NAME.get(service)
+        return self.first_day.get(service, known.first_day if known else date(2018, 1, 1))
 
     @cached_property
     def s3(self) -> S3Options:
@@ -191,8 +191,3 @@ def load_settings(**overrides: Any) -> Settings:
         found = re.search(r'field "(\w+)"', str(error))
         name = f"WEATHER_{found[1].upper()}" if found else "WEATHER_*"
         raise ConfigurationError(f"settings are not valid: {name}: expected JSON ({error.__cause__})") from error
-
-
-def absolute(url: str) -> str:
-    """A storage URL with a plain folder made absolute, so that every process means the same place."""
-    return url if "://" in url else str(Path(url).expanduser().absolute())

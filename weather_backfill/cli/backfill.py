@@ -15,13 +15,14 @@ import typer
 from weather_backfill.cli.output import Day, Json, desk, err, friendly, out, print_rows
 from weather_backfill.cli.status import print_status, status
 from weather_backfill.model.errors import ConfigurationError, UnreadableObjectError, WeatherError
+from weather_backfill.sources.registry import any_of
 
 if TYPE_CHECKING:
     from weather_backfill.backfill.commands import BackfillContext
     from weather_backfill.backfill.plan import BackfillPlan
 
 Tenant = Annotated[str | None, typer.Option(help="Tenant id")]
-Service = Annotated[str | None, typer.Option(help="tempest, dwd or aceiot")]
+Service = Annotated[str | None, typer.Option(help=any_of())]
 MaybeDay = Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"], help="UTC day, YYYY-MM-DD")]
 ReprocessOption = Annotated[str, typer.Option("--reprocess", help="missing, failed, incomplete or all")]
 OrderOption = Annotated[str, typer.Option("--order", help="newest or oldest first")]
@@ -228,7 +229,7 @@ def _verb(name: str, backfill_id: str, as_json: bool) -> None:
 @friendly
 def gaps(
     tenant: Annotated[str, typer.Option(help="Tenant id")],
-    service: Annotated[str, typer.Option(help="tempest, dwd or aceiot")],
+    service: Annotated[str, typer.Option(help=any_of())],
     start: Day,
     end: Day,
     as_json: Json = False,

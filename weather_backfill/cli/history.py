@@ -12,9 +12,10 @@ import typer
 
 from weather_backfill.cli.output import Day, Json, desk, friendly, out, print_rows, progress_bar
 from weather_backfill.model.errors import ConfigurationError
+from weather_backfill.sources.registry import any_of
 
 Tenant = Annotated[str, typer.Option(help="Tenant id")]
-Service = Annotated[str, typer.Option(help="tempest, dwd or aceiot")]
+Service = Annotated[str, typer.Option(help=any_of())]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask")]
 
 

@@ -15,6 +15,7 @@ from weather_backfill.backfill.status import natives_of
 from weather_backfill.dagster.resources import TenantsResource
 from weather_backfill.model.errors import ConfigurationError, WeatherError
 from weather_backfill.settings import Settings
+from weather_backfill.sources.registry import any_of
 
 # Dagster's forms take the names of an enum's members, not their values: here the names are the words of the CLI.
 _Words = StrEnum("Reprocess", [word.value for word in Reprocess])  # type: ignore[misc]
@@ -23,7 +24,7 @@ _Words = StrEnum("Reprocess", [word.value for word in Reprocess])  # type: ignor
 class BackfillRequest(dg.Config):
     """What to backfill. Dates are UTC days, YYYY-MM-DD, both included."""
 
-    service: str = Field(description="tempest, dwd or aceiot")
+    service: str = Field(description=any_of())
     tenant: str = Field(description="Tenant id")
     start_date: str = Field(description="First UTC day, YYYY-MM-DD")
     end_date: str = Field(description="Last UTC day, YYYY-MM-DD")

@@ -1,6 +1,6 @@
-"""What every connection has, and how a secret is named without being told.
+"""References to secrets, and their resolution at the last moment.
 
-A *connection* is one tenant's use of one service. Secrets appear only as references to environment
+Secrets appear only as references to environment
 variables, `${ACME_SECRET}`, and are looked up at the last moment.
 """
 
@@ -14,6 +14,7 @@ from pydantic import BeforeValidator, SecretStr
 from pydantic_core import PydanticCustomError
 
 from weather_backfill.model.errors import ConfigurationError
+from weather_backfill.security.reach import Names
 
 WITHHELD = "withheld"  # the error type of a value that may be a secret and is not repeated
 _REFERENCE = re.compile(r"\$\{([A-Z][A-Z0-9_]*)\}")
@@ -27,7 +28,7 @@ def _check_reference(value: Any) -> str:
     return value
 
 
-SecretReference = Annotated[str, BeforeValidator(_check_reference)]
+SecretReference = Annotated[str, Names.SECRET, BeforeValidator(_check_reference)]
 """`${NAME}`: the name of an environment variable that holds the secret, never the secret itself."""
 
 

@@ -11,12 +11,13 @@ from __future__ import annotations
 import ipaddress
 import re
 import socket
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 from weather_backfill.model.errors import ConfigurationError, shown
+from weather_backfill.security.reach import Reach
 from weather_backfill.security.secrets import variable_of
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -33,18 +34,6 @@ _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 # Readers of URLs disagree about the rest (backslashes, tabs, percent signs and other scripts in a host), so that
 # what one has checked another would not ask.
 _URL = re.compile(r"https?://(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::\d{1,5})?(?:/[!-;=?-\[\]-~]*)?")
-
-
-@dataclass(frozen=True, slots=True)
-class Reach:
-    """What a connection's settings name outside the platform."""
-
-    urls: Sequence[str] = ()
-    folders: Sequence[Path] = ()
-    secrets: Sequence[str] = ()
-    profile: str | None = None
-    endpoint: str | None = None
-    """A server that is asked without a guard of ours on the connection, so that only the address can be checked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,11 +179,3 @@ def _metadata(host: str) -> ConfigurationError:
         f"{host} is a metadata endpoint or link-local, where machines keep their credentials: it is never asked. "
         "Name the service's own address."
     )
-
-
-def folder_of(url: str) -> Path | None:
-    """The folder that a plain path or a `file://` URL names; None for others."""
-    parts = urlsplit(url)
-    if parts.scheme in ("", "file"):
-        return Path(unquote(parts.path) if parts.scheme else url)
-    return None

@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from weather_backfill.model.errors import ConfigurationError
+from weather_backfill.security.reach import Label, Reach, reach_of
 
 
 class OffPeak(BaseModel):
@@ -19,7 +20,7 @@ class OffPeak(BaseModel):
 
     start: time = Field(description="HH:MM, included")
     end: time = Field(description="HH:MM, excluded")
-    time_zone: str = "UTC"
+    time_zone: Label = "UTC"
 
     @field_validator("start", "end", mode="before")
     @classmethod
@@ -72,6 +73,10 @@ class Connection(BaseModel):
     chunk_days: int | None = Field(None, ge=1, le=1000, description="Days a run takes, at most the service's own chunk")
     priority: int = Field(0, ge=-100, le=100, description="Higher goes first where backfills wait")
     off_peak: OffPeak | None = Field(None, description="Launch backfills only in these hours")
+
+    def reach(self) -> Reach:
+        """Every folder, server and secret that the connection can touch, by the types of its fields."""
+        return reach_of(self)
 
 
 def plainly(check: Callable[[str], object], value: str) -> str:

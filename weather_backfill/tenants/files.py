@@ -17,15 +17,13 @@ from collections.abc import Callable, Mapping
 from typing import Annotated, Any
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, create_model
 from pydantic_core import ErrorDetails
 
 from weather_backfill.model.errors import ConfigurationError, NotFoundError, shown
 from weather_backfill.model.partitions import validate_tenant_id
 from weather_backfill.security.secrets import WITHHELD
-from weather_backfill.sources.aceiot.connection import AceiotConnection
-from weather_backfill.sources.dwd.connection import DwdConnection
-from weather_backfill.sources.tempest.connection import TempestConnection
+from weather_backfill.sources.registry import REGISTERED
 from weather_backfill.storage.object_store import ObjectStore
 
 DEFAULTS = "_defaults.yaml"
@@ -34,14 +32,13 @@ _MAX_FILE_BYTES = 64 * 1024
 _YAML_ERRORS = (yaml.YAMLError, ValueError, RecursionError, LookupError, AttributeError, TypeError, OverflowError)
 
 
-class Services(BaseModel):
-    """The services a tenant connects."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    tempest: TempestConnection | None = None
-    dwd: DwdConnection | None = None
-    aceiot: AceiotConnection | None = None
+_FIELDS: dict[str, Any] = {service.name: (service.connection() | None, None) for service in REGISTERED}
+Services = create_model(
+    "Services",
+    __config__=ConfigDict(extra="forbid", frozen=True),
+    __doc__="The services a tenant connects: a field a registered service.",
+    **_FIELDS,
+)
 
 
 class Tenant(BaseModel):

@@ -22,7 +22,8 @@ from weather_backfill.http.rate_limit import Rate
 from weather_backfill.http.shared_state.local import MemoryState
 from weather_backfill.model.days import DayFailure
 from weather_backfill.model.errors import AccessDeniedError, ConfigurationError, WeatherError
-from weather_backfill.security.tenant_policy import Reach, TenantPolicy, check_address, check_url, literal
+from weather_backfill.security.reach import Reach
+from weather_backfill.security.tenant_policy import TenantPolicy, check_address, check_url, literal
 from weather_backfill.settings import Settings
 from weather_backfill.sources.dwd.remote import open_remote
 from weather_backfill.sources.tempest.simulate import SimulatedArchive, write_archive

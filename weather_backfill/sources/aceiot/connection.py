@@ -17,8 +17,9 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Field
 
 from weather_backfill.model.metrics import METRICS
+from weather_backfill.security.reach import Label, ServerUrl
 from weather_backfill.security.secrets import SecretReference
-from weather_backfill.security.tenant_policy import Reach, check_url
+from weather_backfill.security.tenant_policy import check_url
 from weather_backfill.sources.connection import Connection, plainly
 
 _SITE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
@@ -74,15 +75,15 @@ class AceiotConnection(Connection):
     """
 
     service: Literal["aceiot"] = "aceiot"
-    base_url: Annotated[str, AfterValidator(_check_url)] = Field(description="The API, up to and with /api")
+    base_url: Annotated[ServerUrl, AfterValidator(_check_url)] = Field(description="The API, up to and with /api")
     api_key: SecretReference = Field(description="${NAME} of the variable with the key")
     sites: Annotated[tuple[Annotated[str, AfterValidator(check_site)], ...], AfterValidator(_check_sites)] = Field(
         min_length=1, description="Sites to read; a site becomes a station"
     )
-    points: tuple[str, ...] | None = Field(
+    points: tuple[Label, ...] | None = Field(
         None, min_length=1, description="Patterns of points to keep; without it all configured points"
     )
-    metrics: Annotated[dict[str, str], AfterValidator(_check_metrics)] = Field(
+    metrics: Annotated[dict[Label, Label], AfterValidator(_check_metrics)] = Field(
         default_factory=dict, description="CF metric by pattern of point; the first that matches counts"
     )
     cadence_seconds: int = Field(60, ge=1, le=86_400, description="Seconds between the samples of a point")
@@ -100,7 +101,3 @@ class AceiotConnection(Connection):
     )
     parallel_requests: int = Field(4, ge=1, le=32, description="Windows fetched at once, over all sites")
     lookback_days: int = Field(365, ge=1, le=36_500)
-
-    def reach(self) -> Reach:
-        """The API, and the key for it."""
-        return Reach(urls=(self.base_url,), secrets=(self.api_key,))

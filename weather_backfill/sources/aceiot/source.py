@@ -26,18 +26,16 @@ from weather_backfill.http.shared_state.base import SharedState
 from weather_backfill.model.days import Cadence, DayFailure, DayInventory, RawDay
 from weather_backfill.model.errors import NotAskedError, PermanentError, SchemaError, WeatherError
 from weather_backfill.model.partitions import UTC, days_between
-from weather_backfill.sources.aceiot import request_budget
+from weather_backfill.sources.aceiot import REQUESTS_PER_MINUTE, request_budget
 from weather_backfill.sources.aceiot.api import AceiotApi, blames_key
 from weather_backfill.sources.aceiot.connection import PAGE_SIZES, AceiotConnection
 from weather_backfill.sources.aceiot.day_assembly import Spill, WindowFile, assemble, write_window
 from weather_backfill.sources.aceiot.decode import Counts, Page, decode_page
 from weather_backfill.sources.aceiot.pagination import walk_window
 from weather_backfill.sources.aceiot.points import PointSet, choose_points
-from weather_backfill.sources.base import each_day
+from weather_backfill.sources.base import ClosingSource, each_day
 
 SERVICE = "aceiot"
-REQUESTS_PER_MINUTE = 50
-"""What the service's reference deployment keeps to; no limit is published."""
 WINDOW_TRIES = 3
 DECODERS = 2
 """Pages decoded at once, however many requests wait: 500,000 samples take 100 MB meanwhile, and the allocator
@@ -114,7 +112,7 @@ def windows_of(site: str, day: date, count: int) -> list[Window]:
     return [Window(site, a, b) for a, b in itertools.pairwise(edges)]
 
 
-class AceiotSource:
+class AceiotSource(ClosingSource):
     """A `Source`: one tenant's sites; `client` knows how the service and its rate limit are doing."""
 
     def __init__(self, connection: AceiotConnection, client: PoliteClient, *, spill_folder: Path | None = None) -> None:

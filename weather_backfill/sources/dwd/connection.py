@@ -13,7 +13,8 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from weather_backfill.model.errors import WeatherError
-from weather_backfill.security.tenant_policy import Reach, check_url, folder_of
+from weather_backfill.security.reach import Place, folder_of
+from weather_backfill.security.tenant_policy import check_url
 from weather_backfill.sources.connection import Connection
 from weather_backfill.sources.dwd.directory_index import STATES, Station
 from weather_backfill.sources.dwd.products import Product, Resolution, product
@@ -86,7 +87,7 @@ class DwdConnection(Connection):
     """Which products of which stations, at which resolution, from which server."""
 
     service: Literal["dwd"] = "dwd"
-    base_url: str = Field(BASE_URL, description="https://, http:// or file:///; the folder above `hourly`")
+    base_url: Place = Field(BASE_URL, description="https://, http:// or file:///; the folder above `hourly`")
     resolution: Resolution = "hourly"
     products: Annotated[tuple[str, ...], Field(min_length=1), AfterValidator(_unique)] = ("air_temperature",)
     stations: Literal["all"] | InState | InBox | StationIds = Field(
@@ -107,11 +108,6 @@ class DwdConnection(Connection):
         except WeatherError as error:
             raise ValueError(str(error)) from error
         return self
-
-    def reach(self) -> Reach:
-        """The server, or the folder that mirrors it."""
-        folder = folder_of(self.base_url)
-        return Reach(folders=(folder,)) if folder else Reach(urls=(self.base_url,))
 
     def opened_products(self) -> list[Product]:
         """The products in the order named; where two hold a metric, the earlier one is taken."""

@@ -26,12 +26,11 @@ from weather_backfill.model.errors import (
     SourceUnavailableError,
 )
 from weather_backfill.security.tenant_policy import leads_out
+from weather_backfill.sources.dwd import REQUESTS_PER_MINUTE
 from weather_backfill.sources.dwd.directory_index import DirectoryEntry, parse_directory
 
 MAX_BODY_BYTES = 512 << 20
 MAX_PAGE_BYTES = 32 << 20
-REQUESTS_PER_MINUTE = 600
-"""A pace that no open-data server minds; all runs together keep to it."""
 ANYTHING = {"Accept": "*/*"}
 
 

@@ -32,7 +32,7 @@ import pyarrow as pa
 from weather_backfill.model.days import Cadence, DayFailure, DayInventory, RawDay
 from weather_backfill.model.errors import NotFoundError, SourceUnavailableError, WeatherError
 from weather_backfill.model.schemas import REJECTS
-from weather_backfill.sources.base import pool_ahead
+from weather_backfill.sources.base import ClosingSource, pool_ahead
 from weather_backfill.sources.dwd.cache import Download, FileCache
 from weather_backfill.sources.dwd.connection import DwdConnection
 from weather_backfill.sources.dwd.day_store import MEMORY_BYTES, DayIndex, DayStore, DayTables
@@ -108,7 +108,7 @@ class _Range:
                 self.errors.setdefault(position, failure.error)
 
 
-class DwdSource:
+class DwdSource(ClosingSource):
     """One connection's stations and products, opened; `cache` keeps downloaded files between runs."""
 
     def __init__(
@@ -126,6 +126,10 @@ class DwdSource:
         self._products = connection.opened_products()
         self._metrics = sorted({c.metric for p in self._products for c in p.columns.values()} | _ALWAYS_THERE)
         self.cadence = Cadence(max(p.cadence for p in self._products))
+
+    def close(self) -> None:
+        """Close the server's client."""
+        self._remote.close()
 
     def inventory(self, start: date, end: date) -> dict[date, DayInventory]:
         """The days from start to end that files may hold, by the names and times in the directory pages.

@@ -7,8 +7,9 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
 
+from weather_backfill.security.reach import Endpoint, Place, ProfileName
 from weather_backfill.security.secrets import SecretReference, reveal
-from weather_backfill.security.tenant_policy import Reach, check_url, folder_of
+from weather_backfill.security.tenant_policy import check_url
 from weather_backfill.sources.connection import Connection, plainly
 from weather_backfill.storage.object_store import ObjectStore, S3Options, check_s3_url
 
@@ -17,10 +18,10 @@ class TempestConnection(Connection):
     """A Tempest archive: `year=/month=/day=/hour=/*.json[.gz]` below `archive_url`."""
 
     service: Literal["tempest"] = "tempest"
-    archive_url: str = Field(min_length=1, description="A folder or s3://bucket/prefix")
-    endpoint_url: str | None = None
+    archive_url: Place = Field(min_length=1, description="A folder or s3://bucket/prefix")
+    endpoint_url: Endpoint | None = None
     region: str | None = Field(None, pattern=r"^[a-z0-9-]{1,40}$")  # it becomes part of a host's name
-    profile: str | None = None
+    profile: ProfileName | None = None
     access_key_id: SecretReference | None = None
     secret_access_key: SecretReference | None = None
     stations: tuple[str, ...] = Field((), description="Stations to expect; one that is silent is then noticed")
@@ -44,16 +45,6 @@ class TempestConnection(Connection):
         if (self.access_key_id is None) != (self.secret_access_key is None):
             raise ValueError("access_key_id and secret_access_key go together: give both or none")
         return self
-
-    def reach(self) -> Reach:
-        """The archive's folder or server, and the credentials for it."""
-        folder = folder_of(self.archive_url)
-        return Reach(
-            folders=(folder,) if folder else (),
-            secrets=tuple(filter(None, (self.access_key_id, self.secret_access_key))),
-            profile=self.profile,
-            endpoint=self.endpoint_url,
-        )
 
     def archive(self, defaults: S3Options, *, inside: bool = False) -> ObjectStore:
         """The archive's object store; what the connection does not say comes from the platform's settings.

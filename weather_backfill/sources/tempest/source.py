@@ -29,7 +29,7 @@ from weather_backfill.model.days import Cadence, DayFailure, DayInventory, RawDa
 from weather_backfill.model.errors import UnreadableObjectError, WeatherError
 from weather_backfill.model.partitions import days_between
 from weather_backfill.model.schemas import RAW, REJECTS
-from weather_backfill.sources.base import each_day
+from weather_backfill.sources.base import ClosingSource, each_day
 from weather_backfill.sources.tempest.messages import FIELDS, UDP_LENGTH, Observations, Reject, decode, misplaced
 from weather_backfill.storage.object_store import ObjectStore, StoredObject
 
@@ -43,7 +43,7 @@ _SORTED_FIELDS = np.argsort(FIELDS)
 
 
 @dataclass(frozen=True, slots=True)
-class TempestSource:
+class TempestSource(ClosingSource):
     """One tenant's archive, opened."""
 
     archive: ObjectStore
