@@ -1,8 +1,8 @@
 """`Reach`: everything outside the platform that a connection's settings name, derived from the types of its fields.
 
 A field says by its type what it names: `Place` (a folder or bucket), `ServerUrl`, `Endpoint` (an S3 server),
-`ProfileName`, `SecretReference`, or `Label` (nothing outside: a pattern, a zone, a name). A text in a field without such a type
-that has a slash in it counts as a place: a field that somebody forgot to mark is refused rather than let through.
+`ProfileName`, `SecretReference`, or `Label` (nothing outside: a pattern, a zone, a name). A text with a slash in a
+field without such a type counts as a place: a field that somebody forgot to mark is refused rather than let through.
 """
 
 from __future__ import annotations

@@ -4,13 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import date, datetime, time
-from typing import Any
+from typing import Annotated, Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from weather_backfill.model.errors import ConfigurationError
 from weather_backfill.security.reach import Label, Reach, reach_of
+
+
+def _known_zone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+        raise ValueError("no such time zone: expected an IANA name, for example Europe/Berlin") from error
+    return name
+
+
+TimeZoneName = Annotated[Label, AfterValidator(_known_zone)]
+"""An IANA time zone."""
 
 
 class OffPeak(BaseModel):
@@ -20,7 +32,7 @@ class OffPeak(BaseModel):
 
     start: time = Field(description="HH:MM, included")
     end: time = Field(description="HH:MM, excluded")
-    time_zone: Label = "UTC"
+    time_zone: TimeZoneName = "UTC"
 
     @field_validator("start", "end", mode="before")
     @classmethod
@@ -44,15 +56,6 @@ class OffPeak(BaseModel):
 
     def __str__(self) -> str:
         return f"{self.start:%H:%M}-{self.end:%H:%M} {self.time_zone}"
-
-    @field_validator("time_zone")
-    @classmethod
-    def _known(cls, name: str) -> str:
-        try:
-            ZoneInfo(name)
-        except (ZoneInfoNotFoundError, ValueError, OSError) as error:
-            raise ValueError("no such time zone: expected an IANA name, for example Europe/Berlin") from error
-        return name
 
     def holds(self, moment: datetime) -> bool:
         """Whether an aware moment lies in the window."""

@@ -1,15 +1,23 @@
-"""The services, one line each. A new one is a folder beside this file and an entry here."""
+"""The registry of services: a new one is a folder beside this file and its name here."""
 
 from __future__ import annotations
 
+from importlib import import_module
+
 from weather_backfill.model.errors import ConfigurationError
-from weather_backfill.sources.aceiot import SERVICE as ACEIOT
-from weather_backfill.sources.dwd import SERVICE as DWD
 from weather_backfill.sources.service import Service
-from weather_backfill.sources.tempest import SERVICE as TEMPEST
 
-REGISTERED = (TEMPEST, DWD, ACEIOT)
+FOLDERS = ("tempest", "dwd", "aceiot")
 
+
+def _declared(folder: str) -> Service:
+    """The `SERVICE` that a folder declares, which is named as the folder is."""
+    service: Service = import_module(f"weather_backfill.sources.{folder}").SERVICE
+    assert service.name == folder, f"{folder} declares a service called {service.name}"
+    return service
+
+
+REGISTERED = tuple(map(_declared, FOLDERS))
 SERVICES_BY_NAME = {service.name: service for service in REGISTERED}
 SERVICES = tuple(SERVICES_BY_NAME)
 """The names of all services, in the order in which they are shown."""

@@ -68,11 +68,12 @@ def test_the_bar_of_a_status_has_a_line_of_its_own(monkeypatch: pytest.MonkeyPat
 
 
 def leaves(command: Any, path: str) -> Iterator[tuple[str, Any]]:
-    inner = getattr(command, "commands", {})
-    for name, one in inner.items():
-        yield from leaves(one, f"{path} {name}")
-    if not inner:
+    if not hasattr(command, "list_commands"):
         yield path, command
+        return
+    context = typer.Context(command)
+    for name in command.list_commands(context):
+        yield from leaves(command.get_command(context, name), f"{path} {name}")
 
 
 COMMANDS = dict(leaves(typer.main.get_command(app), "weather-backfill"))
