@@ -60,6 +60,17 @@ class Surroundings:
     inside: bool = False
     hurry: bool = False
 
+    def archive(self, place: str) -> ObjectStore:
+        """The folder or bucket that a connection names, opened with the platform's S3 settings.
+
+        Listing one that is not there raises `NotFoundError`.
+        """
+        from dataclasses import replace
+
+        from weather_backfill.storage.object_store import ObjectStore
+
+        return ObjectStore(place, replace(self.s3, hurry=self.hurry), must_exist=True, inside=self.inside)
+
     def pace(self, service: Service, own: int | None) -> tuple[int, bool]:
         """Requests a minute for a connection that asks for `own`, and whether that is an allowance of its own.
 
@@ -108,6 +119,17 @@ class Service:
     options: tuple[ConnectOption, ...] = ()
     connect: Callable[[Mapping[str, str | None]], dict[str, Any] | None] = lambda values: None
     simulate: Callable[[], Callable[..., None]] | None = None
+
+
+def imported(module: str, name: str) -> Callable[[], Any]:
+    """A function that imports `module` when it is called, and returns what is called `name` there."""
+
+    def get() -> Any:
+        from importlib import import_module
+
+        return getattr(import_module(module), name)
+
+    return get
 
 
 def words(text: str) -> list[str]:

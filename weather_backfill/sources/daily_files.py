@@ -1,0 +1,104 @@
+"""A source over files whose keys hold their date, in a folder or bucket.
+
+A subclass decodes one file; everything else is here: which files a day has, the rows of a UTC day out of the files of
+that day and of those beside it (a local day is no UTC day, and a file may hold a month), the last of equal rows, rejects.
+"""
+
+from __future__ import annotations
+
+import re
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from fnmatch import fnmatchcase
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from weather_backfill.model.days import Cadence, DayFailure, DayInventory, RawDay
+from weather_backfill.model.partitions import days_between
+from weather_backfill.sources.base import ClosingSource, each_day
+from weather_backfill.sources.table import Reject, Tags, latest_rows, raw_batch, reject_table
+from weather_backfill.storage.object_store import ObjectStore, StoredObject
+
+_DAY, _DAY_US = timedelta(days=1), 86_400_000_000
+_FILES_KEPT = 8
+
+
+@dataclass(frozen=True, slots=True)
+class FileRows:
+    """A file's rows in the order of the file; times are UTC microseconds, NaN is missing. `facts` are counts."""
+
+    stations: npt.NDArray[np.object_]
+    metrics: npt.NDArray[np.object_]
+    times: npt.NDArray[np.int64]
+    values: npt.NDArray[np.float64]
+    rejects: list[Reject] = field(default_factory=list)
+    facts: Counter[str] = field(default_factory=Counter)
+
+
+class DailyFilesSource(ClosingSource, ABC):
+    """A `Source` over one connection's files; listings and the last few files are kept for its life, a run.
+
+    `template` is a key below the folder with the date as in strftime; `*` and `?` match as in a shell.
+    """
+
+    def __init__(self, folder: ObjectStore, template: str, cadence: Cadence, expected: tuple[str, ...] = ()) -> None:
+        self.folder, self._template, self._cadence, self._expected = folder, template, cadence, expected
+        self._listing = lru_cache(maxsize=None)(folder.list)
+        self._decoded = lru_cache(maxsize=_FILES_KEPT)(self.decode)
+
+    @abstractmethod
+    def decode(self, key: str) -> FileRows:
+        """Read one file; raises `UnreadableObjectError` or `SchemaError` for one whose rows cannot be known."""
+
+    def inventory(self, start: date, end: date) -> dict[date, DayInventory]:
+        """The days from start to end (both included) that have a file: objects and bytes, from listings."""
+        held = {day: self._files(day) for day in days_between(start, end)}
+        return {day: DayInventory(len(files), sum(f.size for f in files)) for day, files in held.items() if files}
+
+    def days(self, dates: Sequence[date]) -> Iterator[RawDay | DayFailure]:
+        """Read days in order, one ahead of the consumer."""
+        return each_day(dates, self._read)
+
+    def _files(self, day: date) -> list[StoredObject]:
+        pattern = day.strftime(self._template)
+        below = re.split(r"[*?[]", pattern)[0].rpartition("/")[0]
+        return [stored for stored in self._listing(below) if fnmatchcase(stored.key, pattern)]
+
+    def _read(self, day: date) -> RawDay:
+        before, own, after = (self._files(day + n * _DAY) for n in (-1, 0, 1))
+        first_told = {f.key for f in own} - {
+            f.key for f in before
+        }  # a month's file tells its bad rows on its first day
+        files = {key: self._decoded(key) for key in dict.fromkeys(f.key for f in (*before, *own, *after))}
+        told = [rows for key, rows in files.items() if key in first_told]
+        table, replaced = _rows_of(int(np.datetime64(day, "us").astype("i8")), list(files.values()))
+        facts = {"source_objects": len(own), "source_bytes": sum(f.size for f in own), "duplicates": replaced}
+        rejects = [reject for rows in told for reject in rows.rejects]
+        return RawDay(
+            day,
+            table,
+            self._cadence,
+            rejects=reject_table(rejects, key=lambda r: (r.source_object, r.observed_at or 0, r.reason, r.raw_text)),
+            facts=facts | dict(sum((rows.facts for rows in told), Counter())),
+            lineage={"source": f"{self.folder.url}/{self._template}"},
+            expected_stations=self._expected,
+        )
+
+
+def _rows_of(start: int, files: list[FileRows]) -> tuple[pa.Table, int]:
+    """The rows of the UTC day that starts at `start`, of equal ones the last, and how many were replaced."""
+    inside = [(rows, (rows.times >= start) & (rows.times < start + _DAY_US)) for rows in files]
+    station = Tags.of([name for rows, here in inside for name in rows.stations[here]])
+    metric = Tags.of([name for rows, here in inside for name in rows.metrics[here]])
+    times = np.concatenate([np.empty(0, "i8"), *(rows.times[here] for rows, here in inside)])
+    values = np.concatenate([np.empty(0, "f8"), *(rows.values[here] for rows, here in inside)])
+    latest = latest_rows(station.codes * np.int64(max(len(metric.names), 1)) + metric.codes, times)
+    tags = [Tags(tag.codes[latest.order], tag.names) for tag in (station, metric)]
+    batch = raw_batch(latest.times, tags[0], tags[1], values[latest.order])
+    return pa.Table.from_batches([batch]), len(latest.replaced)
