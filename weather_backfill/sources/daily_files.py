@@ -1,7 +1,7 @@
 """A source over files whose keys hold their date, in a folder or bucket.
 
-A subclass decodes one file; everything else is here: which files a day has, the rows of a UTC day out of the files of
-that day and of those beside it (a local day is no UTC day, and a file may hold a month), the last of equal rows, rejects.
+A subclass decodes one file; everything else is here: the files of a day, the rows of a UTC day out of them and of
+those beside them (a local day is no UTC day, and a file may hold a month), the last of equal rows, rejects.
 """
 
 from __future__ import annotations
