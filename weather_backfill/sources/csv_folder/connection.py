@@ -1,0 +1,57 @@
+"""One tenant's folder of CSV or Parquet files, as the tenant file says it; `docs/csv_folder.md` shows one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import Field, field_validator, model_validator
+
+from weather_backfill.model.units import conversion
+from weather_backfill.security.reach import Label, Place
+from weather_backfill.sources.connection import Connection, TimeZoneName, plainly
+
+
+class CsvFolderConnection(Connection):
+    """Files of one or many stations, wide (a column a metric) or long (`metric_column`, `value_column`)."""
+
+    folder: Place = Field(min_length=1, description="A folder or s3://bucket/prefix")
+    files: Label = Field("%Y-%m-%d.csv", description="Keys below it, the date as in strftime; * and ? match")
+    time_column: Label = Field("time", description="The column with the time of the observation")
+    time_format: Label | None = Field(None, description="As in strptime; without it ISO 8601")
+    time_zone: TimeZoneName = Field("UTC", description="Zone of times that name none")
+    station: Label | None = Field(None, description="The station of all rows")
+    station_column: Label | None = Field(None, description="Or the column that names it")
+    columns: dict[Label, Label] = Field(min_length=1, description="'metric' or 'metric unit', by column or long name")
+    metric_column: Label | None = Field(None, description="Of a long table: the column with the names of `columns`")
+    value_column: Label | None = Field(None, description="Of a long table: the column with the values")
+    separator: str = Field(",", min_length=1, max_length=1)
+    decimal: str = Field(".", pattern=r"^[.,]$")
+    encoding: str = "utf-8"
+    cadence_seconds: int = Field(600, ge=1, le=86_400, description="Seconds between a station's observations")
+
+    @field_validator("columns")
+    @classmethod
+    def _convertible(cls, columns: dict[str, str]) -> dict[str, str]:
+        for text in columns.values():
+            plainly(lambda given: conversion(*_metric_and_unit(given)), text)
+        return columns
+
+    @model_validator(mode="after")
+    def _possible(self) -> CsvFolderConnection:
+        if (self.station is None) == (self.station_column is None):
+            raise ValueError("name either station, for all rows, or station_column")
+        if (self.metric_column is None) != (self.value_column is None):
+            raise ValueError("metric_column and value_column go together: a long table has both, a wide one none")
+        if self.files.startswith("/") or ".." in self.files.split("/") or "%" not in self.files:
+            raise ValueError("files: expected keys below the folder with the date, for example %Y/%m/%Y-%m-%d.csv")
+        return self
+
+    def scales(self) -> dict[str, tuple[str, float, float]]:
+        """Metric, factor and offset by column, or by name in a long table."""
+        pairs = {name: _metric_and_unit(text) for name, text in self.columns.items()}
+        return {name: (metric, *conversion(metric, unit)) for name, (metric, unit) in pairs.items()}
+
+
+def _metric_and_unit(text: str) -> tuple[str, Any]:
+    metric, _, unit = text.partition(" ")
+    return metric, unit.strip() or None
