@@ -2,7 +2,6 @@
 VENV := .venv
 BIN := $(VENV)/bin
 SEED ?= 1
-PYTHON ?= $(shell command -v python3.11 || command -v python3)
 export DAGSTER_HOME := $(CURDIR)/.dagster_home
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
@@ -11,13 +10,10 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 help:  ## What there is
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
 
-$(VENV)/ready: requirements.lock pyproject.toml
-	@test -n "$(PYTHON)" || (echo "Python 3.11 or newer is needed: install it, or name it with PYTHON=..." && exit 1)
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-		(echo "$(PYTHON) is older than Python 3.11: name a newer one with PYTHON=..." && exit 1)
-	$(PYTHON) -m venv --clear $(VENV)
-	$(BIN)/python -m pip install -qq --require-hashes -r requirements.lock
-	$(BIN)/python -m pip install -qq --no-deps --no-build-isolation -e .
+$(VENV)/ready: requirements.lock requirements-uv.lock pyproject.toml
+	@.ci/environment $(VENV) --require-hashes -r requirements.lock -- --no-deps --no-build-isolation -e .
+	@# What every process imports is compiled once; all of it (UV_COMPILE_BYTECODE=1) takes longer than the rest together.
+	@env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -c 'import dagster._daemon.cli, dagster_webserver.cli, weather_backfill.definitions'
 	@touch $@
 
 demo: $(VENV)/ready  ## Simulate two tenants, backfill them, show the result
@@ -60,8 +56,7 @@ audit: .audit-venv/ready  ## Known vulnerabilities of what the lock pins (needs 
 	.audit-venv/bin/pip-audit --strict --require-hashes --disable-pip --progress-spinner off -r requirements.lock
 
 .audit-venv/ready:
-	$(PYTHON) -m venv --clear .audit-venv
-	.audit-venv/bin/python -m pip install -qq 'pip-audit>=2.9,<3'
+	@.ci/environment .audit-venv 'pip-audit>=2.9,<3'
 	@touch $@
 
 lint: $(VENV)/ready  ## Ruff and the type checker
@@ -81,21 +76,20 @@ bench-quick: $(VENV)/ready .bench-venv/ready  ## The same with small inputs, to 
 	-$(BIN)/python -m weather_backfill_tests.bench --quick
 
 .bench-venv/ready: weather_backfill_tests/bench/peers.txt
-	$(PYTHON) -m venv --clear .bench-venv
-	.bench-venv/bin/python -m pip install -qq -r $<
+	@UV_COMPILE_BYTECODE=1 .ci/environment .bench-venv -r $<
 	@touch $@
 
 format: $(VENV)/ready
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+COMPILE := .ci/uv $(VENV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	--no-annotate --no-strip-extras
+
 lock: $(VENV)/ready  ## Pin what pyproject.toml allows, with hashes and without host names; what is deployed in a lock of its own
-	$(BIN)/python -m pip install --quiet uv
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-		--no-annotate --no-strip-extras --all-extras --group dev pyproject.toml -o requirements.lock
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-		--no-annotate --no-strip-extras --all-extras --group build --constraints requirements.lock \
-		pyproject.toml -o requirements-deploy.lock
+	$(COMPILE) --all-extras --group dev pyproject.toml -o requirements.lock
+	$(COMPILE) --all-extras --group build --constraints requirements.lock pyproject.toml -o requirements-deploy.lock
+	$(COMPILE) --only-binary :all: --group uv -o requirements-uv.lock
 
 clean:
 	rm -rf $(VENV) .bench-venv .audit-venv .demo .dagster_home build

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 from weather_backfill_tests.bench.airflow import VERSION as AIRFLOW_VERSION
+from weather_backfill_tests.bench.harness import PROJECT
 
 WETTERDIENST = ("wetterdienst==0.175.0", "pyarrow==26.0.1")
 # awswrangler wants an older pyarrow; DuckDB's S3 extension is a package of its own, one version behind.
@@ -19,15 +21,12 @@ def python_with(folder: Path, packages: tuple[str, ...]) -> Path | None:
     python, ready = folder / "bin" / "python", folder / "ready"
     if ready.exists() and ready.read_text() == "\n".join(packages):
         return python.absolute()
-    steps = [
-        [sys.executable, "-m", "venv", "--clear", str(folder)],
-        [str(python), "-m", "pip", "install", "-q", *packages],
-    ]
-    for step in steps:
-        done = subprocess.run(step, capture_output=True, text=True)
-        if done.returncode:
-            why = (done.stderr.strip() or done.stdout.strip()).splitlines()[-1:]
-            print(f"  {packages[0]} is left out: {why}", file=sys.stderr, flush=True)
-            return None
+    variables = {**os.environ, "PYTHON": sys.executable, "UV_COMPILE_BYTECODE": "1"}
+    command = [str(PROJECT / ".ci" / "environment"), str(folder), *packages]
+    done = subprocess.run(command, capture_output=True, text=True, env=variables)
+    if done.returncode:
+        why = (done.stderr.strip() or done.stdout.strip()).splitlines()[-1:]
+        print(f"  {packages[0]} is left out: {why}", file=sys.stderr, flush=True)
+        return None
     ready.write_text("\n".join(packages))
     return python.absolute()

@@ -31,7 +31,7 @@ def test_what_is_deployed_is_what_is_tested_without_the_tests() -> None:
     assert "hatchling" in deployed, "the package itself is built without isolation"
 
 
-@pytest.mark.parametrize("lock", ["requirements.lock", "requirements-deploy.lock"])
+@pytest.mark.parametrize("lock", ["requirements.lock", "requirements-deploy.lock", "requirements-uv.lock"])
 def test_a_lock_names_no_host_and_hashes_everything(lock: str) -> None:
     text = (PROJECT / lock).read_text()
     assert "//" not in text
