@@ -59,10 +59,11 @@ audit: .audit-venv/ready  ## Known vulnerabilities of what the lock pins (needs 
 	@.ci/environment .audit-venv 'pip-audit>=2.9,<3'
 	@touch $@
 
-lint: $(VENV)/ready  ## Ruff and the type checker
+lint: $(VENV)/ready  ## Ruff, the type checker, and the directions of imports
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
 
 test-soak: $(VENV)/ready  ## 24 days of operation on a faked clock: leaks, gaps, audit (Debian, root; 45 minutes, SOAK="--days 3" is quick)
 	ls /usr/lib/*/faketime/libfaketime.so.1 > /dev/null 2>&1 || (apt-get update -qq && apt-get install -y -qq libfaketime) > /dev/null
