@@ -35,17 +35,17 @@ Connection = tuple[str, str]
 _targets: dict[tuple[str, str], dict[Connection, list[date]]] = {}
 
 
-def incomplete_backfills(desk: BackfillContext, now: datetime) -> Iterator[Condition]:
+def incomplete_backfills(context: BackfillContext, now: datetime) -> Iterator[Condition]:
     """Finished backfills whose days are less complete than they should be, by tenant and service.
 
     A connection that cannot be judged stops no other: its error is raised when all were looked at.
     """
-    least = desk.settings.alert_completeness
+    least = context.settings.alert_completeness
     budget = [_MOST_FOOTERS]
     failed: Exception | None = None
-    for (service, tenant), backfills in _by_connection(desk, now).items():
+    for (service, tenant), backfills in _by_connection(context, now).items():
         try:
-            held = completeness_of(desk.store, service, tenant, sorted(set().union(*backfills.values())), budget)
+            held = completeness_of(context.store, service, tenant, sorted(set().union(*backfills.values())), budget)
         except Exception as error:  # a foreign object in one tenant's folder, say
             failed = failed or error
             continue
@@ -57,32 +57,32 @@ def incomplete_backfills(desk: BackfillContext, now: datetime) -> Iterator[Condi
                 yield Condition(
                     "completeness", f"{service}/{tenant}/{name}",
                     f"completeness under {least:.0%} after backfill {name}",
-                    partial(_explain, desk, name, service, tenant, {day: held[day] for day in bad}), tenant, service,
+                    partial(_explain, context, name, service, tenant, {day: held[day] for day in bad}), tenant, service,
                 )  # fmt: skip
     if failed:
         raise failed
 
 
-def _by_connection(desk: BackfillContext, now: datetime) -> dict[Connection, dict[str, list[date]]]:
+def _by_connection(context: BackfillContext, now: datetime) -> dict[Connection, dict[str, list[date]]]:
     """The days of the backfills that have finished lately, oldest backfill first."""
-    since = now - timedelta(days=desk.settings.alert_completeness_days)
-    recent = desk.instance.get_backfills(
+    since = now - timedelta(days=context.settings.alert_completeness_days)
+    recent = context.instance.get_backfills(
         filters=BulkActionsFilter(statuses=_FINISHED, created_after=since - _LONGEST)
     )  # fmt: skip
     finished = [b for b in recent if (b.backfill_end_timestamp or b.backfill_timestamp) >= since.timestamp()]
     found: dict[Connection, dict[str, list[date]]] = {}
     for backfill in sorted(finished, key=lambda b: b.backfill_timestamp):
-        for connection, days in _target(desk, backfill).items():
+        for connection, days in _target(context, backfill).items():
             found.setdefault(connection, {})[backfill.backfill_id] = days
     return found
 
 
-def _target(desk: BackfillContext, backfill: PartitionBackfill) -> dict[Connection, list[date]]:
-    known = (desk.settings.storage_url, backfill.backfill_id)
+def _target(context: BackfillContext, backfill: PartitionBackfill) -> dict[Connection, list[date]]:
+    known = (context.settings.storage_url, backfill.backfill_id)
     if known not in _targets:
         service = service_of(backfill)
         target: dict[Connection, list[date]] = {}
-        for key in target_of(backfill, desk.graph) if service else []:
+        for key in target_of(backfill, context.graph) if service else []:
             target.setdefault((str(service), key.tenant), []).append(key.date)
         _targets[known] = target
     return _targets[known]
@@ -106,9 +106,9 @@ def completeness_of(
 
 
 def _explain(
-    desk: BackfillContext, name: str, service: str, tenant: str, bad: Mapping[date, float]
+    context: BackfillContext, name: str, service: str, tenant: str, bad: Mapping[date, float]
 ) -> Explanation:  # fmt: skip
-    runs = desk.instance.get_runs(dg.RunsFilter(tags={BACKFILL_ID_TAG: name}))
-    failed = failed_days_of(desk.instance, runs)
+    runs = context.instance.get_runs(dg.RunsFilter(tags={BACKFILL_ID_TAG: name}))
+    failed = failed_days_of(context.instance, runs)
     days = {str(day): failed.get(day, f"{share:.1%} of the expected values") for day, share in sorted(bad.items())}
     return Explanation(days, start_command(service, tenant, sorted(bad), "incomplete"))

@@ -49,15 +49,15 @@ class Found:
     notes: list[str] = field(default_factory=list)
 
 
-def current_conditions(desk: BackfillContext, now: datetime) -> Found:
+def current_conditions(context: BackfillContext, now: datetime) -> Found:
     """Everything that is wrong now; a kind that cannot be judged stops no other."""
     found = Found()
-    tenants = _tenant_files(desk, found)
+    tenants = _tenant_files(context, found)
     kinds: dict[str, Callable[[], Iterable[Condition]]] = {
-        "failed_chunks": lambda: failed_chunks(desk, tenants),
-        "long_backfill": lambda: long_backfills(desk, now),
-        "completeness": lambda: incomplete_backfills(desk, now),
-        "breaker_open": lambda: open_breakers(desk, tenants),
+        "failed_chunks": lambda: failed_chunks(context, tenants),
+        "long_backfill": lambda: long_backfills(context, now),
+        "completeness": lambda: incomplete_backfills(context, now),
+        "breaker_open": lambda: open_breakers(context, tenants),
     }
     for kind, judge in kinds.items():
         try:
@@ -73,10 +73,10 @@ Tenants = dict[str, Tenant | None]
 """The tenants that have a file; None where it is broken."""
 
 
-def _tenant_files(desk: BackfillContext, found: Found) -> Tenants:
+def _tenant_files(context: BackfillContext, found: Found) -> Tenants:
     """Read all tenant files; broken ones become conditions."""
     tenants: Tenants = {}
-    registry = TenantRegistry(open_tenant_files(desk.settings))
+    registry = TenantRegistry(open_tenant_files(context.settings))
     try:
         broken_defaults = registry.problem_of_defaults()
         if broken_defaults:
@@ -104,7 +104,7 @@ def _broken_file(name: str, problem: str, tenant: str | None) -> Condition:
     )  # fmt: skip
 
 
-def connected(desk: BackfillContext, tenants: Tenants, service: str) -> list[str]:
+def connected(context: BackfillContext, tenants: Tenants, service: str) -> list[str]:
     """The tenants that Dagster knows of a service, but for those whose connection has gone or is switched off."""
 
     def wanted(name: str) -> bool:
@@ -114,19 +114,19 @@ def connected(desk: BackfillContext, tenants: Tenants, service: str) -> list[str
         connection = getattr(tenant.services, service, None) if tenant else None
         return tenant is None or (connection is not None and connection.enabled)
 
-    return sorted(filter(wanted, desk.instance.get_dynamic_partitions(tenants_partition_name(service))))
+    return sorted(filter(wanted, context.instance.get_dynamic_partitions(tenants_partition_name(service))))
 
 
-def failed_chunks(desk: BackfillContext, tenants: Tenants) -> Iterator[Condition]:
+def failed_chunks(context: BackfillContext, tenants: Tenants) -> Iterator[Condition]:
     """Connections whose latest chunks have failed, too many in a row."""
-    most = desk.settings.alert_failed_chunks
+    most = context.settings.alert_failed_chunks
     for service in SERVICES:
-        for tenant in connected(desk, tenants, service):
-            row = failures_in_a_row(desk.instance, service, tenant, _LOOKED_AT + 4 * most)
+        for tenant in connected(context, tenants, service):
+            row = failures_in_a_row(context.instance, service, tenant, _LOOKED_AT + 4 * most)
             if len(row) > most:
                 yield Condition(
                     "failed_chunks", f"{service}/{tenant}", f"more than {most} chunks in a row have failed",
-                    partial(_explain_runs, desk, row, service, tenant), tenant, service,
+                    partial(_explain_runs, context, row, service, tenant), tenant, service,
                 )  # fmt: skip
 
 
@@ -152,23 +152,23 @@ def failures_in_a_row(instance: dg.DagsterInstance, service: str, tenant: str, l
     return row
 
 
-def _explain_runs(desk: BackfillContext, runs: Sequence[dg.DagsterRun], service: str, tenant: str) -> Explanation:
-    days = failed_days_of(desk.instance, runs)
+def _explain_runs(context: BackfillContext, runs: Sequence[dg.DagsterRun], service: str, tenant: str) -> Explanation:
+    days = failed_days_of(context.instance, runs)
     reasons = {str(day): why for day, why in days.items()}
     if not reasons:
         reasons = {f"run {run.run_id}": "the run failed as a whole: see its log" for run in runs}
-    return Explanation(reasons, retry_command(desk.instance, runs, service, tenant, sorted(days)))
+    return Explanation(reasons, retry_command(context.instance, runs, service, tenant, sorted(days)))
 
 
-def long_backfills(desk: BackfillContext, now: datetime) -> Iterator[Condition]:
+def long_backfills(context: BackfillContext, now: datetime) -> Iterator[Condition]:
     """Backfills that are active for too long, by their managed id where they have one."""
-    most = desk.settings.alert_backfill_hours
-    names = {native.tags.get(MANAGED_TAG, native.backfill_id): native for native in active_backfills(desk.instance)}
+    most = context.settings.alert_backfill_hours
+    names = {native.tags.get(MANAGED_TAG, native.backfill_id): native for native in active_backfills(context.instance)}
     for name, native in sorted(names.items()):
-        if now - active_since(natives_of(desk.instance, name)) > timedelta(hours=most):
+        if now - active_since(natives_of(context.instance, name)) > timedelta(hours=most):
             yield Condition(
                 "long_backfill", name, f"backfill {name} is active for more than {most:g} hours",
-                partial(_explain_backfill, desk, name), native.tags.get(TENANT_TAG),
+                partial(_explain_backfill, context, name), native.tags.get(TENANT_TAG),
                 native.tags.get(SERVICE_TAG) or service_of(native),
             )  # fmt: skip
 
@@ -184,8 +184,8 @@ def active_since(natives: Sequence[PartitionBackfill]) -> datetime:
     return datetime.fromtimestamp(since, UTC)
 
 
-def _explain_backfill(desk: BackfillContext, name: str) -> Explanation:
-    status = status_of(desk.instance, desk.graph, desk.store, name)
+def _explain_backfill(context: BackfillContext, name: str) -> Explanation:
+    status = status_of(context.instance, context.graph, context.store, name)
     left = [day for day in status.days if day not in status.done]
     days = {str(day): status.failed.get(day, "not done yet") for day in left}
     if not left:
@@ -195,9 +195,9 @@ def _explain_backfill(desk: BackfillContext, name: str) -> Explanation:
     )
 
 
-def open_breakers(desk: BackfillContext, tenants: Tenants) -> Iterator[Condition]:
+def open_breakers(context: BackfillContext, tenants: Tenants) -> Iterator[Condition]:
     """Services that are not asked, because they kept failing; half-open is not over: no request has succeeded yet."""
-    state = open_state(desk.settings.limits_url)
+    state = open_state(context.settings.limits_url)
     for scope in sorted(scope for scope in state.scopes() if scope.startswith(BREAKERS)):
         status = breaker_status(*state.read(scope), scope)
         if status.state is BreakerState.CLOSED:
@@ -206,7 +206,7 @@ def open_breakers(desk: BackfillContext, tenants: Tenants) -> Iterator[Condition
         users = [name for name, tenant in tenants.items() if tenant and _host_of(tenant, service) == host]
         yield Condition(
             "breaker_open", scope, f"{service} at {host} keeps failing and is not asked (breaker open)",
-            partial(_explain_breaker, desk, status, service, users), ", ".join(sorted(users)) or None, service,
+            partial(_explain_breaker, context, status, service, users), ", ".join(sorted(users)) or None, service,
         )  # fmt: skip
 
 
@@ -215,18 +215,20 @@ def _host_of(tenant: Tenant, service: str) -> str | None:
     return urlsplit(str(url)).netloc if url else None
 
 
-def _explain_breaker(desk: BackfillContext, status: BreakerStatus, service: str, users: Sequence[str]) -> Explanation:
+def _explain_breaker(
+    context: BackfillContext, status: BreakerStatus, service: str, users: Sequence[str]
+) -> Explanation:
     since = status.since.timestamp() if status.since else 0.0
     days = {"service": f"failing since {status.since:%Y-%m-%d %H:%M} UTC: {status.last_error}"} if status.since else {}
     commands = ["weather-backfill breakers"]
     for tenant in sorted(users)[:10]:
         runs = [
             run
-            for run in failures_in_a_row(desk.instance, service, tenant, _LOOKED_AT)
-            if (stats := desk.instance.get_run_record_by_id(run.run_id)) and (stats.end_time or 0) >= since
+            for run in failures_in_a_row(context.instance, service, tenant, _LOOKED_AT)
+            if (stats := context.instance.get_run_record_by_id(run.run_id)) and (stats.end_time or 0) >= since
         ]
-        failed = failed_days_of(desk.instance, runs)
+        failed = failed_days_of(context.instance, runs)
         days |= {f"{day} of {tenant}": why for day, why in failed.items()}
         if runs:
-            commands += retry_command(desk.instance, runs, service, tenant, sorted(failed)).splitlines()
+            commands += retry_command(context.instance, runs, service, tenant, sorted(failed)).splitlines()
     return Explanation(days, "\n".join(commands))

@@ -17,15 +17,15 @@ GIVE_UP = timedelta(days=7)
 """For so long after an incident's end a channel that fails is told again."""
 
 
-def reconcile_alerts(desk: BackfillContext, now: datetime | None = None) -> list[str]:
+def reconcile_alerts(context: BackfillContext, now: datetime | None = None) -> list[str]:
     """One reconciling pass; what happened. Safe to call at any time, from several processes."""
     now = now or datetime.now(UTC)
-    register, notes = Register(desk.store), list[str]()
+    register, notes = Register(context.store), list[str]()
     over = {incident.name for incident in register.ending()}
     for incident in register.open_incidents():
         if incident.name in over:
             register.end(incident)  # a pass died between the two steps of an end
-    found = current_conditions(desk, now)
+    found = current_conditions(context, now)
     notes += found.notes
     wrong = {condition.incident_id: condition for condition in found.conditions}
     known = {incident.id: incident for incident in register.open_incidents()}
@@ -36,7 +36,7 @@ def reconcile_alerts(desk: BackfillContext, now: datetime | None = None) -> list
         if name not in wrong and incident.kind not in found.unjudged:
             register.end(replace(incident, ended_at=now))
     try:
-        channels = channels_of(desk.settings)
+        channels = channels_of(context.settings)
     except ConfigurationError as error:
         channels = [LogChannel()]
         notes.append(str(error))

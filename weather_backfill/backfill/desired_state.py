@@ -46,10 +46,12 @@ class WantedConnection:
 Wants = Mapping[tuple[str, str], WantedConnection]
 
 
-def connections(desk: BackfillContext, notes: list[str], broken: set[str] | None = None) -> Iterator[WantedConnection]:
+def connections(
+    context: BackfillContext, notes: list[str], broken: set[str] | None = None
+) -> Iterator[WantedConnection]:
     """All enabled connections of all readable tenant files; a broken file is noted and blocks nobody."""
-    registry, trust = TenantRegistry(open_tenant_files(desk.settings)), desk.settings.tenant_policy()
-    if gone := _not_mounted(desk, registry):
+    registry, trust = TenantRegistry(open_tenant_files(context.settings)), context.settings.tenant_policy()
+    if gone := _not_mounted(context, registry):
         notes.append(gone)
         if broken is not None:
             broken.add(EVERYBODY)
@@ -76,7 +78,7 @@ def connections(desk: BackfillContext, notes: list[str], broken: set[str] | None
                 yield WantedConnection(tenant, service, connection, version)
 
 
-def _not_mounted(desk: BackfillContext, registry: TenantRegistry) -> str | None:
+def _not_mounted(context: BackfillContext, registry: TenantRegistry) -> str | None:
     """What is wrong where all tenant files are gone at once; None if nothing is. That is no wish of the tenants'."""
     try:
         names = registry.ids()
@@ -85,11 +87,11 @@ def _not_mounted(desk: BackfillContext, registry: TenantRegistry) -> str | None:
     known = {
         tenant
         for service in SERVICES
-        for tenant in desk.instance.get_dynamic_partitions(tenants_partition_name(service))
+        for tenant in context.instance.get_dynamic_partitions(tenants_partition_name(service))
     }
     if names or len(known) < 2:
         return None
     return (
-        f"{desk.settings.tenants_url} holds no tenant file, and Dagster knows {len(known)} tenants: is it mounted? "
+        f"{context.settings.tenants_url} holds no tenant file, and Dagster knows {len(known)} tenants: is it mounted? "
         "Nothing is stopped or launched; `weather-backfill tenants remove` stops a tenant."
     )

@@ -116,7 +116,7 @@ def held_files(store: ObjectStore, service: str, tenant: str, start: date, end: 
         return dict(found for found in pool.map(lineage, wanted) if found)
 
 
-def launch_restatements(desk: BackfillContext, restatements: Restatements, *, launch: bool = True) -> str | None:
+def launch_restatements(context: BackfillContext, restatements: Restatements, *, launch: bool = True) -> str | None:
     """A managed backfill over the restated days, launched as far as capacity allows; None if there are none.
 
     Days that another backfill is at are left to it: what it misses is found by the next look. Without `launch` it
@@ -124,7 +124,7 @@ def launch_restatements(desk: BackfillContext, restatements: Restatements, *, la
     same it is one backfill, however often this is called. One that failed is not started again by itself.
     """
     service, tenant = restatements.service, restatements.tenant
-    busy, days = busy_days(desk, service, tenant), set(restatements.to_launch)
+    busy, days = busy_days(context, service, tenant), set(restatements.to_launch)
     # Days that a backfill of ours is at count as its own while nothing else is to be done, so that it is found again.
     mine = f"restated-{service}-{tenant}-"
     days = days.difference(*(taken for other, taken in busy.items() if not other.startswith(mine)))
@@ -134,7 +134,7 @@ def launch_restatements(desk: BackfillContext, restatements: Restatements, *, la
         return None
     name, first, last = restatements.id_of(days), min(days), max(days)
     plan = BackfillPlan(
-        service, tenant, first, last, Reprocess.ALL, Order.OLDEST, desk.settings.chunk_days_of(service),
+        service, tenant, first, last, Reprocess.ALL, Order.OLDEST, context.settings.chunk_days_of(service),
         dict.fromkeys(sorted(days), Reason.DONE), 0, 0, 0, 0.0, False,
     )  # fmt: skip
-    return start(desk, plan, backfill_id=name, labels={RESTATED_TAG: "true"}, launch=launch)
+    return start(context, plan, backfill_id=name, labels={RESTATED_TAG: "true"}, launch=launch)

@@ -39,8 +39,8 @@ assert _COUNTERS.keys() == {DAYS_WRITTEN, *WRITTEN}
 class PlatformCollector(Collector):
     """Everything we export, from one instance and lake."""
 
-    def __init__(self, desk: BackfillContext, cache_seconds: float = CACHE_SECONDS) -> None:
-        self._tally = Counters(desk.instance, desk.store, SERVICES)
+    def __init__(self, context: BackfillContext, cache_seconds: float = CACHE_SECONDS) -> None:
+        self._tally = Counters(context.instance, context.store, SERVICES)
         self._cache_seconds = cache_seconds
         self._lock = threading.Lock()
         self._families: list[Metric] = []
@@ -48,12 +48,12 @@ class PlatformCollector(Collector):
         days = gauges.DayGauge()
         self._parts: dict[str, Callable[[], Iterable[Metric]]] = {
             "counters": self._counters,
-            "days": lambda: days.families(desk),
-            "backfills": lambda: gauges.backfills(desk),
-            "runs": lambda: gauges.runs(desk),
-            "daemons": lambda: gauges.daemons(desk),
-            "limits": lambda: gauges.limits(desk),
-            "alerts": lambda: gauges.alerts(desk),
+            "days": lambda: days.families(context),
+            "backfills": lambda: gauges.backfills(context),
+            "runs": lambda: gauges.runs(context),
+            "daemons": lambda: gauges.daemons(context),
+            "limits": lambda: gauges.limits(context),
+            "alerts": lambda: gauges.alerts(context),
         }
 
     def catch_up(self) -> None:
@@ -118,9 +118,9 @@ def registry_of(collector: PlatformCollector) -> CollectorRegistry:
     return registry
 
 
-def serve(desk: BackfillContext, host: str, port: int, ready: Callable[[str], None]) -> None:
+def serve(context: BackfillContext, host: str, port: int, ready: Callable[[str], None]) -> None:
     """Serve `/metrics` until SIGINT or SIGTERM; the counters are kept at the end. Raises `OSError` for a taken port."""
-    collector = PlatformCollector(desk)
+    collector = PlatformCollector(context)
     collector.catch_up()
     server, thread = start_http_server(port, host, registry_of(collector))
     stop = threading.Event()

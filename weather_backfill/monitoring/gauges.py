@@ -53,14 +53,14 @@ class DayGauge:
     def __init__(self) -> None:
         self._counted: dict[tuple[str, str, str], tuple[str | None, Counter[str]]] = {}
 
-    def families(self, desk: BackfillContext) -> Iterator[Metric]:
+    def families(self, context: BackfillContext) -> Iterator[Metric]:
         """`days` by service, tenant, dataset and state, and `days_wanted` by the tenant files."""
         found: Values = {}
         for service in SERVICES:
-            partitions = daily_by_tenant(service, desk.settings.first_day_of(service))
+            partitions = daily_by_tenant(service, context.settings.first_day_of(service))
             for dataset in (layout.RAW_OBSERVATIONS, layout.REFINED_15M):
                 key = dg.AssetKey([service, dataset])
-                status = get_and_update_asset_status_cache_value(desk.instance, key, partitions, desk.instance)
+                status = get_and_update_asset_status_cache_value(context.instance, key, partitions, context.instance)
                 for state, text in (
                     ("materialized", status.serialized_materialized_partition_subset if status else None),
                     ("failed", status.serialized_failed_partition_subset if status else None),
@@ -72,8 +72,8 @@ class DayGauge:
         yield gauge("days", "Days by what Dagster knows of them", labels, found)
         today = datetime.now(UTC).date()
         wanted: Values = {}
-        for connection in connections(desk, []):
-            first, last = connection.window(today, desk.settings.first_day_of(connection.service))
+        for connection in connections(context, []):
+            first, last = connection.window(today, context.settings.first_day_of(connection.service))
             wanted[(connection.service, connection.tenant.id)] = max((last - first).days + 1, 0)
         yield gauge("days_wanted", "Days of the look-back that the tenant file asks for", _BY_TENANT, wanted)
 
@@ -88,11 +88,11 @@ class DayGauge:
         return known[1]
 
 
-def backfills(desk: BackfillContext) -> Iterator[Metric]:
+def backfills(context: BackfillContext) -> Iterator[Metric]:
     """Native backfills by status, and what the active ones have done and still have to do, by service and tenant."""
     counts: Values = {
         (status.value.lower(),): float(
-            desk.instance.get_backfills_count(filters=BulkActionsFilter(statuses=[status]))
+            context.instance.get_backfills_count(filters=BulkActionsFilter(statuses=[status]))
         )
         for status in BulkActionStatus
     }  # fmt: skip
@@ -101,11 +101,11 @@ def backfills(desk: BackfillContext) -> Iterator[Metric]:
     days: Counter[tuple[str, ...]] = Counter()
     oldest: Values = {}
     now = datetime.now(UTC).timestamp()
-    for native in active_backfills(desk.instance):
+    for native in active_backfills(context.instance):
         at = (service_of(native) or "", native.tags.get(TENANT_TAG, ""))
         active[at] += 1
         oldest[at] = max(oldest.get(at, 0.0), now - native.backfill_timestamp)
-        data, raw = native.get_asset_backfill_data(desk.graph), dg.AssetKey([at[0], layout.RAW_OBSERVATIONS])
+        data, raw = native.get_asset_backfill_data(context.graph), dg.AssetKey([at[0], layout.RAW_OBSERVATIONS])
         for state, subset in (
             ("target", data.target_subset),
             ("requested", data.requested_subset),
@@ -119,25 +119,25 @@ def backfills(desk: BackfillContext) -> Iterator[Metric]:
     yield gauge("active_backfill_seconds", "Age of the oldest active backfill", _BY_TENANT, oldest)
 
 
-def runs(desk: BackfillContext) -> Iterator[Metric]:
+def runs(context: BackfillContext) -> Iterator[Metric]:
     """Runs by status, the queue's length, and runs that were retries of others."""
     counts: Values = {
-        (status.value.lower(),): float(desk.instance.get_runs_count(dg.RunsFilter(statuses=[status])))
+        (status.value.lower(),): float(context.instance.get_runs_count(dg.RunsFilter(statuses=[status])))
         for status in DagsterRunStatus
     }
     yield gauge("runs", "Runs in Dagster's records by status", ("status",), counts)
     yield gauge("queue_length", "Runs that wait in the queue", (), {(): counts[("queued",)]})
     numbers = [str(number) for number in range(1, _MOST_RETRIES + 1)]
-    retried = desk.instance.get_runs_count(dg.RunsFilter(tags={RETRY_NUMBER_TAG: numbers}))
+    retried = context.instance.get_runs_count(dg.RunsFilter(tags={RETRY_NUMBER_TAG: numbers}))
     yield gauge("run_retries", "Runs in Dagster's records that retry another", (), {(): retried})
 
 
-def daemons(desk: BackfillContext) -> Iterator[Metric]:
+def daemons(context: BackfillContext) -> Iterator[Metric]:
     """Age of each required daemon's last heartbeat; a daemon that never beat has health 0 and no age."""
     now = datetime.now(UTC).timestamp()
     ages: Values = {}
     healthy: Values = {}
-    for name, status in desk.instance.get_daemon_statuses().items():
+    for name, status in context.instance.get_daemon_statuses().items():
         healthy[(name,)] = float(bool(status.healthy))
         if status.last_heartbeat:
             ages[(name,)] = now - status.last_heartbeat.timestamp
@@ -145,9 +145,9 @@ def daemons(desk: BackfillContext) -> Iterator[Metric]:
     yield gauge("daemon_healthy", "Whether Dagster calls the daemon healthy", ("daemon",), healthy)
 
 
-def limits(desk: BackfillContext) -> Iterator[Metric]:
+def limits(context: BackfillContext) -> Iterator[Metric]:
     """Slots taken of each rate limit, how long it is paused, and breakers (1 open, 0.5 half-open, 0 closed)."""
-    state = open_state(desk.settings.limits_url)
+    state = open_state(context.settings.limits_url)
     taken: Values = {}
     paused: Values = {}
     broken: Values = {}
@@ -166,9 +166,9 @@ def limits(desk: BackfillContext) -> Iterator[Metric]:
     yield gauge("breaker_open", "1 open, 0.5 half-open, 0 closed", ("service", "host"), broken)
 
 
-def alerts(desk: BackfillContext) -> Iterator[Metric]:
+def alerts(context: BackfillContext) -> Iterator[Metric]:
     """Open incidents."""
     found: Counter[tuple[str, ...]] = Counter()
-    for incident in Register(desk.store).open_incidents():
+    for incident in Register(context.store).open_incidents():
         found[(incident.kind, incident.service or "", incident.tenant or "")] += 1
     yield gauge("alerts_open", "Incidents that last", ("kind", *_BY_TENANT), found)

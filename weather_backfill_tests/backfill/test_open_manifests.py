@@ -54,20 +54,20 @@ def test_a_tick_reads_nothing_of_what_has_ended(local_platform: Platform, monkey
     platform = local_platform
     monkeypatch.setattr(type(platform.settings), "lake", lambda self: Reading(self.storage_url))
     with platform.instance as instance:
-        desk = BackfillContext(instance, build_definitions(platform.settings), platform.settings)
+        context = BackfillContext(instance, build_definitions(platform.settings), platform.settings)
 
         def tick() -> tuple[int, float]:
             Reading.read, started = 0, time.monotonic()
-            onboard(desk, date(2024, 3, 5))
+            onboard(context, date(2024, 3, 5))
             return Reading.read, time.monotonic() - started
 
         tick()
         empty, _ = tick()
         for number in range(FINISHED):
-            finish(desk.store, f"done-{number}")
+            finish(context.store, f"done-{number}")
         full, seconds = tick()
         started = time.monotonic()
-        assert len(manifests(desk.store)) == FINISHED
+        assert len(manifests(context.store)) == FINISHED
         print(f"a tick: {full} objects, {seconds:.3f} s; reading all manifests: {time.monotonic() - started:.3f} s")
     assert full == empty
 

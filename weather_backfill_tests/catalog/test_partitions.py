@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
+from weather_backfill.catalog.chunked_registration import DONE, FAILED, RegistrationPlan, load, register, retry
 from weather_backfill.catalog.client import Catalog
 from weather_backfill.catalog.ddl import run_statements, statements
 from weather_backfill.catalog.partitions import Values, existing, location_of, range_expression, register_partitions
-from weather_backfill.catalog.registration import DONE, FAILED, RegistrationPlan, load, register, retry
 from weather_backfill.catalog.tables import Table, ensure_database, ensure_table, lake_tables
 from weather_backfill.model.errors import CatalogError, CatalogUnavailableError, ConfigurationError, NotFoundError
 from weather_backfill.settings import Settings

@@ -16,7 +16,7 @@ from weather_backfill.backfill.commands import BackfillContext
 from weather_backfill.backfill.manifests import find_manifest, manifests, open_manifests
 from weather_backfill.backfill.restatements import held_files
 from weather_backfill.backfill.rollback import choose_version
-from weather_backfill.catalog.registration import DONE, RegistrationPlan, load
+from weather_backfill.catalog.chunked_registration import DONE, RegistrationPlan, load
 from weather_backfill.catalog.tables import Table
 from weather_backfill.definitions import build_definitions
 from weather_backfill.lake import layout

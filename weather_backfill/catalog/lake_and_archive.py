@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
+from weather_backfill.catalog.chunked_registration import FAILED, ChunkResult, RegistrationPlan, register
 from weather_backfill.catalog.client import Catalog
 from weather_backfill.catalog.holdings import Holdings, archive_hours, lake_days
-from weather_backfill.catalog.registration import FAILED, ChunkResult, RegistrationPlan, register
 from weather_backfill.catalog.tables import (
     Projection,
     Table,
