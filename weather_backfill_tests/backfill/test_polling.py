@@ -117,7 +117,7 @@ def test_slow_ones_go_last_and_a_tick_ends_in_time(store: ObjectStore, monkeypat
 
     assert tick(NOW) == [
         "bad: ValueError: no such thing",
-        "1 connections are looked at in the next tick: this one's time is used up",
+        "1 connections are polled in the next tick: this one's time is used up",
     ]
     assert tick(NOW) == [], "which looks at the one that is left"
     assert order == ["slow", "quick", "bad", "late"]
