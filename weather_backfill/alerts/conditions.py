@@ -1,4 +1,4 @@
-"""What is wrong now, derived from Dagster's records, the lake, the breakers and the tenant files. No state."""
+"""Finds what is wrong now, from Dagster's records, the lake, the circuit breakers and the tenant files. No state."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ from weather_backfill.sources.registry import SERVICES
 from weather_backfill.storage.places import open_tenant_files
 from weather_backfill.tenants.files import Tenant, TenantRegistry
 
-_LOOKED_AT = 40  # runs of a connection that are looked at for a row of failures; refined runs are among them
-_TOGETHER = timedelta(hours=1)  # parts of a managed backfill that follow each other so closely are one stretch
+_EXAMINED = 40  # a connection's latest runs that are examined for a row of failures; refined runs are among them
+_TOGETHER = timedelta(hours=1)  # parts of a managed backfill at most this far apart are one stretch of work
 
 
 @dataclass
 class Found:
-    """What is wrong; kinds that could not be judged, of which no incident ends; and what the tick's log says."""
+    """The conditions that hold now; kinds that could not be judged, whose incidents stay open; notes for the log."""
 
     conditions: list[Condition] = field(default_factory=list)
     unjudged: set[str] = field(default_factory=set)
@@ -50,7 +50,7 @@ class Found:
 
 
 def current_conditions(context: BackfillContext, now: datetime) -> Found:
-    """Everything that is wrong now; a kind that cannot be judged stops no other."""
+    """Judge all kinds of conditions; a kind that cannot be judged stops no other."""
     found = Found()
     tenants = _tenant_files(context, found)
     kinds: dict[str, Callable[[], Iterable[Condition]]] = {
@@ -88,10 +88,10 @@ def _tenant_files(context: BackfillContext, found: Found) -> Tenants:
             except WeatherError as error:
                 if error.retryable:
                     raise
-                if not broken_defaults:  # else one message tells of all
+                if not broken_defaults:  # else one message covers all files
                     found.conditions.append(_broken_file(name, str(error), name))
     except WeatherError as error:
-        found.unjudged |= {"tenant_file", "failed_chunks"}  # of tenants that were not read nothing is known
+        found.unjudged |= {"tenant_file", "failed_chunks"}  # unknown for tenants that were not read
         found.notes.append(f"tenant files could not be read: {error}")
     return tenants
 
@@ -105,33 +105,33 @@ def _broken_file(name: str, problem: str, tenant: str | None) -> Condition:
 
 
 def connected(context: BackfillContext, tenants: Tenants, service: str) -> list[str]:
-    """The tenants that Dagster knows of a service, but for those whose connection has gone or is switched off."""
+    """The tenants registered for a service in Dagster, without those whose connection is gone or switched off."""
 
-    def wanted(name: str) -> bool:
+    def is_connected(name: str) -> bool:
         if name not in tenants:
             return False
         tenant = tenants[name]
         connection = getattr(tenant.services, service, None) if tenant else None
         return tenant is None or (connection is not None and connection.enabled)
 
-    return sorted(filter(wanted, context.instance.get_dynamic_partitions(tenants_partition_name(service))))
+    return sorted(filter(is_connected, context.instance.get_dynamic_partitions(tenants_partition_name(service))))
 
 
 def failed_chunks(context: BackfillContext, tenants: Tenants) -> Iterator[Condition]:
-    """Connections whose latest chunks have failed, too many in a row."""
+    """Yield a condition for each connection with too many failed chunks in a row."""
     most = context.settings.alert_failed_chunks
     for service in SERVICES:
         for tenant in connected(context, tenants, service):
-            row = failures_in_a_row(context.instance, service, tenant, _LOOKED_AT + 4 * most)
-            if len(row) > most:
+            failures = failures_in_a_row(context.instance, service, tenant, _EXAMINED + 4 * most)
+            if len(failures) > most:
                 yield Condition(
                     "failed_chunks", f"{service}/{tenant}", f"more than {most} chunks in a row have failed",
-                    partial(_explain_runs, context, row, service, tenant), tenant, service,
+                    partial(_explain_runs, context, failures, service, tenant), tenant, service,
                 )  # fmt: skip
 
 
 def failures_in_a_row(instance: dg.DagsterInstance, service: str, tenant: str, limit: int) -> list[dg.DagsterRun]:
-    """The failed runs of raw since the connection's last success, newest first; a run that is retried is no chunk."""
+    """The failed runs of raw since the connection's last success, newest first, without runs that Dagster retries."""
     records = instance.get_run_records(
         dg.RunsFilter(
             tags={SERVICE_TAG: service, TENANT_TAG: tenant},
@@ -139,7 +139,7 @@ def failures_in_a_row(instance: dg.DagsterInstance, service: str, tenant: str, l
         ),
         limit=limit,
     )
-    row = []
+    failures = []
     for record in sorted(records, key=lambda r: (r.end_time or 0, r.storage_id), reverse=True):
         run = record.dagster_run
         if not any(key.path[-1] == layout.RAW_OBSERVATIONS for key in run.asset_selection or ()):
@@ -148,8 +148,8 @@ def failures_in_a_row(instance: dg.DagsterInstance, service: str, tenant: str, l
             continue
         if run.status == DagsterRunStatus.SUCCESS:
             break
-        row.append(run)
-    return row
+        failures.append(run)
+    return failures
 
 
 def _explain_runs(context: BackfillContext, runs: Sequence[dg.DagsterRun], service: str, tenant: str) -> Explanation:
@@ -161,7 +161,7 @@ def _explain_runs(context: BackfillContext, runs: Sequence[dg.DagsterRun], servi
 
 
 def long_backfills(context: BackfillContext, now: datetime) -> Iterator[Condition]:
-    """Backfills that are active for too long, by their managed id where they have one."""
+    """Yield a condition for each backfill that has been active too long, by its managed id where it has one."""
     most = context.settings.alert_backfill_hours
     names = {native.tags.get(MANAGED_TAG, native.backfill_id): native for native in active_backfills(context.instance)}
     for name, native in sorted(names.items()):
@@ -174,7 +174,7 @@ def long_backfills(context: BackfillContext, now: datetime) -> Iterator[Conditio
 
 
 def active_since(natives: Sequence[PartitionBackfill]) -> datetime:
-    """When the stretch of work began that goes on now: parts that follow each other are one stretch."""
+    """The start (UTC) of the present stretch of work: parts that follow each other closely are one stretch."""
     since = natives[-1].backfill_timestamp
     for native in reversed(natives[:-1]):
         ended = native.backfill_end_timestamp
@@ -186,17 +186,17 @@ def active_since(natives: Sequence[PartitionBackfill]) -> datetime:
 
 def _explain_backfill(context: BackfillContext, name: str) -> Explanation:
     status = status_of(context.instance, context.graph, context.store, name)
-    left = [day for day in status.days if day not in status.done]
-    days = {str(day): status.failed.get(day, "not done yet") for day in left}
-    if not left:
+    open_days = [day for day in status.days if day not in status.done]
+    days = {str(day): status.failed.get(day, "not done yet") for day in open_days}
+    if not open_days:
         return Explanation(days, f"weather-backfill status {name} --watch")
     return Explanation(
-        days, f"weather-backfill cancel {name}\n{start_command(status.service, status.tenant, left, 'missing')}"
+        days, f"weather-backfill cancel {name}\n{start_command(status.service, status.tenant, open_days, 'missing')}"
     )
 
 
 def open_breakers(context: BackfillContext, tenants: Tenants) -> Iterator[Condition]:
-    """Services that are not asked, because they kept failing; half-open is not over: no request has succeeded yet."""
+    """Yield a condition for each circuit breaker that is open, or half-open: then no request has succeeded yet."""
     state = open_state(context.settings.limits_url)
     for scope in sorted(scope for scope in state.scopes() if scope.startswith(BREAKERS)):
         status = breaker_status(*state.read(scope), scope)
@@ -205,7 +205,7 @@ def open_breakers(context: BackfillContext, tenants: Tenants) -> Iterator[Condit
         service, _, host = scope.removeprefix(BREAKERS).partition("@")
         users = [name for name, tenant in tenants.items() if tenant and _host_of(tenant, service) == host]
         yield Condition(
-            "breaker_open", scope, f"{service} at {host} keeps failing and is not asked (breaker open)",
+            "breaker_open", scope, f"{service} at {host} keeps failing, no requests are sent (circuit breaker open)",
             partial(_explain_breaker, context, status, service, users), ", ".join(sorted(users)) or None, service,
         )  # fmt: skip
 
@@ -224,7 +224,7 @@ def _explain_breaker(
     for tenant in sorted(users)[:10]:
         runs = [
             run
-            for run in failures_in_a_row(context.instance, service, tenant, _LOOKED_AT)
+            for run in failures_in_a_row(context.instance, service, tenant, _EXAMINED)
             if (stats := context.instance.get_run_record_by_id(run.run_id)) and (stats.end_time or 0) >= since
         ]
         failed = failed_days_of(context.instance, runs)

@@ -19,6 +19,8 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Protocol, TypeVar
 
+from pydantic import AwareDatetime, FiniteFloat, TypeAdapter
+
 from weather_backfill.lake import layout
 from weather_backfill.model.errors import UnreadableObjectError
 from weather_backfill.storage.object_store import ObjectStore
@@ -58,11 +60,11 @@ class Poll:
     `of` is the night and the version of the file that it holds for.
     """
 
-    at: datetime
+    at: AwareDatetime
     of: str
-    outcome: str
+    outcome: PollOutcome
     vain: int = 0
-    seconds: float = 0.0
+    seconds: FiniteFloat = 0.0
 
     def to_json(self) -> bytes:
         """Encode as the marker object."""
@@ -70,11 +72,8 @@ class Poll:
 
     @classmethod
     def from_json(cls, data: bytes) -> Poll:
-        """From the marker object; raises `UnreadableObjectError` if it is none."""
-        with json_documents.reading("this is no marker of a look", "delete it."):
-            found = json_documents.parsed(data)
-            at = json_documents.moment(found["at"])
-            return cls(at, str(found["of"]), str(found["outcome"]), int(found["vain"]), float(found["seconds"]))
+        """Decode a marker object; raises `UnreadableObjectError` if it is none."""
+        return json_documents.read(_POLL, data, "this is no marker of a poll", "delete it.")
 
     def is_over(self, of: str, now: datetime) -> bool:
         """Return whether the connection is due again; a poll in the future means that a clock was set back."""
@@ -85,6 +84,7 @@ class Poll:
         return now >= self.at + WAITS[max(min(self.vain, len(WAITS)), 1) - 1]
 
 
+_POLL = TypeAdapter(Poll)
 T = TypeVar("T", bound=Named)
 
 

@@ -27,6 +27,7 @@ from weather_backfill_tests.alerts.sinks import Sink, smtp_sink, webhook_sink
 from weather_backfill_tests.platform import START, Platform
 
 SECRET_PATH = "T000/B000/very-secret"
+BREAKER_OPEN = "sunny / aceiot: aceiot at down.example:81 keeps failing, no requests are sent (circuit breaker open)"
 
 
 @dataclass
@@ -160,11 +161,15 @@ def test_breaker_open(watched: Watched) -> None:
     watched.tick()
     assert watched.hook.texts == []
     breaker.failure("503 overloaded")
-    told_once(watched, "sunny / aceiot: aceiot at down.example:81 keeps failing and is not asked (breaker open)")
+    told_once(
+        watched, "sunny / aceiot: aceiot at down.example:81 keeps failing, no requests are sent (circuit breaker open)"
+    )
     assert "503 overloaded" in watched.hook.texts[0]
     assert "When the cause is gone: weather-backfill breakers" in watched.hook.texts[0]
     breaker.success()
-    resolved_once(watched, "sunny / aceiot: aceiot at down.example:81 keeps failing and is not asked (breaker open)")
+    resolved_once(
+        watched, "sunny / aceiot: aceiot at down.example:81 keeps failing, no requests are sent (circuit breaker open)"
+    )
 
 
 def test_broken_tenant_file(watched: Watched) -> None:
