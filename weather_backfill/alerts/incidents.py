@@ -89,9 +89,7 @@ class Incident:
     @classmethod
     def from_json(cls, data: bytes) -> Incident:
         """Decode an incident's object; raises `UnreadableObjectError` if it is none."""
-        return json_documents.read(
-            _INCIDENT, data, "this is no incident", "delete it: if it lasts, it is opened again."
-        )
+        return json_documents.read(_INCIDENT, data, "this is no incident", "delete it: if it lasts, another is opened.")
 
 
 _INCIDENT = TypeAdapter(Incident)

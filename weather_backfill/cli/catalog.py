@@ -89,7 +89,7 @@ def retry_command(
 
     Example: weather-backfill catalog retry tempest_messages_acme-0123456789ab
     """
-    from weather_backfill.catalog.chunked_registration import DONE, load, retry
+    from weather_backfill.catalog.chunked_registration import ChunkState, load, retry
     from weather_backfill.catalog.client import Catalog
     from weather_backfill.catalog.lake_and_archive import Registered
     from weather_backfill.storage.places import open_lake
@@ -97,7 +97,9 @@ def retry_command(
     settings = _settings()
     catalog, lake = Catalog(settings), open_lake(settings)
     plan, before = load(lake, registration)
-    with progress_bar("partitions", sum(chunk.partitions for chunk in before if chunk.state != DONE)) as advance:
+    with progress_bar(
+        "partitions", sum(chunk.partitions for chunk in before if chunk.state != ChunkState.DONE)
+    ) as advance:
         chunks = retry(catalog, lake, registration, advance)
     _report(catalog, [Registered(plan.table.name, None, plan, chunks)], as_json)
 
