@@ -41,7 +41,7 @@ _TOGETHER = timedelta(hours=1)  # parts of a managed backfill at most this far a
 
 
 @dataclass
-class Found:
+class CurrentConditions:
     """The conditions that hold now; kinds that could not be judged, whose incidents stay open; notes for the log."""
 
     conditions: list[Condition] = field(default_factory=list)
@@ -49,10 +49,10 @@ class Found:
     notes: list[str] = field(default_factory=list)
 
 
-def current_conditions(context: BackfillContext, now: datetime) -> Found:
+def current_conditions(context: BackfillContext, now: datetime) -> CurrentConditions:
     """Judge all kinds of conditions; a kind that cannot be judged stops no other."""
-    found = Found()
-    tenants = _tenant_files(context, found)
+    current = CurrentConditions()
+    tenants = _tenant_files(context, current)
     kinds: dict[str, Callable[[], Iterable[Condition]]] = {
         "failed_chunks": lambda: failed_chunks(context, tenants),
         "long_backfill": lambda: long_backfills(context, now),
@@ -62,25 +62,25 @@ def current_conditions(context: BackfillContext, now: datetime) -> Found:
     for kind, judge in kinds.items():
         try:
             for condition in judge():
-                found.conditions.append(condition)
+                current.conditions.append(condition)
         except Exception as error:
-            found.unjudged.add(kind)
-            found.notes.append(f"{kind} could not be judged: {type(error).__name__}: {error}")
-    return found
+            current.unjudged.add(kind)
+            current.notes.append(f"{kind} could not be judged: {type(error).__name__}: {error}")
+    return current
 
 
 Tenants = dict[str, Tenant | None]
 """The tenants that have a file; None where it is broken."""
 
 
-def _tenant_files(context: BackfillContext, found: Found) -> Tenants:
+def _tenant_files(context: BackfillContext, current: CurrentConditions) -> Tenants:
     """Read all tenant files; broken ones become conditions."""
     tenants: Tenants = {}
     registry = TenantRegistry(open_tenant_files(context.settings))
     try:
         broken_defaults = registry.problem_of_defaults()
         if broken_defaults:
-            found.conditions.append(_broken_file("_defaults", broken_defaults, None))
+            current.conditions.append(_broken_file("_defaults", broken_defaults, None))
         for name in registry.ids():
             tenants[name] = None
             try:
@@ -89,10 +89,10 @@ def _tenant_files(context: BackfillContext, found: Found) -> Tenants:
                 if error.retryable:
                     raise
                 if not broken_defaults:  # else one message covers all files
-                    found.conditions.append(_broken_file(name, str(error), name))
+                    current.conditions.append(_broken_file(name, str(error), name))
     except WeatherError as error:
-        found.unjudged |= {"tenant_file", "failed_chunks"}  # unknown for tenants that were not read
-        found.notes.append(f"tenant files could not be read: {error}")
+        current.unjudged |= {"tenant_file", "failed_chunks"}  # unknown for tenants that were not read
+        current.notes.append(f"tenant files could not be read: {error}")
     return tenants
 
 

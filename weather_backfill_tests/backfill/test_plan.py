@@ -31,7 +31,7 @@ def archive(local_platform: Platform) -> Path:
 
 @pytest.fixture
 def context(local_platform: Platform, archive: Path) -> Iterator[BackfillContext]:
-    with local_platform.context() as made:
+    with local_platform.desk() as made:
         yield made
 
 
