@@ -1,5 +1,5 @@
-"""Alerts: conditions derived from what is, incidents told once to each channel, their ends told once.
+"""Alerts: conditions derived from the present state, incidents reported once to each channel, and so are their ends.
 
-`conditions` says what is wrong now, `incidents` remembers in the lake what was told to whom, `channels` tell,
-`reconcile` brings them together; the sensor `alerts` calls it at every tick.
+`conditions` finds what is wrong now, `incidents` records in the lake which channel was notified of what, `channels`
+send messages, `reconcile` brings them together; the sensor `alerts` calls it at every tick.
 """

@@ -1,4 +1,4 @@
-"""Where alerts go: the log always, a Slack-shaped webhook and e-mail where they are set."""
+"""Channels that alerts are sent to: always the log, a Slack-compatible webhook and e-mail where they are set."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ from weather_backfill.util.retries import retrying
 
 logger = logging.getLogger(__name__)
 _HTTP_LOGS = ("httpx", "httpcore.connection", "httpcore.http11", "httpcore.http2", "httpcore.proxy")
-_TIMEOUT_SECONDS = 8.0  # three tries and their waits stay below the minute that a sensor has
+_TIMEOUT_SECONDS = 8.0  # three tries and their waits stay below a sensor's minute
 
 
 class Channel(Protocol):
-    """Tells a message, or raises a `WeatherError`, which never holds a secret."""
+    """Sends messages; raises a `WeatherError`, which never holds a secret, if it cannot."""
 
     name: str
 
     def tell(self, subject: str, text: str) -> None:
-        """Tell a message: its first line, and all of it."""
+        """Send a message: its first line, and the whole text."""
         ...
 
 
@@ -46,7 +46,7 @@ class LogChannel:
 
 
 class WebhookChannel:
-    """POST of `{"text": ...}`, as Slack, Mattermost and others take it. The URL is a secret."""
+    """POST of `{"text": ...}`, as Slack, Mattermost and others accept it. The URL is a secret."""
 
     name = "webhook"
 
@@ -65,7 +65,7 @@ class WebhookChannel:
             status = httpx.post(url, json=document, timeout=_TIMEOUT_SECONDS, follow_redirects=False).status_code
         except (httpx.InvalidURL, httpx.UnsupportedProtocol):
             raise ConfigurationError(
-                f"the webhook's URL in {self._reference} is no URL: expected https://host/path."
+                f"the webhook's URL in {self._reference} is not a URL: expected https://host/path."
             ) from None
         except httpx.HTTPError as error:  # without its text or cause, which may quote the URL
             raise SourceUnavailableError(
@@ -79,7 +79,7 @@ class WebhookChannel:
 
 @contextmanager
 def _unlogged() -> Iterator[None]:
-    """httpx logs every request with its URL, in a form of its own: what this thread's requests log is dropped."""
+    """Drop the log records of this thread's HTTP requests: httpx logs every request with its URL, a secret."""
     thread = threading.get_ident()
 
     def keep(record: logging.LogRecord) -> bool:
@@ -96,7 +96,7 @@ def _unlogged() -> Iterator[None]:
 
 
 class EmailChannel:
-    """One e-mail a message over SMTP."""
+    """One e-mail per message over SMTP."""
 
     name = "email"
 
@@ -131,9 +131,9 @@ class EmailChannel:
 
 
 def channels_of(settings: Settings) -> list[Channel]:
-    """The channels that are set.
+    """The channels that the settings configure.
 
-    Raises `ConfigurationError` for e-mail that is set by half, or whose password would go out in clear.
+    Raises `ConfigurationError` for incomplete e-mail settings, or where the password would be sent in clear.
     """
     channels: list[Channel] = [LogChannel()]
     if settings.alert_webhook:
@@ -152,7 +152,7 @@ def channels_of(settings: Settings) -> list[Channel]:
 
 
 def _is_this_machine(host: str | None) -> bool:
-    """Whether a host is written as this machine; no name is resolved, for that may change."""
+    """Return whether a host is literally this machine; no name is resolved, for that may change."""
     try:
         return host in (None, "localhost") or ipaddress.ip_address(str(host)).is_loopback
     except ValueError:

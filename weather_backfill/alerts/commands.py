@@ -1,4 +1,4 @@
-"""The commands that fix what an alert tells of."""
+"""The command lines that an alert recommends as its fix."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from weather_backfill.dagster.private import BACKFILL_ID_TAG
 def retry_command(
     instance: dg.DagsterInstance, runs: Iterable[dg.DagsterRun], service: str, tenant: str, days: Sequence[date]
 ) -> str:  # fmt: skip
-    """The commands that run the failed days again: a retry of each backfill they belong to, else a new one."""
+    """The commands that run the failed days again: a retry of each backfill they belong to, else a new backfill."""
     names = set()
     for run in runs:
         native = instance.get_backfill(run.tags.get(BACKFILL_ID_TAG, ""))
@@ -25,7 +25,7 @@ def retry_command(
 
 
 def start_command(service: str, tenant: str, days: Sequence[date], reprocess: str) -> str:
-    """The command that launches some days again, whatever state they are in."""
+    """The command that launches the days in state `reprocess` from the first to the last of `days`."""
     first, last = min(days), max(days)
     return (
         f"weather-backfill start --tenant {tenant} --service {service} --start {first} --end {last} "

@@ -1,4 +1,4 @@
-"""What is wrong now, derived from Dagster's records, the lake, the breakers and the tenant files. No state."""
+"""Finds what is wrong now, from Dagster's records, the lake, the circuit breakers and the tenant files. No state."""
 
 from __future__ import annotations
 
@@ -36,51 +36,51 @@ from weather_backfill.sources.registry import SERVICES
 from weather_backfill.storage.places import open_tenant_files
 from weather_backfill.tenants.files import Tenant, TenantRegistry
 
-_LOOKED_AT = 40  # runs of a connection that are looked at for a row of failures; refined runs are among them
-_TOGETHER = timedelta(hours=1)  # parts of a managed backfill that follow each other so closely are one stretch
+_EXAMINED = 40  # a connection's latest runs that are examined for a row of failures; refined runs are among them
+_TOGETHER = timedelta(hours=1)  # parts of a managed backfill at most this far apart are one stretch of work
 
 
 @dataclass
-class Found:
-    """What is wrong; kinds that could not be judged, of which no incident ends; and what the tick's log says."""
+class CurrentConditions:
+    """The conditions that hold now; kinds that could not be judged, whose incidents stay open; notes for the log."""
 
     conditions: list[Condition] = field(default_factory=list)
     unjudged: set[str] = field(default_factory=set)
     notes: list[str] = field(default_factory=list)
 
 
-def current_conditions(desk: BackfillContext, now: datetime) -> Found:
-    """Everything that is wrong now; a kind that cannot be judged stops no other."""
-    found = Found()
-    tenants = _tenant_files(desk, found)
+def current_conditions(context: BackfillContext, now: datetime) -> CurrentConditions:
+    """Judge all kinds of conditions; a kind that cannot be judged stops no other."""
+    current = CurrentConditions()
+    tenants = _tenant_files(context, current)
     kinds: dict[str, Callable[[], Iterable[Condition]]] = {
-        "failed_chunks": lambda: failed_chunks(desk, tenants),
-        "long_backfill": lambda: long_backfills(desk, now),
-        "completeness": lambda: incomplete_backfills(desk, now),
-        "breaker_open": lambda: open_breakers(desk, tenants),
+        "failed_chunks": lambda: failed_chunks(context, tenants),
+        "long_backfill": lambda: long_backfills(context, now),
+        "completeness": lambda: incomplete_backfills(context, now),
+        "breaker_open": lambda: open_breakers(context, tenants),
     }
     for kind, judge in kinds.items():
         try:
             for condition in judge():
-                found.conditions.append(condition)
+                current.conditions.append(condition)
         except Exception as error:
-            found.unjudged.add(kind)
-            found.notes.append(f"{kind} could not be judged: {type(error).__name__}: {error}")
-    return found
+            current.unjudged.add(kind)
+            current.notes.append(f"{kind} could not be judged: {type(error).__name__}: {error}")
+    return current
 
 
 Tenants = dict[str, Tenant | None]
 """The tenants that have a file; None where it is broken."""
 
 
-def _tenant_files(desk: BackfillContext, found: Found) -> Tenants:
+def _tenant_files(context: BackfillContext, current: CurrentConditions) -> Tenants:
     """Read all tenant files; broken ones become conditions."""
     tenants: Tenants = {}
-    registry = TenantRegistry(open_tenant_files(desk.settings))
+    registry = TenantRegistry(open_tenant_files(context.settings))
     try:
         broken_defaults = registry.problem_of_defaults()
         if broken_defaults:
-            found.conditions.append(_broken_file("_defaults", broken_defaults, None))
+            current.conditions.append(_broken_file("_defaults", broken_defaults, None))
         for name in registry.ids():
             tenants[name] = None
             try:
@@ -88,11 +88,11 @@ def _tenant_files(desk: BackfillContext, found: Found) -> Tenants:
             except WeatherError as error:
                 if error.retryable:
                     raise
-                if not broken_defaults:  # else one message tells of all
-                    found.conditions.append(_broken_file(name, str(error), name))
+                if not broken_defaults:  # else one message covers all files
+                    current.conditions.append(_broken_file(name, str(error), name))
     except WeatherError as error:
-        found.unjudged |= {"tenant_file", "failed_chunks"}  # of tenants that were not read nothing is known
-        found.notes.append(f"tenant files could not be read: {error}")
+        current.unjudged |= {"tenant_file", "failed_chunks"}  # unknown for tenants that were not read
+        current.notes.append(f"tenant files could not be read: {error}")
     return tenants
 
 
@@ -104,34 +104,34 @@ def _broken_file(name: str, problem: str, tenant: str | None) -> Condition:
     )  # fmt: skip
 
 
-def connected(desk: BackfillContext, tenants: Tenants, service: str) -> list[str]:
-    """The tenants that Dagster knows of a service, but for those whose connection has gone or is switched off."""
+def connected(context: BackfillContext, tenants: Tenants, service: str) -> list[str]:
+    """The tenants registered for a service in Dagster, without those whose connection is gone or switched off."""
 
-    def wanted(name: str) -> bool:
+    def is_connected(name: str) -> bool:
         if name not in tenants:
             return False
         tenant = tenants[name]
         connection = getattr(tenant.services, service, None) if tenant else None
         return tenant is None or (connection is not None and connection.enabled)
 
-    return sorted(filter(wanted, desk.instance.get_dynamic_partitions(tenants_partition_name(service))))
+    return sorted(filter(is_connected, context.instance.get_dynamic_partitions(tenants_partition_name(service))))
 
 
-def failed_chunks(desk: BackfillContext, tenants: Tenants) -> Iterator[Condition]:
-    """Connections whose latest chunks have failed, too many in a row."""
-    most = desk.settings.alert_failed_chunks
+def failed_chunks(context: BackfillContext, tenants: Tenants) -> Iterator[Condition]:
+    """Yield a condition for each connection with too many failed chunks in a row."""
+    most = context.settings.alert_failed_chunks
     for service in SERVICES:
-        for tenant in connected(desk, tenants, service):
-            row = failures_in_a_row(desk.instance, service, tenant, _LOOKED_AT + 4 * most)
-            if len(row) > most:
+        for tenant in connected(context, tenants, service):
+            failures = failures_in_a_row(context.instance, service, tenant, _EXAMINED + 4 * most)
+            if len(failures) > most:
                 yield Condition(
                     "failed_chunks", f"{service}/{tenant}", f"more than {most} chunks in a row have failed",
-                    partial(_explain_runs, desk, row, service, tenant), tenant, service,
+                    partial(_explain_runs, context, failures, service, tenant), tenant, service,
                 )  # fmt: skip
 
 
 def failures_in_a_row(instance: dg.DagsterInstance, service: str, tenant: str, limit: int) -> list[dg.DagsterRun]:
-    """The failed runs of raw since the connection's last success, newest first; a run that is retried is no chunk."""
+    """The failed runs of raw since the connection's last success, newest first, without runs that Dagster retries."""
     records = instance.get_run_records(
         dg.RunsFilter(
             tags={SERVICE_TAG: service, TENANT_TAG: tenant},
@@ -139,7 +139,7 @@ def failures_in_a_row(instance: dg.DagsterInstance, service: str, tenant: str, l
         ),
         limit=limit,
     )
-    row = []
+    failures = []
     for record in sorted(records, key=lambda r: (r.end_time or 0, r.storage_id), reverse=True):
         run = record.dagster_run
         if not any(key.path[-1] == layout.RAW_OBSERVATIONS for key in run.asset_selection or ()):
@@ -148,33 +148,33 @@ def failures_in_a_row(instance: dg.DagsterInstance, service: str, tenant: str, l
             continue
         if run.status == DagsterRunStatus.SUCCESS:
             break
-        row.append(run)
-    return row
+        failures.append(run)
+    return failures
 
 
-def _explain_runs(desk: BackfillContext, runs: Sequence[dg.DagsterRun], service: str, tenant: str) -> Explanation:
-    days = failed_days_of(desk.instance, runs)
+def _explain_runs(context: BackfillContext, runs: Sequence[dg.DagsterRun], service: str, tenant: str) -> Explanation:
+    days = failed_days_of(context.instance, runs)
     reasons = {str(day): why for day, why in days.items()}
     if not reasons:
         reasons = {f"run {run.run_id}": "the run failed as a whole: see its log" for run in runs}
-    return Explanation(reasons, retry_command(desk.instance, runs, service, tenant, sorted(days)))
+    return Explanation(reasons, retry_command(context.instance, runs, service, tenant, sorted(days)))
 
 
-def long_backfills(desk: BackfillContext, now: datetime) -> Iterator[Condition]:
-    """Backfills that are active for too long, by their managed id where they have one."""
-    most = desk.settings.alert_backfill_hours
-    names = {native.tags.get(MANAGED_TAG, native.backfill_id): native for native in active_backfills(desk.instance)}
+def long_backfills(context: BackfillContext, now: datetime) -> Iterator[Condition]:
+    """Yield a condition for each backfill that has been active too long, by its managed id where it has one."""
+    most = context.settings.alert_backfill_hours
+    names = {native.tags.get(MANAGED_TAG, native.backfill_id): native for native in active_backfills(context.instance)}
     for name, native in sorted(names.items()):
-        if now - active_since(natives_of(desk.instance, name)) > timedelta(hours=most):
+        if now - active_since(natives_of(context.instance, name)) > timedelta(hours=most):
             yield Condition(
                 "long_backfill", name, f"backfill {name} is active for more than {most:g} hours",
-                partial(_explain_backfill, desk, name), native.tags.get(TENANT_TAG),
+                partial(_explain_backfill, context, name), native.tags.get(TENANT_TAG),
                 native.tags.get(SERVICE_TAG) or service_of(native),
             )  # fmt: skip
 
 
 def active_since(natives: Sequence[PartitionBackfill]) -> datetime:
-    """When the stretch of work began that goes on now: parts that follow each other are one stretch."""
+    """The start (UTC) of the present stretch of work: parts that follow each other closely are one stretch."""
     since = natives[-1].backfill_timestamp
     for native in reversed(natives[:-1]):
         ended = native.backfill_end_timestamp
@@ -184,20 +184,20 @@ def active_since(natives: Sequence[PartitionBackfill]) -> datetime:
     return datetime.fromtimestamp(since, UTC)
 
 
-def _explain_backfill(desk: BackfillContext, name: str) -> Explanation:
-    status = status_of(desk.instance, desk.graph, desk.store, name)
-    left = [day for day in status.days if day not in status.done]
-    days = {str(day): status.failed.get(day, "not done yet") for day in left}
-    if not left:
+def _explain_backfill(context: BackfillContext, name: str) -> Explanation:
+    status = status_of(context.instance, context.graph, context.store, name)
+    open_days = [day for day in status.days if day not in status.done]
+    days = {str(day): status.failed.get(day, "not done yet") for day in open_days}
+    if not open_days:
         return Explanation(days, f"weather-backfill status {name} --watch")
     return Explanation(
-        days, f"weather-backfill cancel {name}\n{start_command(status.service, status.tenant, left, 'missing')}"
+        days, f"weather-backfill cancel {name}\n{start_command(status.service, status.tenant, open_days, 'missing')}"
     )
 
 
-def open_breakers(desk: BackfillContext, tenants: Tenants) -> Iterator[Condition]:
-    """Services that are not asked, because they kept failing; half-open is not over: no request has succeeded yet."""
-    state = open_state(desk.settings.limits_url)
+def open_breakers(context: BackfillContext, tenants: Tenants) -> Iterator[Condition]:
+    """Yield a condition for each circuit breaker that is open, or half-open: then no request has succeeded yet."""
+    state = open_state(context.settings.limits_url)
     for scope in sorted(scope for scope in state.scopes() if scope.startswith(BREAKERS)):
         status = breaker_status(*state.read(scope), scope)
         if status.state is BreakerState.CLOSED:
@@ -205,8 +205,8 @@ def open_breakers(desk: BackfillContext, tenants: Tenants) -> Iterator[Condition
         service, _, host = scope.removeprefix(BREAKERS).partition("@")
         users = [name for name, tenant in tenants.items() if tenant and _host_of(tenant, service) == host]
         yield Condition(
-            "breaker_open", scope, f"{service} at {host} keeps failing and is not asked (breaker open)",
-            partial(_explain_breaker, desk, status, service, users), ", ".join(sorted(users)) or None, service,
+            "breaker_open", scope, f"{service} at {host} keeps failing, no requests are sent (circuit breaker open)",
+            partial(_explain_breaker, context, status, service, users), ", ".join(sorted(users)) or None, service,
         )  # fmt: skip
 
 
@@ -215,18 +215,20 @@ def _host_of(tenant: Tenant, service: str) -> str | None:
     return urlsplit(str(url)).netloc if url else None
 
 
-def _explain_breaker(desk: BackfillContext, status: BreakerStatus, service: str, users: Sequence[str]) -> Explanation:
+def _explain_breaker(
+    context: BackfillContext, status: BreakerStatus, service: str, users: Sequence[str]
+) -> Explanation:
     since = status.since.timestamp() if status.since else 0.0
     days = {"service": f"failing since {status.since:%Y-%m-%d %H:%M} UTC: {status.last_error}"} if status.since else {}
     commands = ["weather-backfill breakers"]
     for tenant in sorted(users)[:10]:
         runs = [
             run
-            for run in failures_in_a_row(desk.instance, service, tenant, _LOOKED_AT)
-            if (stats := desk.instance.get_run_record_by_id(run.run_id)) and (stats.end_time or 0) >= since
+            for run in failures_in_a_row(context.instance, service, tenant, _EXAMINED)
+            if (stats := context.instance.get_run_record_by_id(run.run_id)) and (stats.end_time or 0) >= since
         ]
-        failed = failed_days_of(desk.instance, runs)
+        failed = failed_days_of(context.instance, runs)
         days |= {f"{day} of {tenant}": why for day, why in failed.items()}
         if runs:
-            commands += retry_command(desk.instance, runs, service, tenant, sorted(failed)).splitlines()
+            commands += retry_command(context.instance, runs, service, tenant, sorted(failed)).splitlines()
     return Explanation(days, "\n".join(commands))

@@ -1,4 +1,4 @@
-"""What an incident says: one text for all channels."""
+"""The text of an incident's message, the same for all channels."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ _MOST_CHARACTERS = 300
 
 
 def subject(incident: Incident, event: str) -> str:
-    """One line: what happened to whom."""
+    """The subject line: whose incident, and its summary."""
     whom = " / ".join(part for part in (incident.tenant, incident.service) if part) or "platform"
     line = f"{whom}: {incident.summary}"
     return f"resolved: {line}" if event == RESOLVED else line
 
 
 def text(incident: Incident, event: str) -> str:
-    """The whole message: failing days with their reasons, and the command that fixes them; a resolved one is a line."""
+    """The message: failing days with their reasons and the commands that fix them; one line if it is resolved."""
     if event == RESOLVED:
         ended = f" until {incident.ended_at:%Y-%m-%d %H:%M} UTC" if incident.ended_at else ""
         return f"{subject(incident, event)} (from {incident.opened_at:%Y-%m-%d %H:%M}{ended})"

@@ -1,4 +1,4 @@
-"""One pass: what is wrong now against the incidents that are known; what is new or over is told."""
+"""Compares the conditions that hold now with the recorded incidents, and notifies channels of openings and ends."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ from weather_backfill.backfill.commands import BackfillContext
 from weather_backfill.model.errors import ConfigurationError
 
 GIVE_UP = timedelta(days=7)
-"""For so long after an incident's end a channel that fails is told again."""
+"""A channel that fails is tried again until this long after an incident's end."""
 
 
-def reconcile_alerts(desk: BackfillContext, now: datetime | None = None) -> list[str]:
-    """One reconciling pass; what happened. Safe to call at any time, from several processes."""
+def reconcile_alerts(context: BackfillContext, now: datetime | None = None) -> list[str]:
+    """Run one reconciling pass; returns notes of what happened. Safe to call at any time, from several processes."""
     now = now or datetime.now(UTC)
-    register, notes = Register(desk.store), list[str]()
+    register, notes = Register(context.store), list[str]()
     over = {incident.name for incident in register.ending()}
     for incident in register.open_incidents():
         if incident.name in over:
             register.end(incident)  # a pass died between the two steps of an end
-    found = current_conditions(desk, now)
-    notes += found.notes
-    wrong = {condition.incident_id: condition for condition in found.conditions}
-    known = {incident.id: incident for incident in register.open_incidents()}
-    for name, condition in wrong.items():
-        if name not in known:
+    current = current_conditions(context, now)
+    notes += current.notes
+    conditions = {condition.incident_id: condition for condition in current.conditions}
+    incidents = {incident.id: incident for incident in register.open_incidents()}
+    for name, condition in conditions.items():
+        if name not in incidents:
             register.open(_incident(condition, now, notes))
-    for name, incident in known.items():
-        if name not in wrong and incident.kind not in found.unjudged:
+    for name, incident in incidents.items():
+        if name not in conditions and incident.kind not in current.unjudged:
             register.end(replace(incident, ended_at=now))
     try:
-        channels = channels_of(desk.settings)
+        channels = channels_of(context.settings)
     except ConfigurationError as error:
         channels = [LogChannel()]
         notes.append(str(error))
@@ -45,23 +45,23 @@ def reconcile_alerts(desk: BackfillContext, now: datetime | None = None) -> list
 
 def _incident(condition: Condition, now: datetime, notes: list[str]) -> Incident:
     try:
-        told = condition.explain()
+        explanation = condition.explain()
     except Exception as error:  # the alert matters more than its details
         notes.append(f"{condition.subject}: no details: {type(error).__name__}: {error}")
-        told = Explanation({}, "")
+        explanation = Explanation({}, "")
     return Incident(
         condition.incident_id, condition.kind, condition.summary, now, condition.tenant, condition.service,
-        dict(told.days), told.command,
+        dict(explanation.days), explanation.command,
     )  # fmt: skip
 
 
 def _tell_all(register: Register, channels: Sequence[Channel], now: datetime) -> list[str]:
-    """Tell every channel what it does not know; one that fails is left alone until the next tick."""
+    """Notify every channel of openings and ends that are new to it; one that fails is skipped until the next tick."""
     notes: list[str] = []
-    ending, lasting = register.ending(), register.open_incidents()
+    ending, still_open = register.ending(), register.open_incidents()
     failed: set[str] = set()
     for channel in channels:
-        for incident in ending + lasting:
+        for incident in ending + still_open:
             if channel.name not in failed and not _tell(register, channel, incident, now, notes):
                 failed.add(channel.name)
     for incident in ending:
@@ -75,13 +75,13 @@ def _tell_all(register: Register, channels: Sequence[Channel], now: datetime) ->
 
 
 def _tell(register: Register, channel: Channel, incident: Incident, now: datetime, notes: list[str]) -> bool:
-    """Tell a channel of an incident's opening and, if it is over, its end; False if the channel failed."""
+    """Notify a channel of an incident's opening and, if it is over, of its end; False if the channel failed."""
     for event in (OPENED, RESOLVED) if incident.ended_at else (OPENED,):
         key = register.claim(incident, event, channel.name, now)
         if key is None:
             if register.told(incident, event, channel.name):
                 continue
-            return True  # another sender is at it: the end comes after the opening
+            return True  # another sender has claimed it: the end is sent after the opening
         text = messages.text(incident, event)
         try:
             channel.tell(messages.subject(incident, event), text)
@@ -95,7 +95,7 @@ def _tell(register: Register, channel: Channel, incident: Incident, now: datetim
 
 
 def send_test(channels: Sequence[Channel]) -> list[dict[str, str | None]]:
-    """Tell each channel a test message; a row each with its problem, if it had one."""
+    """Send a test message to each channel; returns one row per channel: `channel` and `problem` (None if sent)."""
     rows: list[dict[str, str | None]] = []
     for channel in channels:
         try:

@@ -1,1 +1,1 @@
-"""The operator's verbs: launch and watch native backfills, and report what the lake holds."""
+"""Backfills: plan, launch, watch, cancel and retry them, and report the coverage of the lake."""

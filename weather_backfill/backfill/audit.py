@@ -1,4 +1,4 @@
-"""The append-only audit: who asked for what, when, with what outcome."""
+"""The append-only audit log: who requested which action, when (UTC), with which outcome."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ from weather_backfill.model.errors import NotFoundError, WeatherError
 from weather_backfill.storage.object_store import ObjectStore
 from weather_backfill.util import json_documents
 
-_asker: ContextVar[str | None] = ContextVar("asker", default=None)
+_requester: ContextVar[str | None] = ContextVar("requester", default=None)
 
 
 @contextmanager
 def asking_as(name: str) -> Iterator[None]:
-    """Within this, `name` is asking: a sensor, where nobody is."""
-    token = _asker.set(name)
+    """Make `name` (a sensor, where no person asks) the requester of all that is audited within the `with` block."""
+    token = _requester.set(name)
     try:
         yield
     finally:
-        _asker.reset(token)
+        _requester.reset(token)
 
 
 def person() -> str:
-    """Who is asking: a sensor, or the user as far as the machine knows."""
-    if name := _asker.get():
+    """The requester: the sensor that `asking_as` names, else the user of this process, else `unknown`."""
+    if name := _requester.get():
         return name
     try:
         return getpass.getuser()
@@ -42,14 +42,14 @@ def person() -> str:
 
 
 def audit(store: ObjectStore, action: str, **facts: Any) -> None:
-    """Append one event: who, what, when, with which parameters, to what outcome. Nothing is ever rewritten."""
+    """Append one event: `at` (UTC), `action`, `requested_by` and the given facts. Events are never rewritten."""
     now = datetime.now(UTC)
     event = {"at": now.isoformat(), "action": action, "requested_by": person(), **facts}
     store.put(layout.audit_key(now, uuid.uuid4().hex), json.dumps(event, default=str).encode())
 
 
 def audit_start(store: ObjectStore, manifest: Manifest) -> None:
-    """The event of a manifest's writing. Its key follows from the manifest: written again, it is the same event."""
+    """Append the `start` event of a manifest. Its key follows from the manifest, so a second call adds no event."""
     event = {
         "at": manifest.created_at.isoformat(),
         "action": "start",
@@ -64,19 +64,22 @@ def audit_start(store: ObjectStore, manifest: Manifest) -> None:
 
 
 def audit_events(store: ObjectStore, limit: int = 100) -> list[dict[str, Any]]:
-    """The latest events, newest first, those that were archived too."""
+    """Return the latest events, newest first, archived ones included.
+
+    Raises `UnreadableObjectError` for a damaged event.
+    """
     events: dict[str, dict[str, Any]] = {}
-    gone = False
+    archived_meanwhile = False
     for key, data in store.read_many([o.key for o in store.list(layout.AUDIT)][-limit:]):
         if isinstance(data, NotFoundError):
-            gone = True  # archived since the listing
+            archived_meanwhile = True  # since the listing
             continue
         if isinstance(data, WeatherError):
             raise data
         with json_documents.reading(f"{store.uri(key)} is not an audit event", "move it out of the audit."):
             events[key] = json_documents.parsed(data)
-    for month in compaction.months(store, layout.AUDIT) if gone or len(events) < limit else ():
+    for month in compaction.months(store, layout.AUDIT) if archived_meanwhile or len(events) < limit else ():
         events = {key: line.body for key, line in compaction.read(store, layout.AUDIT, month).items()} | events
-        if len(events) >= limit and not gone:
+        if len(events) >= limit and not archived_meanwhile:
             break
     return [events[key] for key in sorted(events, reverse=True)[:limit]]

@@ -1,4 +1,4 @@
-"""The operator's verbs: start, cancel, pause, resume, retry. The CLI, the sensors and the UI form all call these.
+"""Commands on backfills: start, cancel, pause, resume, retry. The CLI, the sensors and the UI form all call these.
 
 A managed backfill is a manifest in the lake and the native backfills launched for it. Usually that is one; a
 chunk smaller than the service's, a resume and a retry add more, all tagged with the managed id.
@@ -16,11 +16,8 @@ import dagster as dg
 from weather_backfill.backfill.audit import audit, audit_start, person
 from weather_backfill.backfill.launch import launch_backfill, native_of, register_tenant
 from weather_backfill.backfill.manifests import (
-    ACTIVE,
-    CANCELED,
-    PAUSED,
-    STOPPED,
     Manifest,
+    ManifestState,
     create_manifest,
     find_manifest,
     held_manifests,
@@ -33,6 +30,8 @@ from weather_backfill.backfill.manifests import (
 from weather_backfill.backfill.plan import BackfillPlan, Order, Reason, Reprocess, chunks_of
 from weather_backfill.backfill.status import (
     MANAGED_TAG,
+    UNDER_WAY,
+    BackfillState,
     Status,
     active_backfills,
     is_active,
@@ -54,13 +53,13 @@ from weather_backfill.tenants.files import TenantRegistry
 KIND_TAG = "weather/kind"
 ONBOARDING = "onboarding"
 MOST_PARTS = 100
-"""Native backfills that one of ours is made of: every tick asks Dagster how they are."""
+"""Native backfills per managed backfill: every tick asks Dagster for their status."""
 _CANCELLED = (BulkActionStatus.CANCELING, BulkActionStatus.CANCELED)
 
 
 @dataclass(frozen=True)
 class BackfillContext:
-    """What every verb works with: Dagster's instance, our definitions, settings and the lake."""
+    """The context of every command: Dagster's instance, the definitions, the settings and the lake."""
 
     instance: dg.DagsterInstance
     definitions: dg.Definitions
@@ -78,7 +77,7 @@ class BackfillContext:
 
 
 def validate_range(start: date, end: date, max_days: int) -> None:
-    """Raise `ConfigurationError` for a range that is backwards, too long or not over yet."""
+    """Raise `ConfigurationError` for a range of UTC days that is backwards, too long or not over yet."""
     today = datetime.now(UTC).date()
     if start > end:
         raise ConfigurationError(f"start date {start} is after end date {end}: swap them.")
@@ -94,68 +93,69 @@ def validate_range(start: date, end: date, max_days: int) -> None:
         )
 
 
-def busy_days(desk: BackfillContext, service: str, tenant: str) -> dict[str, set[date]]:
-    """The days that active backfills of a tenant's service are at or still have to do, by id; queued parts count."""
+def busy_days(context: BackfillContext, service: str, tenant: str) -> dict[str, set[date]]:
+    """The days of a tenant's service that active backfills have taken, by backfill id; waiting parts count."""
     busy: dict[str, set[date]] = {}
-    for native in active_backfills(desk.instance):
+    for native in active_backfills(context.instance):
         if service_of(native) == service:
-            days = {key.date for key in target_of(native, desk.graph) if key.tenant == tenant}
+            days = {key.date for key in target_of(native, context.graph) if key.tenant == tenant}
             busy.setdefault(native.tags.get(MANAGED_TAG, native.backfill_id), set()).update(days)
-    for manifest in open_manifests(desk.store):
-        if (manifest.plan.service, manifest.plan.tenant, manifest.state) == (service, tenant, ACTIVE):
-            waiting = {day for number in unlaunched(desk, manifest) for day in manifest.parts[number]}
-            busy.setdefault(manifest.backfill_id, set()).update(waiting)
+    for manifest in open_manifests(context.store):
+        if (manifest.plan.service, manifest.plan.tenant, manifest.state) == (service, tenant, ManifestState.ACTIVE):
+            unlaunched_days = {day for number in unlaunched(context, manifest) for day in manifest.parts[number]}
+            busy.setdefault(manifest.backfill_id, set()).update(unlaunched_days)
     return busy
 
 
-def held_back(desk: BackfillContext, service: str, tenant: str) -> set[date]:
-    """The days that a person has paused or cancelled last: what happens by itself leaves them alone."""
+def held_back(context: BackfillContext, service: str, tenant: str) -> set[date]:
+    """The days that a person has paused or cancelled last, which automation therefore does not load."""
 
-    def mine(among: Iterable[Manifest]) -> list[Manifest]:
-        return [m for m in among if (m.plan.service, m.plan.tenant) == (service, tenant)]
+    def of_connection(candidates: Iterable[Manifest]) -> list[Manifest]:
+        return [m for m in candidates if (m.plan.service, m.plan.tenant) == (service, tenant)]
 
-    # A part that was cancelled since the last tick stands in no manifest yet.
-    now = {m.backfill_id: cancelled_days(desk, m) for m in mine(open_manifests(desk.store)) if m.state == ACTIVE}
-    if not mine(held_manifests(desk.store)) and not any(now.values()):
-        return set()  # nearly always: the whole history is read only where there is something to look for
-    last: dict[date, bool] = {}
-    for manifest in mine(manifests(desk.store)):  # oldest first
-        whole = manifest.state in (PAUSED, CANCELED)
-        some = manifest.put_off | now.get(manifest.backfill_id, set())
-        last |= {day: whole or day in some for part in manifest.parts for day in part}
-    return {day for day, held in last.items() if held}
-
-
-def cancelled_days(desk: BackfillContext, manifest: Manifest) -> set[date]:
-    """The days of `clicked_away` that are not done."""
-    days = clicked_away(desk, manifest)
-    return days and days - status_of(desk.instance, desk.graph, desk.store, manifest.backfill_id).done
+    # A part that was cancelled since the last tick is in no manifest yet.
+    active = [m for m in of_connection(open_manifests(context.store)) if m.state == ManifestState.ACTIVE]
+    just_cancelled = {m.backfill_id: cancelled_days(context, m) for m in active}
+    if not of_connection(held_manifests(context.store)) and not any(just_cancelled.values()):
+        return set()  # nearly always: the whole history is read only where something is held
+    held: dict[date, bool] = {}
+    for manifest in of_connection(manifests(context.store)):  # oldest first: the last one decides
+        whole = manifest.state in (ManifestState.PAUSED, ManifestState.CANCELED)
+        some = manifest.put_off | just_cancelled.get(manifest.backfill_id, set())
+        held |= {day: whole or day in some for part in manifest.parts for day in part}
+    return {day for day, is_held in held.items() if is_held}
 
 
-def clicked_away(desk: BackfillContext, manifest: Manifest) -> set[date]:
-    """The days of a backfill whose last native backfill was cancelled on its own, by a click in Dagster."""
-    natives = natives_of(desk.instance, manifest.backfill_id)
+def cancelled_days(context: BackfillContext, manifest: Manifest) -> set[date]:
+    """The days that were cancelled by a click in Dagster (`clicked_away`) and are not done."""
+    days = clicked_away(context, manifest)
+    return days and days - status_of(context.instance, context.graph, context.store, manifest.backfill_id).done
+
+
+def clicked_away(context: BackfillContext, manifest: Manifest) -> set[date]:
+    """The days of a managed backfill whose last native backfill was cancelled by a click in Dagster."""
+    natives = natives_of(context.instance, manifest.backfill_id)
     days: set[date] = set()
     for native in natives if any(n.status in _CANCELLED for n in natives) else ():
-        target = {key.date for key in target_of(native, desk.graph)}
+        target = {key.date for key in target_of(native, context.graph)}
         days = days | target if native.status in _CANCELLED else days - target
     return days
 
 
-def overlapping(desk: BackfillContext, plan: BackfillPlan) -> list[str]:
-    """The ids of active backfills over a day of the plan."""
-    wanted = set(plan.days)
-    return sorted(name for name, days in busy_days(desk, plan.service, plan.tenant).items() if days & wanted)
+def overlapping(context: BackfillContext, plan: BackfillPlan) -> list[str]:
+    """The ids of active backfills that share a day with the plan."""
+    planned = set(plan.days)
+    return sorted(name for name, days in busy_days(context, plan.service, plan.tenant).items() if days & planned)
 
 
-def given_up(desk: BackfillContext, plan: BackfillPlan) -> dict[str, int]:
-    """What a forced restart of the plan cancels: active backfills by id, with how many days of each it leaves."""
-    busy, wanted = busy_days(desk, plan.service, plan.tenant), set(plan.days)
-    return {name: len(days - wanted) for name, days in sorted(busy.items()) if days & wanted}
+def given_up(context: BackfillContext, plan: BackfillPlan) -> dict[str, int]:
+    """Count the days that a forced restart of the plan gives up, by id of the active backfill that it cancels."""
+    busy, planned = busy_days(context, plan.service, plan.tenant), set(plan.days)
+    return {name: len(days - planned) for name, days in sorted(busy.items()) if days & planned}
 
 
 def start(
-    desk: BackfillContext,
+    context: BackfillContext,
     plan: BackfillPlan,
     *,
     backfill_id: str | None = None,
@@ -167,7 +167,7 @@ def start(
     """Write the manifest and launch what capacity allows; returns the managed id.
 
     Raises `ConfigurationError` if there is nothing to do or an active backfill overlaps (`force_restart` cancels
-    that one first, all of it: `given_up`). Idempotent by id: a manifest that exists is gone on with. With
+    that one first, all of it: `given_up`). Idempotent by id: an existing manifest is continued. With
     `accept_loss` days may lose rows that the lake holds and the upstream no longer has. Without `launch` the parts
     wait for the sensor, which shares capacity between tenants.
     """
@@ -176,112 +176,113 @@ def start(
             f"nothing to do: no day of {plan.tenant} from {plan.start} to {plan.end} is in state '{plan.reprocess}'."
         )
     labels = {**(labels or {}), **({ACCEPT_LOSS_TAG: "true"} if accept_loss else {})}
-    name = backfill_id or _free_id(desk, plan)
-    manifest = find_manifest(desk.store, name)
+    name = backfill_id or _free_id(context, plan)
+    manifest = find_manifest(context.store, name)
     if manifest is None:
-        for other in overlapping(desk, plan):
+        for other in overlapping(context, plan):
             if not force_restart:
                 raise ConfigurationError(
                     f"backfill {other!r} is active over the same days: wait for it, cancel it, or say --force-restart."
                 )
-            cancel(desk, other)
-        largest = desk.settings.chunk_days_of(plan.service)
+            cancel(context, other)
+        largest = context.settings.chunk_days_of(plan.service)
         parts = [plan.days] if plan.chunk_days >= largest else few(chunks_of(plan.days, plan.chunk_days))
         manifest = Manifest(name, plan, parts, person(), datetime.now(UTC), labels=labels)
-        if not create_manifest(desk.store, manifest):  # somebody was quicker: look again at what there is now
+        if not create_manifest(context.store, manifest):  # another process has just written one: start over with it
             return start(
-                desk, plan, backfill_id=backfill_id, force_restart=force_restart, labels=labels, launch=launch
+                context, plan, backfill_id=backfill_id, force_restart=force_restart, labels=labels, launch=launch
             )  # fmt: skip
-        audit_start(desk.store, manifest)
-    register_tenant(desk.instance, manifest.plan.service, manifest.plan.tenant)
+        audit_start(context.store, manifest)
+    register_tenant(context.instance, manifest.plan.service, manifest.plan.tenant)
     if launch:
-        advance(desk, manifest)
-    write_summary(desk.instance, desk.graph, desk.store, manifest)
+        advance(context, manifest)
+    write_summary(context.instance, context.graph, context.store, manifest)
     return name
 
 
 def few(chunks: list[list[date]]) -> list[list[date]]:
-    """Chunks as at most `MOST_PARTS` parts: neighbours together where there are more, in their order."""
-    each = -(-len(chunks) // MOST_PARTS) or 1
-    return [[day for chunk in chunks[n : n + each] for day in chunk] for n in range(0, len(chunks), each)]
+    """Merge neighbouring chunks into at most `MOST_PARTS` parts, in their order."""
+    size = -(-len(chunks) // MOST_PARTS) or 1
+    return [[day for chunk in chunks[n : n + size] for day in chunk] for n in range(0, len(chunks), size)]
 
 
-def _free_id(desk: BackfillContext, plan: BackfillPlan) -> str:
-    """`<service>-<tenant>-<start>-<end>-<n>`: readable, and the next number that is free."""
+def _free_id(context: BackfillContext, plan: BackfillPlan) -> str:
+    """A readable id, `<service>-<tenant>-<start>-<end>-<n>` with the next free number."""
     base = f"{plan.service}-{plan.tenant}-{plan.start:%Y%m%d}-{plan.end:%Y%m%d}"
     number = 1
-    while find_manifest(desk.store, f"{base}-{number}") or native_of(desk.instance, f"{base}-{number}"):
+    while find_manifest(context.store, f"{base}-{number}") or native_of(context.instance, f"{base}-{number}"):
         number += 1
     return f"{base}-{number}"
 
 
-def unlaunched(desk: BackfillContext, manifest: Manifest) -> list[int]:
-    """The parts whose native backfill does not exist yet; asked of Dagster once, however many there are."""
-    there = {native.backfill_id for native in natives_of(desk.instance, manifest.backfill_id)}
-    return [n for n in range(len(manifest.parts)) if not manifest.ids_of(n) & there]
+def unlaunched(context: BackfillContext, manifest: Manifest) -> list[int]:
+    """The numbers of the parts without a native backfill; one query of Dagster for all parts."""
+    native_ids = {native.backfill_id for native in natives_of(context.instance, manifest.backfill_id)}
+    return [n for n in range(len(manifest.parts)) if not manifest.ids_of(n) & native_ids]
 
 
-def capacity(desk: BackfillContext) -> int:
-    """How many more native backfills may be active. A person and a sensor that ask in the same moment may both take the
-    last place: the limit keeps the load low, and nothing else depends on it.
-    """
-    return max(0, desk.settings.max_active_backfills - len(active_backfills(desk.instance)))
+def capacity(context: BackfillContext) -> int:
+    """The number of native backfills that may still be launched; two processes may both take the last place."""
+    return max(0, context.settings.max_active_backfills - len(active_backfills(context.instance)))
 
 
-def advance(desk: BackfillContext, manifest: Manifest, most: int | None = None) -> list[str]:
-    """Launch waiting parts as far as capacity (and `most`) allows; the ids launched. Safe to call at any time."""
-    manifest = load_manifest(desk.store, manifest.backfill_id) or manifest  # what was read earlier may be old
-    if manifest.state != ACTIVE:
+def advance(context: BackfillContext, manifest: Manifest, most: int | None = None) -> list[str]:
+    """Launch waiting parts as far as capacity (and `most`) allows; returns their ids. Safe to call at any time."""
+    manifest = load_manifest(context.store, manifest.backfill_id) or manifest  # the caller's copy may be outdated
+    if manifest.state != ManifestState.ACTIVE:
         return []
-    register_tenant(desk.instance, manifest.plan.service, manifest.plan.tenant)
+    register_tenant(context.instance, manifest.plan.service, manifest.plan.tenant)
     launched = []
-    for number in unlaunched(desk, manifest)[: min(capacity(desk), 10**6 if most is None else most)]:
-        launched.append(_launch(desk, manifest, manifest.part_id(number), manifest.parts[number]))
-    now = load_manifest(desk.store, manifest.backfill_id)
-    if now and now.state != ACTIVE:  # cancelled or paused meanwhile, by somebody who could not see these yet
-        _cancel_natives(desk, manifest.backfill_id)
+    for number in unlaunched(context, manifest)[: min(capacity(context), 10**6 if most is None else most)]:
+        launched.append(_launch(context, manifest, manifest.part_id(number), manifest.parts[number]))
+    current = load_manifest(context.store, manifest.backfill_id)
+    if current and current.state != ManifestState.ACTIVE:  # cancelled or paused meanwhile
+        _cancel_natives(context, manifest.backfill_id)
     return launched
 
 
-def _cancel_natives(desk: BackfillContext, backfill_id: str) -> bool:
-    """Ask Dagster to cancel what is active of a backfill; whether there was anything."""
-    active = [native for native in natives_of(desk.instance, backfill_id) if is_active(native)]
+def _cancel_natives(context: BackfillContext, backfill_id: str) -> bool:
+    """Ask Dagster to cancel the active native backfills of a managed one; returns whether there were any."""
+    active = [native for native in natives_of(context.instance, backfill_id) if is_active(native)]
     for native in active:
-        desk.instance.update_backfill(native.with_status(BulkActionStatus.CANCELING))
+        context.instance.update_backfill(native.with_status(BulkActionStatus.CANCELING))
     return bool(active)
 
 
-def stop(desk: BackfillContext, manifest: Manifest) -> None:
+def stop(context: BackfillContext, manifest: Manifest) -> None:
     """Stop a backfill whose connection is gone or switched off: nothing more is launched, finished days stay."""
-    save_manifest(desk.store, replace(manifest, state=STOPPED), reopen=False)
-    if _cancel_natives(desk, manifest.backfill_id):
-        audit(desk.store, "stop", backfill_id=manifest.backfill_id, outcome="its connection is gone or switched off")
+    save_manifest(context.store, replace(manifest, state=ManifestState.STOPPED), reopen=False)
+    if _cancel_natives(context, manifest.backfill_id):
+        audit(context.store, "stop", backfill_id=manifest.backfill_id, outcome="its connection is gone or switched off")
 
 
 def stop_tenant(
-    desk: BackfillContext, tenant: str, services: Collection[str] | None = None, among: Iterable[Manifest] | None = None
-) -> list[str]:
-    """Stop every backfill of a tenant (of some services of it, `among` some manifests); the ids that were stopped."""
-    mine = [
+    context: BackfillContext, tenant: str, services: Collection[str] | None = None,
+    among: Iterable[Manifest] | None = None,
+) -> list[str]:  # fmt: skip
+    """Stop a tenant's backfills (of `services` only, `among` these manifests only); returns their ids."""
+    to_stop = [
         m
-        for m in (live_manifests(desk.store) if among is None else among)
+        for m in (live_manifests(context.store) if among is None else among)
         if m.plan.tenant == tenant and (services is None or m.plan.service in services) and _to_stop(m)
     ]
-    for manifest in mine:
-        stop(desk, manifest)
-    return [manifest.backfill_id for manifest in mine]
+    for manifest in to_stop:
+        stop(context, manifest)
+    return [manifest.backfill_id for manifest in to_stop]
 
 
 def _to_stop(manifest: Manifest) -> bool:
-    """Active ones; and onboardings in every state, so that a connection that comes back is onboarded anew."""
-    return manifest.state == ACTIVE or (manifest.labels.get(KIND_TAG) == ONBOARDING and manifest.state != STOPPED)
+    """True for active backfills, and for onboardings in any state, so that a connection that returns starts anew."""
+    return manifest.state == ManifestState.ACTIVE or (
+        manifest.labels.get(KIND_TAG) == ONBOARDING and manifest.state != ManifestState.STOPPED
+    )
 
 
-def _launch(desk: BackfillContext, manifest: Manifest, native_id: str, days: Sequence[date]) -> str:
+def _launch(context: BackfillContext, manifest: Manifest, native_id: str, days: Sequence[date]) -> str:
     plan = manifest.plan
     return launch_backfill(
-        desk.instance,
-        desk.definitions,
+        context.instance,
+        context.definitions,
         backfill_id=native_id,
         service=plan.service,
         tenant=plan.tenant,
@@ -292,64 +293,73 @@ def _launch(desk: BackfillContext, manifest: Manifest, native_id: str, days: Seq
     )
 
 
-def cancel(desk: BackfillContext, backfill_id: str, *, action: str = "cancel") -> Status:
-    """Ask Dagster to cancel: days that are finished stay, the day in hand is finished or dropped whole."""
-    backfill_id = managed_id(desk.instance, backfill_id)
-    manifest = find_manifest(desk.store, backfill_id)
-    before = status_of(desk.instance, desk.graph, desk.store, backfill_id)  # raises if it is none of ours
-    if before.status not in ("queued", "running", "canceling", "pausing", "paused"):
+def cancel(context: BackfillContext, backfill_id: str, *, action: str = "cancel") -> Status:
+    """Ask Dagster to cancel a backfill: finished days stay, the day in progress is finished or dropped whole.
+
+    Raises `ConfigurationError` if there is no such backfill or it has ended.
+    """
+    backfill_id = managed_id(context.instance, backfill_id)
+    manifest = find_manifest(context.store, backfill_id)
+    before = status_of(context.instance, context.graph, context.store, backfill_id)  # raises if there is none
+    if before.status not in (*UNDER_WAY, BackfillState.PAUSED):
         raise ConfigurationError(f"backfill {backfill_id!r} has ended already: there is nothing to {action}.")
-    manifest = manifest or _adopt(desk, backfill_id)  # so that its days stay cancelled, whoever launched it
-    save_manifest(desk.store, replace(manifest, state=PAUSED if action == "pause" else CANCELED))
-    _cancel_natives(desk, backfill_id)
-    status = status_of(desk.instance, desk.graph, desk.store, backfill_id)
-    audit(desk.store, action, backfill_id=backfill_id, outcome=status.status, rows=status.rows)
+    manifest = manifest or _adopt(context, backfill_id)  # so that its days stay cancelled
+    save_manifest(
+        context.store, replace(manifest, state=ManifestState.PAUSED if action == "pause" else ManifestState.CANCELED)
+    )
+    _cancel_natives(context, backfill_id)
+    status = status_of(context.instance, context.graph, context.store, backfill_id)
+    audit(context.store, action, backfill_id=backfill_id, outcome=status.status, rows=status.rows)
     return status
 
 
-def pause(desk: BackfillContext, backfill_id: str) -> Status:
-    """Stop for now: like cancel, but `resume` goes on where it stopped."""
-    return cancel(desk, backfill_id, action="pause")
+def pause(context: BackfillContext, backfill_id: str) -> Status:
+    """Pause a backfill: like `cancel`, but `resume` continues with the days that are not done."""
+    return cancel(context, backfill_id, action="pause")
 
 
-def resume(desk: BackfillContext, backfill_id: str) -> Status:
-    """Go on with the days that are not done; raises `ConfigurationError` while the pause is still under way, and where
-    the connection is gone or off.
+def resume(context: BackfillContext, backfill_id: str) -> Status:
+    """Resume a paused or cancelled backfill with the days that are not done.
+
+    Raises `ConfigurationError` if it is not paused, while it is still pausing, and where the connection is gone or off.
     """
-    backfill_id = managed_id(desk.instance, backfill_id)
-    manifest = find_manifest(desk.store, backfill_id)
-    if manifest is None or (manifest.state == ACTIVE and not _cut_short(desk, manifest)):
+    backfill_id = managed_id(context.instance, backfill_id)
+    manifest = find_manifest(context.store, backfill_id)
+    if manifest is None or (manifest.state == ManifestState.ACTIVE and not _cut_short(context, manifest)):
         raise ConfigurationError(
             f"backfill {backfill_id!r} is not paused: `weather-backfill pause {backfill_id}` first."
         )
-    return _go_on(desk, manifest, "resume", only_failed=False)
+    return _continue(context, manifest, "resume", only_failed=False)
 
 
-def _cut_short(desk: BackfillContext, manifest: Manifest) -> bool:
-    """Whether it or a part was cancelled in Dagster, or a resume died before it launched."""
+def _cut_short(context: BackfillContext, manifest: Manifest) -> bool:
+    """True if it or a part was cancelled in Dagster, or a resume died before it launched."""
     return (
         bool(manifest.put_off)
-        or status_of(desk.instance, desk.graph, desk.store, manifest.backfill_id).status == "canceled"
+        or status_of(context.instance, context.graph, context.store, manifest.backfill_id).status
+        == BackfillState.CANCELED
     )
 
 
-def retry(desk: BackfillContext, backfill_id: str) -> Status:
-    """Launch the failed days again, raw and refined; raises `ConfigurationError` if none have failed, and where the
-    connection is gone or off.
+def retry(context: BackfillContext, backfill_id: str) -> Status:
+    """Launch the failed days again, raw and refined.
+
+    Raises `ConfigurationError` if none have failed, while the backfill is active or paused, and where the connection
+    is gone or off.
     """
-    backfill_id = managed_id(desk.instance, backfill_id)
-    manifest = find_manifest(desk.store, backfill_id) or _adopt(desk, backfill_id)
-    if manifest.state == PAUSED:
+    backfill_id = managed_id(context.instance, backfill_id)
+    manifest = find_manifest(context.store, backfill_id) or _adopt(context, backfill_id)
+    if manifest.state == ManifestState.PAUSED:
         raise ConfigurationError(
             f"backfill {backfill_id!r} is paused: `weather-backfill resume {backfill_id}` takes its failed days too."
         )
-    return _go_on(desk, manifest, "retry", only_failed=True)
+    return _continue(context, manifest, "retry", only_failed=True)
 
 
-def _go_on(desk: BackfillContext, manifest: Manifest, action: str, *, only_failed: bool) -> Status:
-    TenantRegistry(open_tenant_files(desk.settings)).get(manifest.plan.tenant).switched_on(manifest.plan.service)
-    status = status_of(desk.instance, desk.graph, desk.store, manifest.backfill_id)
-    natives = natives_of(desk.instance, manifest.backfill_id)
+def _continue(context: BackfillContext, manifest: Manifest, action: str, *, only_failed: bool) -> Status:
+    TenantRegistry(open_tenant_files(context.settings)).get(manifest.plan.tenant).switched_on(manifest.plan.service)
+    status = status_of(context.instance, context.graph, context.store, manifest.backfill_id)
+    natives = natives_of(context.instance, manifest.backfill_id)
     if any(is_active(native) for native in natives):
         raise ConfigurationError(
             f"backfill {manifest.backfill_id!r} is still {status.status}: wait until it has ended, then {action} it."
@@ -360,31 +370,31 @@ def _go_on(desk: BackfillContext, manifest: Manifest, action: str, *, only_faile
             f"backfill {manifest.backfill_id!r} has no {'failed' if only_failed else 'open'} days."
             + (f" `weather-backfill resume {manifest.backfill_id}` goes on with those not done." if only_failed else "")
         )
-    if not only_failed:  # the failed days of a cancelled backfill are no reason to go on with all of it
-        manifest = replace(manifest, state=ACTIVE)
+    if not only_failed:  # retrying the failed days of a cancelled backfill does not resume the rest
+        manifest = replace(manifest, state=ManifestState.ACTIVE)
     manifest = replace(manifest, put_off=manifest.put_off - set(days))
-    # What was launched and cut short goes on as one more part; what never started keeps its own.
-    waiting = {day for number in unlaunched(desk, manifest) for day in manifest.parts[number]}
-    if again := days if only_failed else [day for day in days if day not in waiting]:
-        if not capacity(desk):
+    # Days that were launched and cut short become one more part; parts that never started keep their own.
+    waiting = {day for number in unlaunched(context, manifest) for day in manifest.parts[number]}
+    if relaunched := days if only_failed else [day for day in days if day not in waiting]:
+        if not capacity(context):
             raise ConfigurationError(
-                f"{desk.settings.max_active_backfills} backfills are active, as many as may be: wait for one to end."
+                f"{context.settings.max_active_backfills} backfills are active, the limit: wait for one to end."
             )
-        _launch(desk, manifest, f"{manifest.backfill_id}.{action}{len(natives)}", again)
-    save_manifest(desk.store, manifest)
-    advance(desk, manifest, most=0 if only_failed else None)
-    audit(desk.store, action, backfill_id=manifest.backfill_id, days=len(days), outcome="accepted")
-    return write_summary(desk.instance, desk.graph, desk.store, manifest)
+        _launch(context, manifest, f"{manifest.backfill_id}.{action}{len(natives)}", relaunched)
+    save_manifest(context.store, manifest)
+    advance(context, manifest, most=0 if only_failed else None)
+    audit(context.store, action, backfill_id=manifest.backfill_id, days=len(days), outcome="accepted")
+    return write_summary(context.instance, context.graph, context.store, manifest)
 
 
-def _adopt(desk: BackfillContext, backfill_id: str) -> Manifest:
-    """A manifest for a backfill that Dagit or somebody's code launched, so that it can be managed."""
-    status = status_of(desk.instance, desk.graph, desk.store, backfill_id)
+def _adopt(context: BackfillContext, backfill_id: str) -> Manifest:
+    """Write a manifest for a backfill that was launched elsewhere, so that it can be managed."""
+    status = status_of(context.instance, context.graph, context.store, backfill_id)
     days = sorted(status.days)
     plan = BackfillPlan(
         status.service, status.tenant, days[0], days[-1], Reprocess.ALL, Order.OLDEST,
-        desk.settings.chunk_days_of(status.service), dict.fromkeys(days, Reason.MISSING), 0, 0, 0, 0.0, False,
+        context.settings.chunk_days_of(status.service), dict.fromkeys(days, Reason.MISSING), 0, 0, 0, 0.0, False,
     )  # fmt: skip
     manifest = Manifest(backfill_id, plan, [days], "dagster", status.started_at)
-    save_manifest(desk.store, manifest)
+    save_manifest(context.store, manifest)
     return manifest

@@ -1,4 +1,4 @@
-"""Trying a tenant's connections: are the credentials good, and what does the upstream hold?"""
+"""Probes a tenant's connections: are the credentials accepted, and which days does the upstream hold?"""
 
 from __future__ import annotations
 
@@ -15,10 +15,12 @@ from weather_backfill.tenants.files import Tenant, TenantRegistry
 
 
 def check_connections(settings: Settings, tenant_id: str, days: int) -> list[dict[str, Any]]:
-    """One row a connected service: days with data in the last `days`, first and last of them, volume, stations.
+    """Probe every connected service of a tenant; one row each.
 
-    The newest day is read for its stations. `problem` says what went wrong instead of raising, so that one
-    service's trouble does not hide the others. Raises `ConfigurationError` for a tenant without a readable file.
+    Columns: `service`, `enabled`, `days_with_data` among the last `days` UTC days, their `first_day` and `last_day`
+    (ISO), `objects`, `MB`, `stations` (of the newest day, which is read for them) and `problem`: an error of one
+    service is reported there instead of raised, so that it does not hide the others. Raises `ConfigurationError` for
+    a tenant without a readable file.
     """
     tenant = TenantRegistry(open_tenant_files(settings)).get(tenant_id)
     rows = []
@@ -28,33 +30,33 @@ def check_connections(settings: Settings, tenant_id: str, days: int) -> list[dic
             continue
         row: dict[str, Any] = {"service": service, "enabled": connection.enabled}
         try:
-            found = _look(settings, tenant, service, days) if connection.enabled else {}
+            result = _probe(settings, tenant, service, days) if connection.enabled else {}
         except WeatherError as error:
-            found = {"problem": str(error)}
+            result = {"problem": str(error)}
         columns = ("days_with_data", "first_day", "last_day", "objects", "MB", "stations", "problem")
-        rows.append(row | {name: found.get(name) for name in columns})
+        rows.append(row | {name: result.get(name) for name in columns})
     return rows
 
 
-def _look(settings: Settings, tenant: Tenant, service: str, days: int) -> dict[str, Any]:
+def _probe(settings: Settings, tenant: Tenant, service: str, days: int) -> dict[str, Any]:
     source = open_source(tenant, service, open_lake(settings), settings.s3, settings)
     end = datetime.now(UTC).date() - timedelta(days=1)
-    held = source.inventory(end - timedelta(days=days - 1), end)
-    if not held:
+    inventory = source.inventory(end - timedelta(days=days - 1), end)
+    if not inventory:
         return {
             "days_with_data": 0,
             "problem": f"reached, but no data in the last {days} days: look further with --days",
         }
-    newest = max(held)
-    found = {
-        "days_with_data": len(held),
-        "first_day": min(held).isoformat(),
+    newest = max(inventory)
+    result = {
+        "days_with_data": len(inventory),
+        "first_day": min(inventory).isoformat(),
         "last_day": newest.isoformat(),
-        "objects": sum(day.objects for day in held.values()),
-        "MB": round(sum(day.bytes for day in held.values()) / 1e6, 2),
+        "objects": sum(day.objects for day in inventory.values()),
+        "MB": round(sum(day.bytes for day in inventory.values()) / 1e6, 2),
     }
     for day in source.days([newest]):
         if isinstance(day, DayFailure):
-            return found | {"problem": f"{newest}: {day.error}"}
-        found["stations"] = len(day.table["station_id"].unique())
-    return found
+            return result | {"problem": f"{newest}: {day.error}"}
+        result["stations"] = len(day.table["station_id"].unique())
+    return result

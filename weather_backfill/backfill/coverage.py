@@ -1,4 +1,4 @@
-"""What the lake holds, day by day, judged from the files' footers; and a calendar to look at."""
+"""Coverage of the lake by day, judged from the files' footers, and the coverage calendar as a picture."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class HeldDay:
-    """A raw day in the lake: `completeness` 0 to 1; `incomplete` says what is wanting of a partial or damaged day.
+    """A raw day (UTC) in the lake: `completeness` 0 to 1; `incomplete` says what a partial or damaged day lacks.
 
     `outdated`: its file has an older schema version than today's.
     """
@@ -41,40 +41,41 @@ class HeldDay:
 def held_days(
     store: ObjectStore, service: str, tenant: str, only: Collection[date] | None = None
 ) -> dict[date, HeldDay]:
-    """The raw days of a tenant in the lake (or `only` some of them), from listings and footers.
+    """Read a tenant's raw days in the lake (or `only` some of them) from listings and footers.
 
-    A damaged object is a day that is incomplete: it holds up neither the other days nor its own repair.
+    A damaged object counts as an incomplete day: it stops neither the other days nor its own repair.
     """
-    objects = day_objects(store, layout.RAW_OBSERVATIONS, service, tenant)
-    wanted = [stored for day, stored in objects.items() if only is None or day in only]
-    return {day.date: day for day in store.each(lambda stored: _held(store, stored), wanted)}
+    by_day = day_objects(store, layout.RAW_OBSERVATIONS, service, tenant)
+    objects = [stored for day, stored in by_day.items() if only is None or day in only]
+    return {day.date: day for day in store.each(lambda stored: _held_day(store, stored), objects)}
 
 
 def day_objects(store: ObjectStore, dataset: str, service: str, tenant: str) -> dict[date, StoredObject]:
-    """The objects of a tenant's days; what has the name of none is passed over with a word."""
-    found = {}
+    """A tenant's objects by day (UTC); objects whose key holds no date are logged and skipped."""
+    by_day = {}
     for stored in store.list(layout.tenant_prefix(dataset, service, tenant)):
         if stored.key.endswith(layout.FILE):
             try:
-                found[layout.date_of(stored.key)] = stored
+                by_day[layout.date_of(stored.key)] = stored
             except ConfigurationError as error:
                 _log.warning("%s", error)
-    return found
+    return by_day
 
 
 def file_metadata(store: ObjectStore, stored: StoredObject) -> pq.FileMetaData:
-    """The metadata of a day's file, read from its last bytes; raises `UnreadableObjectError` if it is damaged."""
+    """Read a day's Parquet metadata from its file's last bytes; raises `UnreadableObjectError` if it is damaged."""
     metadata = parquet.metadata_of(store.tail(stored, parquet.FOOTER_BYTES)) or parquet.metadata_of(
         store.get(stored.key)
     )
     if metadata is None:
         raise UnreadableObjectError(
-            f"{store.uri(stored.key)} is not a Parquet file: it was damaged outside of us. Materialize the day again."
+            f"{store.uri(stored.key)} is not a Parquet file: it was damaged after it was written. "
+            "Materialize the day again."
         )
     return metadata
 
 
-def _held(store: ObjectStore, stored: StoredObject) -> HeldDay:
+def _held_day(store: ObjectStore, stored: StoredObject) -> HeldDay:
     day = layout.date_of(stored.key)
     try:
         metadata = file_metadata(store, stored)
@@ -89,14 +90,14 @@ def _held(store: ObjectStore, stored: StoredObject) -> HeldDay:
 
 
 def refined_dates(store: ObjectStore, service: str, tenant: str) -> set[date]:
-    """The days of a tenant that have been refined."""
+    """The days of a tenant that have a refined object."""
     return set(day_objects(store, layout.REFINED_15M, service, tenant))
 
 
 def stale_dates(store: ObjectStore, refined: Mapping[date, StoredObject], held: Mapping[date, HeldDay]) -> set[date]:
     """The days whose `refined` object was made from other rows than raw `held` has now.
 
-    Only what is older than its raw is looked into, and its footer decides: a lake that was copied has other times.
+    Only refined objects older than their raw are read, and their footers decide: copying a lake changes the times.
     """
     older = [
         refined[day]
@@ -108,7 +109,7 @@ def stale_dates(store: ObjectStore, refined: Mapping[date, StoredObject], held: 
 
 
 def _made_from(store: ObjectStore, stored: StoredObject) -> str | None:
-    """The hash of the raw rows that a refined object was made from; None where it does not say."""
+    """The hash of the raw rows that a refined object was made from; None if its footer has none."""
     try:
         return parquet.footer_of(file_metadata(store, stored)).get("raw_rows")
     except UnreadableObjectError:
@@ -122,7 +123,7 @@ def draw_calendar(
     end: date,
     path: Path,
 ) -> Path:
-    """Tenant by day, coloured by completeness; failed days in red, absent ones in grey. Returns the path."""
+    """Draw tenants by days, coloured by completeness, failed days in red and absent ones in grey; returns the path."""
     import matplotlib
 
     matplotlib.use("Agg")

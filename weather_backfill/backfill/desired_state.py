@@ -16,12 +16,12 @@ from weather_backfill.storage.places import open_tenant_files
 from weather_backfill.tenants.files import Tenant, TenantRegistry
 
 EVERYBODY = "*"
-"""Among the broken files: all of them, for the folder itself is gone. No tenant is called so."""
+"""Stands for all tenants in a set of broken files: the folder itself is gone. No tenant id looks like this."""
 
 
 @dataclass(frozen=True, slots=True)
 class WantedConnection:
-    """One enabled connection; `version` is that of its tenant's file and the defaults."""
+    """One enabled connection of a tenant; `version` changes with the tenant's file and the defaults."""
 
     tenant: Tenant
     service: str
@@ -34,23 +34,26 @@ class WantedConnection:
         return f"{self.tenant.id}-{self.service}"
 
     def window(self, today: date, earliest: date) -> tuple[date, date]:
-        """The days the connection wants, both included: the look-back up to yesterday, none before `earliest`."""
+        """The first and last UTC day that the connection asks for: its look-back to yesterday, from `earliest` on."""
         first = today - timedelta(days=self.connection.lookback_days)
         return max(first, self.connection.first_day or first, earliest), today - timedelta(days=1)
 
     def may_launch(self, now: datetime) -> bool:
-        """Whether this is an hour in which the connection wants launches."""
+        """Return whether the connection's `off_peak` hours allow a launch now."""
         return self.connection.off_peak is None or self.connection.off_peak.holds(now)
 
 
 Wants = Mapping[tuple[str, str], WantedConnection]
+"""The wanted connections by tenant and service."""
 
 
-def connections(desk: BackfillContext, notes: list[str], broken: set[str] | None = None) -> Iterator[WantedConnection]:
-    """All enabled connections of all readable tenant files; a broken file is noted and blocks nobody."""
-    registry, trust = TenantRegistry(open_tenant_files(desk.settings)), desk.settings.tenant_policy()
-    if gone := _not_mounted(desk, registry):
-        notes.append(gone)
+def connections(
+    context: BackfillContext, notes: list[str], broken: set[str] | None = None
+) -> Iterator[WantedConnection]:
+    """Yield the enabled connections of all readable tenant files; broken files are reported in `notes` and `broken`."""
+    registry, policy = TenantRegistry(open_tenant_files(context.settings)), context.settings.tenant_policy()
+    if problem := _not_mounted(context, registry):
+        notes.append(problem)
         if broken is not None:
             broken.add(EVERYBODY)
         return
@@ -67,7 +70,7 @@ def connections(desk: BackfillContext, notes: list[str], broken: set[str] | None
             if connection is None or not connection.enabled:
                 continue
             try:
-                trust.check(tenant.id, connection.reach())
+                policy.check(tenant.id, connection.reach())
             except WeatherError as error:
                 notes.append(f"{name}: {error}")
                 if broken is not None:
@@ -76,20 +79,20 @@ def connections(desk: BackfillContext, notes: list[str], broken: set[str] | None
                 yield WantedConnection(tenant, service, connection, version)
 
 
-def _not_mounted(desk: BackfillContext, registry: TenantRegistry) -> str | None:
-    """What is wrong where all tenant files are gone at once; None if nothing is. That is no wish of the tenants'."""
+def _not_mounted(context: BackfillContext, registry: TenantRegistry) -> str | None:
+    """The problem if all tenant files are gone at once, else None: a folder that is not mounted asks for no stop."""
     try:
         names = registry.ids()
     except NotFoundError as error:
         return str(error)
-    known = {
+    registered = {
         tenant
         for service in SERVICES
-        for tenant in desk.instance.get_dynamic_partitions(tenants_partition_name(service))
+        for tenant in context.instance.get_dynamic_partitions(tenants_partition_name(service))
     }
-    if names or len(known) < 2:
+    if names or len(registered) < 2:
         return None
     return (
-        f"{desk.settings.tenants_url} holds no tenant file, and Dagster knows {len(known)} tenants: is it mounted? "
-        "Nothing is stopped or launched; `weather-backfill tenants remove` stops a tenant."
+        f"{context.settings.tenants_url} holds no tenant file, and Dagster knows {len(registered)} tenants: "
+        "is it mounted? Nothing is stopped or launched; `weather-backfill tenants remove` stops a tenant."
     )

@@ -1,4 +1,4 @@
-"""Launching native backfills from code: visible on Dagster's Backfills page, idempotent by their id."""
+"""Launches native backfills from code: visible on Dagster's Backfills page, idempotent by their id."""
 
 from __future__ import annotations
 
@@ -20,14 +20,13 @@ from weather_backfill.model.errors import ConfigurationError
 from weather_backfill.model.partitions import PartitionKey, tenants_partition_name, validate_tenant_id
 from weather_backfill.model.tags import SERVICE_TAG, TENANT_TAG
 
-# Dagster's PostgreSQL and MySQL tables hold so many characters of a backfill's id; SQLite does not mind.
-LONGEST_ID = 32
+LONGEST_ID = 32  # characters of a backfill's id that Dagster's PostgreSQL and MySQL tables hold; SQLite has no limit
 LONGEST_TITLE = 100  # Dagster refuses longer ones, and a tenant's id alone may have 63 characters
 DATASETS = (layout.RAW_OBSERVATIONS, layout.REFINED_15M)
 
 
 def register_tenant(instance: dg.DagsterInstance, service: str, tenant: str) -> bool:
-    """Make a tenant a partition of a service; whether it was new."""
+    """Make a tenant a partition of a service; returns whether it was new."""
     name = tenants_partition_name(service)
     if validate_tenant_id(tenant) in instance.get_dynamic_partitions(name):
         return False
@@ -36,16 +35,16 @@ def register_tenant(instance: dg.DagsterInstance, service: str, tenant: str) -> 
 
 
 def native_id(name: str) -> str:
-    """The id of the native backfill called `name`: the name itself, or where it is too long its start and a hash."""
+    """The id of the native backfill called `name`: the name, or its start and a hash where the name is too long."""
     if len(name) <= LONGEST_ID:
         return name
     return f"{name[: LONGEST_ID - 9]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
 def _fitting(*titles: str | None) -> str:
-    """The first title that Dagster takes; the last one is cut."""
-    wanted = [title for title in titles if title]
-    return next((title for title in wanted if len(title) <= LONGEST_TITLE), wanted[-1][:LONGEST_TITLE])
+    """The first title that is short enough for Dagster, else the last one, cut."""
+    candidates = [title for title in titles if title]
+    return next((title for title in candidates if len(title) <= LONGEST_TITLE), candidates[-1][:LONGEST_TITLE])
 
 
 def native_of(instance: dg.DagsterInstance, name: str) -> PartitionBackfill | None:
@@ -66,16 +65,14 @@ def launch_backfill(
     title: str | None = None,
     tags: Mapping[str, str] | None = None,
 ) -> str:
-    """Launch raw and refined of a tenant's days (of some `refined_only`) as one native backfill.
+    """Launch raw and refined of a tenant's days as one native backfill; returns its id, `native_id(backfill_id)`.
 
-    Returns its id, `native_id(backfill_id)`.
-
-    One backfill a tenant, because Dagster groups a mixed selection into runs that can cross tenants. A backfill
-    that exists under the id is left alone. Raises `ConfigurationError` for a tenant that is not registered
-    and for no days at all.
+    Days in `refined_only` get refined alone. One backfill per tenant, because Dagster groups a mixed selection into
+    runs that can cross tenants. A backfill that exists under the id is left as it is. Raises
+    `ConfigurationError` for a tenant that is not registered and for no days at all.
     """
-    if known := native_of(instance, backfill_id):
-        return known.backfill_id
+    if existing := native_of(instance, backfill_id):
+        return existing.backfill_id
     backfill_id = native_id(backfill_id)
     if tenant not in instance.get_dynamic_partitions(tenants_partition_name(service)):
         raise ConfigurationError(
@@ -83,7 +80,7 @@ def launch_backfill(
         )
     if not days:
         raise ConfigurationError(f"there are no days to backfill for tenant {tenant!r}: give at least one.")
-    chosen = {
+    partitions = {
         AssetKeyPartitionKey(dg.AssetKey([service, dataset]), str(PartitionKey(day, tenant)))
         for dataset in DATASETS
         for day in days
@@ -92,7 +89,7 @@ def launch_backfill(
     graph = definitions.resolve_asset_graph()
     backfill = PartitionBackfill.from_asset_graph_subset(
         backfill_id=backfill_id,
-        asset_graph_subset=AssetGraphSubset.from_asset_partition_set(chosen, graph),
+        asset_graph_subset=AssetGraphSubset.from_asset_partition_set(partitions, graph),
         backfill_timestamp=get_current_timestamp(),
         tags={SERVICE_TAG: service, TENANT_TAG: tenant, **(tags or {})},
         dynamic_partitions_store=instance,
@@ -102,7 +99,7 @@ def launch_backfill(
     )
     try:
         instance.add_backfill(backfill)
-    except IntegrityError:  # somebody launched it this moment: that is what was wanted
+    except IntegrityError:  # another process has launched it just now
         if instance.get_backfill(backfill_id) is None:
             raise
     return backfill_id

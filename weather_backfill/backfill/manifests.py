@@ -1,4 +1,4 @@
-"""What is written down of a backfill: its manifest, its summary, and the append-only audit."""
+"""Manifests of managed backfills, the markers of open and held ones, and the summaries of those that have ended."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
+from enum import StrEnum
 from typing import Any
 
 from weather_backfill.backfill.launch import native_id
@@ -18,44 +19,51 @@ from weather_backfill.util import json_documents
 
 _log = logging.getLogger(__name__)
 
-ACTIVE, PAUSED, CANCELED = "active", "paused", "canceled"
 _MARKED = ".marked"  # no backfill's id starts with a dot
-STOPPED = "stopped"  # its connection is gone or switched off; switched on again, the missing days are launched anew
+
+
+class ManifestState(StrEnum):
+    """The state that a manifest asks for; how far the work is, `status.BackfillState` says."""
+
+    ACTIVE = "active"
+    PAUSED = "paused"
+    CANCELED = "canceled"
+    STOPPED = "stopped"  # its connection is gone or switched off; switched on again, the missing days are launched anew
 
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """A managed backfill as it was asked for; `parts` are the native backfills it is made of."""
+    """A managed backfill as it was requested; each of `parts` is launched as one native backfill. Days are UTC."""
 
     backfill_id: str
     plan: BackfillPlan
     parts: list[list[date]]
     requested_by: str
     created_at: datetime
-    state: str = ACTIVE
+    state: ManifestState = ManifestState.ACTIVE
     labels: Mapping[str, str] = field(default_factory=dict)
     stored_at: datetime | None = None  # by the storage's clock, as the times of objects are
-    put_off: frozenset[date] = frozenset()  # days of parts that a person has cancelled one by one
+    put_off: frozenset[date] = frozenset()  # deferred: days of parts that a person has cancelled one by one
 
     @property
     def held(self) -> bool:
-        """Whether a person has put off all of it, or some of its days."""
-        return self.state in (PAUSED, CANCELED) or bool(self.put_off)
+        """True if a person has deferred all of it, or some of its days."""
+        return self.state in (ManifestState.PAUSED, ManifestState.CANCELED) or bool(self.put_off)
 
     def part_name(self, number: int) -> str:
-        """What a part's native backfill is called; `native_of` finds it."""
+        """The name of a part's native backfill; `native_of` finds it."""
         return self.backfill_id if number == 0 else f"{self.backfill_id}.{number + 1}"
 
     def part_id(self, number: int) -> str:
-        """The id of a part's native backfill that is launched now."""
+        """The id under which a part's native backfill is launched."""
         return native_id(self.part_name(number))
 
     def ids_of(self, number: int) -> set[str]:
-        """The ids that a part's native backfill may have: releases up to v0.1.0 gave long names as they are."""
+        """The ids that a part's native backfill may have: releases up to v0.1.0 did not shorten long names."""
         return {self.part_id(number), self.part_name(number)}
 
     def to_json(self) -> bytes:
-        """As the manifest object."""
+        """Encode as the manifest object."""
         document = {
             "backfill_id": self.backfill_id,
             "requested_by": self.requested_by,
@@ -71,13 +79,13 @@ class Manifest:
 
     @classmethod
     def from_json(cls, data: bytes) -> Manifest:
-        """From the manifest object; raises `UnreadableObjectError` if it is none."""
+        """Decode a manifest object; raises `UnreadableObjectError` if it is none."""
         with json_documents.reading("this is no manifest of a backfill", "restore it, or move it out of the lake."):
             return cls.of(json_documents.parsed(data))
 
     @classmethod
     def of(cls, document: Mapping[str, Any]) -> Manifest:
-        """From what a manifest object says."""
+        """Build a manifest from its parsed JSON document; raises `UnreadableObjectError` if it is none."""
         with json_documents.reading("this is no manifest of a backfill", "restore it, or move it out of the lake."):
             created, stored_at = json_documents.moment(document["created_at"]), document.get("stored_at")
             return cls(
@@ -86,7 +94,7 @@ class Manifest:
                 [[date.fromisoformat(day) for day in part] for part in document["parts"]],
                 document["requested_by"],
                 created,
-                document["state"],
+                ManifestState(document["state"]),
                 dict(document["labels"]),
                 datetime.fromisoformat(stored_at) if stored_at else None,
                 frozenset(date.fromisoformat(day) for day in document.get("put_off", ())),
@@ -94,11 +102,10 @@ class Manifest:
 
 
 def save_manifest(store: ObjectStore, manifest: Manifest, *, reopen: bool = True) -> None:
-    """Write a manifest, replacing the one of the same id; it is open until its summary says the end. Without `reopen`
-    one that has ended stays so: an end is told once.
+    """Write a manifest, replacing the one of the same id, and mark it open until its summary is that of an ended one.
 
-    The markers go first: killed in between, they name no manifest or one that is in no such state, which readers
-    pass over.
+    Without `reopen` a backfill that has ended is not marked again: its end is reported once. The markers are written
+    first: after a kill in between they name no manifest, or one in another state, and readers skip both.
     """
     if reopen:
         mark_open(store, manifest.backfill_id)
@@ -110,13 +117,13 @@ def save_manifest(store: ObjectStore, manifest: Manifest, *, reopen: bool = True
 
 
 def create_manifest(store: ObjectStore, manifest: Manifest) -> bool:
-    """Write a manifest unless its id has one; whether it was written. Of several at once, one wins."""
+    """Write a manifest unless its id has one; returns whether it was written. Of several writers one wins."""
     manifest = replace(manifest, stored_at=mark_open(store, manifest.backfill_id).last_modified)
     return store.create(layout.manifest_key(manifest.backfill_id), manifest.to_json())
 
 
 def load_manifest(store: ObjectStore, backfill_id: str) -> Manifest | None:
-    """The manifest of an id as an object: not of what was archived, so that it costs one request.
+    """Read the manifest of an id from its object: one request, for archived ones are not searched.
 
     None for backfills that were launched elsewhere, under whatever id. Raises `UnreadableObjectError` with the
     object's address for a damaged one.
@@ -133,34 +140,34 @@ def load_manifest(store: ObjectStore, backfill_id: str) -> Manifest | None:
 
 
 def find_manifest(store: ObjectStore, backfill_id: str) -> Manifest | None:
-    """The manifest of an id, wherever it is; None as `load_manifest`."""
-    found = load_manifest(store, backfill_id)
-    if found is None and layout.BACKFILL_ID.fullmatch(backfill_id):
+    """Read the manifest of an id, archived or not; None and errors as `load_manifest`."""
+    manifest = load_manifest(store, backfill_id)
+    if manifest is None and layout.BACKFILL_ID.fullmatch(backfill_id):
         line = compaction.read(store, layout.BACKFILLS).get(layout.manifest_key(backfill_id))
         return Manifest.of(line.body) if line else None
-    return found
+    return manifest
 
 
 def decided(store: ObjectStore, manifest: Manifest) -> Manifest | None:
-    """The manifest as it is now, if somebody has decided about the backfill since it was read."""
+    """The stored manifest, if its state or its deferred days have changed since `manifest` was read; else None."""
     now = load_manifest(store, manifest.backfill_id)
     return now if now and (now.state, now.put_off) != (manifest.state, manifest.put_off) else None
 
 
 def mark_open(store: ObjectStore, backfill_id: str) -> StoredObject:
-    """Say that a backfill has not ended."""
+    """Write the "open" marker of a backfill: it has not ended."""
     return store.put(layout.open_key(backfill_id), b"open")
 
 
 def close(store: ObjectStore, backfill_id: str) -> None:
-    """Take the marker of a backfill away that has ended."""
+    """Remove the "open" marker of a finished backfill."""
     store.delete(layout.open_key(backfill_id))
 
 
 def open_manifests(store: ObjectStore) -> list[Manifest]:
-    """The manifests of backfills that have not ended, oldest first: one listing and those objects, for any history.
+    """Read the manifests of backfills that have not ended, oldest first: one listing and those objects.
 
-    A lake from before there were markers gets them at the first call, so that nothing that is open is forgotten.
+    A lake from before there were markers gets them at the first call, so that no open backfill is forgotten.
     """
     if not store.exists(f"{layout.OPEN}/{_MARKED}"):
         for manifest in live_manifests(store):
@@ -170,7 +177,7 @@ def open_manifests(store: ObjectStore) -> list[Manifest]:
 
 
 def held_manifests(store: ObjectStore) -> list[Manifest]:
-    """The manifests of backfills that a person has paused or cancelled, or parts of them, oldest first."""
+    """Read the manifests of backfills that a person has paused or cancelled in whole or in part, oldest first."""
     return [manifest for manifest in _marked(store, layout.HELD) if manifest.held]
 
 
@@ -180,12 +187,12 @@ def _marked(store: ObjectStore, prefix: str) -> list[Manifest]:
 
 
 def manifests(store: ObjectStore) -> list[Manifest]:
-    """All manifests, those that were archived too, oldest first."""
+    """Read all manifests, archived ones included, oldest first; damaged ones are logged and skipped."""
     live = live_manifests(store)
-    known = {layout.manifest_key(manifest.backfill_id) for manifest in live}
+    live_keys = {layout.manifest_key(manifest.backfill_id) for manifest in live}
     lines = compaction.read(store, layout.BACKFILLS).items()
     for key, line in lines:
-        if _is_manifest(key) and key not in known:
+        if _is_manifest(key) and key not in live_keys:
             try:
                 live.append(Manifest.of(line.body))
             except WeatherError as error:  # as in `_load`
@@ -194,7 +201,7 @@ def manifests(store: ObjectStore) -> list[Manifest]:
 
 
 def live_manifests(store: ObjectStore) -> list[Manifest]:
-    """The manifests that were not archived, oldest first."""
+    """Read the manifests that are not archived, oldest first."""
     return _load(store, [stored.key for stored in store.list(layout.BACKFILLS) if _is_manifest(stored.key)])
 
 
@@ -203,28 +210,28 @@ def _is_manifest(key: str) -> bool:
 
 
 def ended_summaries(store: ObjectStore) -> tuple[dict[str, dict[str, Any]], list[str]]:
-    """The summaries of managed backfills that have ended, by id, and the ids of those that have not (or have none).
+    """Read the summaries of ended managed backfills by id, archived ones included; and the ids of those without one.
 
-    Archived ones are among them.
+    Raises `UnreadableObjectError` for a damaged summary.
     """
     unended = {manifest.backfill_id for manifest in open_manifests(store)}
     names = {o.key.split("/")[1] for o in store.list(layout.BACKFILLS) if o.key.endswith("/manifest.json")}
     lines = compaction.read(store, layout.BACKFILLS).items()
-    found = {str(line.body["backfill_id"]): dict(line.body) for key, line in lines if key.endswith("/summary.json")}
+    summaries = {str(line.body["backfill_id"]): dict(line.body) for key, line in lines if key.endswith("/summary.json")}
     for key, data in store.read_many([layout.summary_key(name) for name in sorted(names - unended)]):
         if isinstance(data, bytes):
             with json_documents.reading(f"{store.uri(key)} is not a summary", "delete it, and it is written anew."):
                 summary = json_documents.parsed(data)
-                found[summary["backfill_id"]] = summary
-    return found, sorted(names - found.keys())
+                summaries[summary["backfill_id"]] = summary
+    return summaries, sorted(names - summaries.keys())
 
 
 def _load(store: ObjectStore, keys: list[str]) -> list[Manifest]:
-    found = []
+    loaded = []
     for key, data in store.read_many(keys):
         try:
             if isinstance(data, bytes):
-                found.append(Manifest.from_json(data))
+                loaded.append(Manifest.from_json(data))
         except WeatherError as error:  # one damaged object must not hold up everybody
             _log.error("%s is passed over: %s", store.uri(key), error)
-    return sorted(found, key=lambda manifest: manifest.created_at)
+    return sorted(loaded, key=lambda manifest: manifest.created_at)

@@ -1,4 +1,4 @@
-"""The plan of a backfill: which days, why, in which chunks, and what they will take. Launches nothing."""
+"""The plan of a backfill: which days, why, in which chunks, at what expected cost. Launches nothing."""
 
 from __future__ import annotations
 
@@ -31,25 +31,25 @@ from weather_backfill.util import json_documents
 TICK_SECONDS = 30  # the backfill daemon's, hard-coded in Dagster
 RUN_START_SECONDS = 3
 DEFAULT_DAY_SECONDS = 1.0
-_HISTORY = 5  # latest days whose pace is taken
-_MEASURED = "measured days"  # how a plan's file says where its time is from
+_HISTORY = 5  # latest days whose durations are averaged
+_MEASURED = "measured days"  # the value of `expected_from` in a plan's file
 
 
 class Reason(StrEnum):
-    """What is the matter with a day, judged from the lake's files, the upstream and Dagster's records."""
+    """The state of a day, judged from the lake's files, the upstream and Dagster's records."""
 
     MISSING = "missing"  # not in the lake
     FAILED = "failed"  # its last try failed
     INCOMPLETE = "incomplete"  # in the lake with too few values, or without some stations
-    UNREFINED = "not refined"  # raw is in the lake, refined is not, or is older: refined alone is made
-    OUTDATED = "older schema"  # whole, but written before the files had a column that they have today
+    UNREFINED = "not refined"  # raw is in the lake, refined is missing or older: refined alone is made
+    OUTDATED = "older schema"  # complete, but written before today's schema added a column
     DONE = "done"
-    KEPT = "gone upstream"  # done, and the upstream has it no longer: taken again it would be lost, so it never is
+    KEPT = "gone upstream"  # done, and no longer upstream: never read again, for that would lose it
     NO_UPSTREAM = "no upstream data"
 
 
 class Reprocess(StrEnum):
-    """Which days a backfill takes."""
+    """The choice of days that a backfill takes."""
 
     MISSING = "missing"
     FAILED = "failed"
@@ -58,7 +58,7 @@ class Reprocess(StrEnum):
 
 
 class Order(StrEnum):
-    """Which days come first."""
+    """The order in which days are launched."""
 
     NEWEST = "newest"
     OLDEST = "oldest"
@@ -75,7 +75,11 @@ CHOSEN = {
 
 @dataclass(frozen=True, slots=True)
 class BackfillPlan:
-    """A dry run: every day of the range with its reason, the chosen days in chunks, the expected cost."""
+    """A dry run: every UTC day of the range with its reason, the chosen days in chunks, the expected cost.
+
+    `start` and `end` are both included; `objects`, `bytes` and `requests` are of the upstream, `seconds` is wall
+    time, from earlier days if `measured`, else a guess.
+    """
 
     service: str
     tenant: str
@@ -99,7 +103,7 @@ class BackfillPlan:
 
     @property
     def raw_days(self) -> list[date]:
-        """The chosen days that raw is read of, in the same order; of the others refined alone is made."""
+        """The chosen days whose raw is read, in the same order; for the others refined alone is made."""
         return [day for day in self.days if self.reasons[day] is not Reason.UNREFINED]
 
     @property
@@ -109,7 +113,7 @@ class BackfillPlan:
 
     @property
     def fingerprint(self) -> str:
-        """Changes when the lake or the upstream no longer fits the plan."""
+        """A digest that changes when the lake or the upstream no longer fits the plan."""
         text = json.dumps([self.service, self.tenant, [(str(d), str(r)) for d, r in sorted(self.reasons.items())]])
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -148,7 +152,7 @@ class BackfillPlan:
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> BackfillPlan:
-        """A plan that `to_json` wrote; raises `UnreadableObjectError` if it is none."""
+        """Decode a document that `to_json` wrote; raises `UnreadableObjectError` if it is none."""
         with json_documents.reading("this is no plan", "write one with `weather-backfill plan --out`."):
             plan = cls(
                 _service(document["service"]), validate_tenant_id(document["tenant"]),
@@ -164,7 +168,7 @@ class BackfillPlan:
 
     @classmethod
     def from_json_text(cls, text: str) -> BackfillPlan:
-        """The same from the bytes of a file."""
+        """Decode the text of a plan's file; raises `UnreadableObjectError` if it is none."""
         with json_documents.reading("this is no plan", "write one with `weather-backfill plan --out`."):
             return cls.from_json(json_documents.parsed(text))
 
@@ -176,7 +180,7 @@ def _service(name: Any) -> str:
 
 
 def chunks_of(days: Sequence[date], most: int) -> list[list[date]]:
-    """Runs of consecutive days, at most `most` days each, in the days' order of launch."""
+    """Split days into runs of consecutive days, at most `most` each, in the days' order of launch."""
     ascending = sorted(days)
     chunks: list[list[date]] = []
     for day in ascending:
@@ -200,9 +204,10 @@ def build_plan(
     chunk_days: int | None = None,
     opened: Callable[[], Source] | None = None,
 ) -> BackfillPlan:
-    """Judge every day from start to end (both included) and count what the chosen ones will take.
+    """Judge every UTC day from start to end (both included) and estimate the cost of the chosen ones.
 
-    `opened` opens the source (default: the tenant's connection). Raises what the upstream raises.
+    `opened` opens the source (default: the tenant's connection). Raises `ConfigurationError` for a start before the
+    service's first day, and what the upstream raises.
     """
     first = settings.first_day_of(service)
     if start < first:
@@ -217,9 +222,9 @@ def build_plan(
     held = held_days(store, service, tenant.id, only=set(days))
     refined = day_objects(store, layout.REFINED_15M, service, tenant.id)
     refined_now = refined.keys() - stale_dates(store, refined, held)
-    target, again = settings.completeness_target, reprocess is Reprocess.ALL
+    target, reread = settings.completeness_target, reprocess is Reprocess.ALL
     reasons = {
-        day: _reason(held.get(day), day in refined_now, day in inventory, day in failed, target, again) for day in days
+        day: _reason(held.get(day), day in refined_now, day in inventory, day in failed, target, reread) for day in days
     }
     largest = settings.chunk_days_of(service)
     plan = BackfillPlan(
@@ -237,31 +242,30 @@ def build_plan(
         0,
         False,
     )
-    taken = [inventory.get(day, DayInventory(0, 0)) for day in plan.raw_days]
+    upstream = [inventory.get(day, DayInventory(0, 0)) for day in plan.raw_days]
     recent = sorted(refined)[-_HISTORY:] if plan.days else []  # where there is nothing to do, nothing is estimated
-    a_day = measured_seconds(instance, service, tenant.id, recent)
-    requests = sum(held.requests for held in taken)
+    seconds_per_day = measured_seconds(instance, service, tenant.id, recent)
+    requests = sum(day.requests for day in upstream)
     pace = getattr(source, "requests_per_minute", None)  # of sources whose inventory counts requests
     waiting = 60 * requests / pace if pace else 0
-    working = len(plan.days) * (a_day or DEFAULT_DAY_SECONDS) + len(plan.chunks) * 2 * RUN_START_SECONDS
+    working = len(plan.days) * (seconds_per_day or DEFAULT_DAY_SECONDS) + len(plan.chunks) * 2 * RUN_START_SECONDS
     return BackfillPlan(
         service, tenant.id, start, end, reprocess, order, plan.chunk_days, reasons,
-        sum(held.objects for held in taken), sum(held.bytes for held in taken), requests,
-        max(working, waiting) + (2 * TICK_SECONDS if plan.days else 0), a_day is not None,
+        sum(day.objects for day in upstream), sum(day.bytes for day in upstream), requests,
+        max(working, waiting) + (2 * TICK_SECONDS if plan.days else 0), seconds_per_day is not None,
     )  # fmt: skip
 
 
-def _reason(held: HeldDay | None, refined: bool, upstream: bool, failed: bool, target: float, again: bool) -> Reason:
-    """What is the matter with a day. What the lake holds is never read again from an upstream without it; with `again`
-    all is that the upstream has."""
+def _reason(held: HeldDay | None, refined: bool, upstream: bool, failed: bool, target: float, reread: bool) -> Reason:
+    """Judge a day. A held day that is no longer upstream is never read again; with `reread` all others are."""
     if held is None:
         return Reason.FAILED if failed else Reason.MISSING if upstream else Reason.NO_UPSTREAM
     if upstream and failed:
         return Reason.FAILED
     if upstream and (held.incomplete or held.completeness < target):
-        # Without refined it is taken as if it were not there, for no later plan of what is missing would take it.
+        # Without refined it counts as missing: else no later plan of missing days would take it.
         return Reason.INCOMPLETE if refined else Reason.MISSING
-    if not refined and not (upstream and again):
+    if not refined and not (upstream and reread):
         return Reason.UNREFINED
     if not upstream:
         return Reason.KEPT
@@ -269,20 +273,20 @@ def _reason(held: HeldDay | None, refined: bool, upstream: bool, failed: bool, t
 
 
 def measured_seconds(instance: dg.DagsterInstance, service: str, tenant: str, days: Sequence[date]) -> float | None:
-    """Mean seconds of a day, raw and refined together, over the days given; None if nothing is known of them.
+    """Mean seconds per day, raw and refined together, over the given days; None if they have no recorded durations.
 
-    The days are named to Dagster: the latest events of an asset are mostly other tenants'.
+    Dagster is asked for just these days: the latest events of an asset are mostly other tenants'.
     """
     if not days:
         return None
     total = 0.0
     for dataset in (layout.RAW_OBSERVATIONS, layout.REFINED_15M):
-        wanted = dg.AssetRecordsFilter(
+        of_days = dg.AssetRecordsFilter(
             asset_key=dg.AssetKey([service, dataset]), asset_partitions=[str(PartitionKey(d, tenant)) for d in days]
         )
         seconds = [
             float(value.value)  # type: ignore[arg-type]
-            for record in instance.fetch_materializations(wanted, limit=_HISTORY).records
+            for record in instance.fetch_materializations(of_days, limit=_HISTORY).records
             if record.asset_materialization and (value := record.asset_materialization.metadata.get("seconds"))
         ]
         if not seconds:

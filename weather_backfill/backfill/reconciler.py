@@ -1,9 +1,9 @@
-"""Desired state of every connection, reconciled: onboarding, daily loads, gaps. No state of its own.
+"""Reconciles every connection with its desired state: onboarding, daily loads, gaps. Keeps no state of its own.
 
-What should exist is derived from the tenant files and the clock; what exists is read from the manifests and
-Dagster's backfills. Ids are deterministic and launching is idempotent, so a tick that dies anywhere is simply
-made good by the next one. Upstreams are asked last and with little patience (`looks`): a server that does not
-answer is waited for by nobody else.
+The desired state follows from the tenant files and the clock, the actual state from the manifests and Dagster's
+backfills. Ids are deterministic and launching is idempotent, so the next tick completes one that died anywhere.
+Upstreams are polled last and with short deadlines (`polling`): no other connection waits for a server that does not
+answer.
 """
 
 from __future__ import annotations
@@ -32,10 +32,8 @@ from weather_backfill.backfill.commands import (
 from weather_backfill.backfill.coverage import day_objects
 from weather_backfill.backfill.desired_state import EVERYBODY, WantedConnection, Wants, connections
 from weather_backfill.backfill.manifests import (
-    ACTIVE,
-    CANCELED,
-    STOPPED,
     Manifest,
+    ManifestState,
     decided,
     load_manifest,
     open_manifests,
@@ -43,7 +41,7 @@ from weather_backfill.backfill.manifests import (
 )
 from weather_backfill.backfill.plan import BackfillPlan, Order, Reason, Reprocess, build_plan
 from weather_backfill.backfill.polling import PollOutcome, Polls, note_of
-from weather_backfill.backfill.status import active_backfills, status_of, write_summary
+from weather_backfill.backfill.status import BackfillState, active_backfills, status_of, write_summary
 from weather_backfill.lake import layout
 from weather_backfill.model.partitions import days_between, tenants_partition_name
 from weather_backfill.model.tags import TENANT_TAG
@@ -53,185 +51,198 @@ from weather_backfill.tenants.access import open_source
 _LOOKBACK = "weather/lookback"
 
 
-def onboard(desk: BackfillContext, today: date, now: datetime | None = None) -> list[str]:
-    """One reconciling pass: launch what is missing, as far as capacity goes; what happened, and what waits and why."""
+def onboard(context: BackfillContext, today: date, now: datetime | None = None) -> list[str]:
+    """Run one reconciling pass: launch what is missing as far as capacity allows.
+
+    Returns notes for the tick: what happened, and what waits and why.
+    """
     notes: list[str] = []
     broken: set[str] = set()
     now = now or datetime.now(UTC)
-    wanted = {(w.tenant.id, w.service): w for w in connections(desk, notes, broken)}
-    notes += _stop_unwanted(desk, wanted, broken)
-    notes += _settle(desk)
-    launched, waiting = _launch(desk, wanted, now)
-    looks = Polls(desk.store, ONBOARDING, now)
-    due = looks.due(_where(wanted.values(), lambda one: _last_of_window(desk, one) is None, notes))
-    if looks.each(due, lambda one: _onboarding(desk, one, today), notes):
-        more, waiting = _launch(desk, wanted, now)
-        launched += more
+    wanted = {(w.tenant.id, w.service): w for w in connections(context, notes, broken)}
+    notes += _stop_unwanted(context, wanted, broken)
+    notes += _settle(context)
+    launched, waiting = _launch(context, wanted, now)
+    polls = Polls(context.store, ONBOARDING, now)
+    new = _where(wanted.values(), lambda connection: _last_of_window(context, connection) is None, notes)
+    if polls.each(polls.due(new), lambda connection: _onboarding(context, connection, today), notes):
+        launched_now, waiting = _launch(context, wanted, now)
+        launched += launched_now
     return notes + launched + waiting
 
 
 def _where(
-    wanted: Iterable[WantedConnection], holds: Callable[[WantedConnection], bool], notes: list[str]
+    candidates: Iterable[WantedConnection], predicate: Callable[[WantedConnection], bool], notes: list[str]
 ) -> list[WantedConnection]:
-    """The connections that something holds for; one that it cannot be told of is noted."""
-    found = []
-    for one in wanted:
+    """The connections for which the predicate is true; one whose predicate raises is reported in `notes`."""
+    matching = []
+    for connection in candidates:
         try:
-            if holds(one):
-                found.append(one)
-        except Exception as error:  # a tenant's trouble stays the tenant's
-            notes.append(note_of(one.name, error))
-    return found
+            if predicate(connection):
+                matching.append(connection)
+        except Exception as error:  # one tenant's error must not stop the others
+            notes.append(note_of(connection.name, error))
+    return matching
 
 
-def _launch(desk: BackfillContext, wanted: Wants, now: datetime) -> tuple[list[str], list[str]]:
-    """Launch what waits as far as capacity goes: what happened, and what waits and why."""
+def _launch(context: BackfillContext, wanted: Wants, now: datetime) -> tuple[list[str], list[str]]:
+    """Launch waiting parts as far as capacity allows; returns notes of what was launched, and of what waits and why."""
     waits: list[str] = []
-    waiting = [m for m in open_manifests(desk.store) if m.state == ACTIVE and unlaunched(desk, m)]
-    launched = _share(desk, [m for m in waiting if _may_launch(m, wanted, now, waits)], wanted, waits)
+    waiting = [m for m in open_manifests(context.store) if m.state == ManifestState.ACTIVE and unlaunched(context, m)]
+    launched = _share(context, [m for m in waiting if _may_launch(m, wanted, now, waits)], wanted, waits)
     return launched, waits
 
 
-def _stop_unwanted(desk: BackfillContext, wanted: Wants, broken: set[str]) -> list[str]:
-    """Stop the backfills of connections that are gone or switched off. A broken file is neither: it is put right."""
+def _stop_unwanted(context: BackfillContext, wanted: Wants, broken: set[str]) -> list[str]:
+    """Stop the backfills of connections that are gone or switched off. A broken file is neither: it gets corrected."""
     if EVERYBODY in broken:
         return []
-    known = {
+    registered = {
         (tenant, service)
         for service in SERVICES
-        for tenant in desk.instance.get_dynamic_partitions(tenants_partition_name(service))
+        for tenant in context.instance.get_dynamic_partitions(tenants_partition_name(service))
     }
-    unfinished = open_manifests(desk.store)
-    known |= {(m.plan.tenant, m.plan.service) for m in unfinished}
+    unfinished = open_manifests(context.store)
+    registered |= {(m.plan.tenant, m.plan.service) for m in unfinished}
     notes: list[str] = []
-    for tenant, service in sorted(known - set(wanted)):
+    for tenant, service in sorted(registered - set(wanted)):
         if tenant in broken:
             continue
         try:
-            onboardings = {m.backfill_id: m for m in _earlier(desk, f"{tenant}-{service}")}
+            onboardings = {m.backfill_id: m for m in _earlier(context, f"{tenant}-{service}")}
             among = {m.backfill_id: m for m in unfinished} | onboardings
-            stopped = stop_tenant(desk, tenant, {service}, among.values())
+            stopped = stop_tenant(context, tenant, {service}, among.values())
             notes += [f"{name}: stopped, its connection is gone or switched off" for name in stopped]
-        except Exception as error:  # one damaged manifest must not hold up everybody
+        except Exception as error:  # one damaged manifest must not stop the others
             notes.append(note_of(f"{tenant}-{service}", error))
     return notes
 
 
-def _settle(desk: BackfillContext) -> list[str]:
-    """Bring the records of backfills up to date that have not ended, and write the end into the audit."""
+def _settle(context: BackfillContext) -> list[str]:
+    """Update the summaries of backfills that have not ended, and audit the ends."""
     notes = []
-    for manifest in open_manifests(desk.store):
+    for manifest in open_manifests(context.store):
         try:
-            notes += _settle_one(desk, manifest)
-        except Exception as error:  # one damaged file must not hold up everybody
+            notes += _settle_one(context, manifest)
+        except Exception as error:  # one damaged file must not stop the others
             notes.append(note_of(manifest.backfill_id, error))
     return notes
 
 
-def _settle_one(desk: BackfillContext, manifest: Manifest) -> list[str]:
+def _settle_one(context: BackfillContext, manifest: Manifest) -> list[str]:
     name = manifest.backfill_id
-    manifest = load_manifest(desk.store, name) or manifest  # others came first, and meanwhile a person may have decided
-    if not desk.store.exists(layout.summary_key(name)):
-        audit_start(desk.store, manifest)  # whoever wrote the manifest may have died before this
-    if manifest.state == ACTIVE:
-        manifest = _with_cancelled(desk, manifest)
-    status = write_summary(desk.instance, desk.graph, desk.store, manifest)
+    manifest = load_manifest(context.store, name) or manifest  # a person may have changed it since the listing
+    if not context.store.exists(layout.summary_key(name)):
+        audit_start(context.store, manifest)  # whoever wrote the manifest may have died before this
+    if manifest.state == ManifestState.ACTIVE:
+        manifest = _with_cancelled(context, manifest)
+    status = write_summary(context.instance, context.graph, context.store, manifest)
     if not status.ended_at:
         return []
-    audit(desk.store, "ended", backfill_id=name, outcome=status.status, rows=status.rows)
+    audit(context.store, "ended", backfill_id=name, outcome=status.status, rows=status.rows)
     return [f"{name}: {status.status}"]
 
 
-def _with_cancelled(desk: BackfillContext, manifest: Manifest) -> Manifest:
-    """The manifest, saying what clicks in Dagster have cancelled of it: that stays cancelled.
+def _with_cancelled(context: BackfillContext, manifest: Manifest) -> Manifest:
+    """Record in the manifest the days that clicks in Dagster have cancelled, so that they stay cancelled.
 
-    Before the summary, which takes it out of sight: whoever dies in between has forgotten nothing.
+    This comes before the summary, which may close the backfill: a kill in between then loses no cancellation.
     """
-    clicked = clicked_away(desk, manifest)
+    clicked = clicked_away(context, manifest)
     if not clicked and not manifest.put_off:
         return manifest
-    status = status_of(desk.instance, desk.graph, desk.store, manifest.backfill_id)
+    status = status_of(context.instance, context.graph, context.store, manifest.backfill_id)
     days = frozenset(clicked - status.done)
-    # Where other parts have failed on their own, their days are no person's decision.
-    whole = status.ended_at and status.status == "canceled" and set(status.days) - status.done <= days
-    said = replace(manifest, state=CANCELED if whole else ACTIVE, put_off=frozenset() if whole else days)
-    if said == manifest:
-        return said
-    if now := decided(desk.store, manifest):  # a person was quicker
-        return now
-    save_manifest(desk.store, said)
-    return said
+    # Days of other parts that have failed are nobody's decision, so they keep the backfill from being cancelled.
+    whole = status.ended_at and status.status == BackfillState.CANCELED and set(status.days) - status.done <= days
+    updated = replace(
+        manifest,
+        state=ManifestState.CANCELED if whole else ManifestState.ACTIVE,
+        put_off=frozenset() if whole else days,
+    )
+    if updated == manifest:
+        return updated
+    if current := decided(context.store, manifest):  # a person has changed it meanwhile
+        return current
+    save_manifest(context.store, updated)
+    return updated
 
 
 def _may_launch(manifest: Manifest, wanted: Wants, now: datetime, notes: list[str]) -> bool:
-    """Whether a waiting backfill's connection is still there and wants launches at this hour."""
-    found = wanted.get((manifest.plan.tenant, manifest.plan.service))
-    if found is None:
-        notes.append(f"{manifest.backfill_id} waits: the file of its tenant is broken")
+    """Return whether a waiting backfill's connection still exists and allows launches at this hour; else add a note."""
+    connection = wanted.get((manifest.plan.tenant, manifest.plan.service))
+    if connection is None:
+        notes.append(f"{manifest.backfill_id} waits: its tenant's file is broken")
         return False
-    if not found.may_launch(now):
-        notes.append(f"{manifest.backfill_id} waits for {found.connection.off_peak}")
+    if not connection.may_launch(now):
+        notes.append(f"{manifest.backfill_id} waits for {connection.connection.off_peak}")
         return False
     return True
 
 
-def _last_of_window(desk: BackfillContext, wanted: WantedConnection) -> Manifest | None:
-    """The onboarding of the window that the connection wants now, if there is one."""
-    mine = [m for m in _earlier(desk, wanted.name) if m.labels.get(_LOOKBACK) == _label(wanted) and m.state != STOPPED]
-    return mine[-1] if mine else None
+def _last_of_window(context: BackfillContext, wanted: WantedConnection) -> Manifest | None:
+    """The latest onboarding over the connection's present look-back, if there is one."""
+    onboardings = [
+        m
+        for m in _earlier(context, wanted.name)
+        if m.labels.get(_LOOKBACK) == _label(wanted) and m.state != ManifestState.STOPPED
+    ]
+    return onboardings[-1] if onboardings else None
 
 
 def _label(wanted: WantedConnection) -> str:
     return f"{wanted.connection.lookback_days}/{wanted.connection.first_day or ''}"
 
 
-def _onboarding(desk: BackfillContext, wanted: WantedConnection, today: date) -> tuple[PollOutcome, str | None]:
-    """Write the manifest of a connection's onboarding over what is missing of its window."""
-    mine, label = _earlier(desk, wanted.name), _label(wanted)
-    begin, end = wanted.window(today, desk.settings.first_day_of(wanted.service))
+def _onboarding(context: BackfillContext, wanted: WantedConnection, today: date) -> tuple[PollOutcome, str | None]:
+    """Write the manifest of a connection's onboarding over the missing days of its window."""
+    earlier, label = _earlier(context, wanted.name), _label(wanted)
+    begin, end = wanted.window(today, context.settings.first_day_of(wanted.service))
     plan = _plan(
-        desk, wanted, begin, end, reprocess=Reprocess.MISSING, order=Order.NEWEST,
+        context, wanted, begin, end, reprocess=Reprocess.MISSING, order=Order.NEWEST,
         chunk_days=wanted.connection.chunk_days,
     )  # fmt: skip
-    if not plan.days and mine:  # nothing is to be done: the last one stands for this window too
-        last = load_manifest(desk.store, mine[-1].backfill_id) or mine[-1]  # asking the upstream took its time
-        state = ACTIVE if last.state == STOPPED else last.state  # what a person has put off stays so
-        save_manifest(desk.store, replace(last, state=state, labels={**last.labels, _LOOKBACK: label}), reopen=False)
+    if not plan.days and earlier:  # nothing to do: the last onboarding counts for this window too
+        last = load_manifest(context.store, earlier[-1].backfill_id) or earlier[-1]  # planning took a while
+        state = (
+            ManifestState.ACTIVE if last.state == ManifestState.STOPPED else last.state
+        )  # paused or cancelled stays so
+        save_manifest(context.store, replace(last, state=state, labels={**last.labels, _LOOKBACK: label}), reopen=False)
     if not plan.days:
         note = f"{wanted.name}: nothing to load from {begin} to {end}: {_why(plan)}"
-        return (PollOutcome.FOUND if mine else PollOutcome.NOTHING), note
-    name = _id(wanted.name, len(mine))
-    start(desk, plan, backfill_id=name, labels={KIND_TAG: ONBOARDING, _LOOKBACK: label}, launch=False)
+        return (PollOutcome.FOUND if earlier else PollOutcome.NOTHING), note
+    name = _id(wanted.name, len(earlier))
+    start(context, plan, backfill_id=name, labels={KIND_TAG: ONBOARDING, _LOOKBACK: label}, launch=False)
     return PollOutcome.FOUND, f"{wanted.name}: onboarding {len(plan.days)} days"
 
 
-def _plan(desk: BackfillContext, wanted: WantedConnection, begin: date, end: date, **how: Any) -> BackfillPlan:
-    """The plan of a range, asked of the upstream in a hurry, but for the days that are taken or put off."""
-    settings = desk.settings
+def _plan(context: BackfillContext, wanted: WantedConnection, begin: date, end: date, **how: Any) -> BackfillPlan:
+    """Plan a range with short upstream deadlines, without days that are taken or held."""
+    settings = context.settings
     source = partial(
-        open_source, wanted.tenant, wanted.service, desk.store, settings.s3, settings, hurry=True
+        open_source, wanted.tenant, wanted.service, context.store, settings.s3, settings, hurry=True
     )  # fmt: skip
     plan = build_plan(
-        desk.instance, settings, wanted.tenant, wanted.service, begin, end, opened=source, **how
+        context.instance, settings, wanted.tenant, wanted.service, begin, end, opened=source, **how
     )  # fmt: skip
-    return _free_days(desk, wanted, plan)
+    return _free_days(context, wanted, plan)
 
 
-def _busy(desk: BackfillContext, wanted: WantedConnection) -> set[date]:
-    """The days that active backfills of the connection are at: theirs, so that nothing is done twice."""
-    return set().union(*busy_days(desk, wanted.service, wanted.tenant.id).values())
+def _busy(context: BackfillContext, wanted: WantedConnection) -> set[date]:
+    """The days that active backfills of the connection have taken."""
+    return set().union(*busy_days(context, wanted.service, wanted.tenant.id).values())
 
 
 def _id(connection: str, again: int = 0) -> str:
     return f"{layout.ONBOARD}{connection}" + (f".again{again}" if again else "")
 
 
-def _earlier(desk: BackfillContext, connection: str) -> list[Manifest]:
-    """The connection's onboardings so far, each asked for by its name: the lake's other history costs nothing."""
-    found: list[Manifest] = []
-    while manifest := load_manifest(desk.store, _id(connection, len(found))):
-        found.append(manifest)
-    return found
+def _earlier(context: BackfillContext, connection: str) -> list[Manifest]:
+    """The connection's onboardings so far, each read by its id: the cost does not grow with the lake's history."""
+    onboardings: list[Manifest] = []
+    while manifest := load_manifest(context.store, _id(connection, len(onboardings))):
+        onboardings.append(manifest)
+    return onboardings
 
 
 def _why(plan: BackfillPlan) -> str:
@@ -243,83 +254,85 @@ def _why(plan: BackfillPlan) -> str:
     return f"{none} of {len(plan.reasons)} days have no upstream data, the others are done"
 
 
-def _share(desk: BackfillContext, waiting: list[Manifest], wanted: Wants, waits: list[str]) -> list[str]:
-    """Launch part after part until capacity is used up, always of the tenant that has the fewest active ones."""
+def _share(context: BackfillContext, waiting: list[Manifest], wanted: Wants, waits: list[str]) -> list[str]:
+    """Launch part after part until capacity is used up, by priority, then to the tenant with the fewest active."""
     notes: list[str] = []
-    active = Counter(native.tags.get(TENANT_TAG) for native in active_backfills(desk.instance))
-    left = {m.backfill_id: len(unlaunched(desk, m)) for m in waiting}
+    active = Counter(native.tags.get(TENANT_TAG) for native in active_backfills(context.instance))
+    unlaunched_parts = {m.backfill_id: len(unlaunched(context, m)) for m in waiting}
 
     def rank(manifest: Manifest) -> tuple[int, int, int, datetime]:
-        asked = wanted[(manifest.plan.tenant, manifest.plan.service)].connection.priority
-        priority = desk.settings.priority(asked)
-        launched = len(manifest.parts) - left[manifest.backfill_id]
+        priority_name = wanted[(manifest.plan.tenant, manifest.plan.service)].connection.priority
+        priority = context.settings.priority(priority_name)
+        launched = len(manifest.parts) - unlaunched_parts[manifest.backfill_id]
         return -priority, active[manifest.plan.tenant], launched, manifest.created_at
 
     queue = list(waiting)
-    while queue and capacity(desk):
+    while queue and capacity(context):
         manifest = min(queue, key=rank)
         try:
-            launched = advance(desk, manifest, most=1)
-        except Exception as error:  # a tenant's trouble stays the tenant's
+            launched = advance(context, manifest, most=1)
+        except Exception as error:  # one tenant's error must not stop the others
             notes.append(note_of(manifest.backfill_id, error))
             launched = []
         notes += [f"launched {name}" for name in launched]
         active[manifest.plan.tenant] += len(launched)
-        left[manifest.backfill_id] -= len(launched)
-        if not launched or not left[manifest.backfill_id]:
+        unlaunched_parts[manifest.backfill_id] -= len(launched)
+        if not launched or not unlaunched_parts[manifest.backfill_id]:
             queue.remove(manifest)
     if queue:
         names = ", ".join(m.backfill_id for m in queue[:10])
-        waits.append(f"{len(queue)} wait, {desk.settings.max_active_backfills} backfills are active: {names}")
+        waits.append(f"{len(queue)} wait, {context.settings.max_active_backfills} backfills are active: {names}")
     return notes
 
 
-def load_daily(desk: BackfillContext, today: date, now: datetime | None = None) -> list[str]:
-    """Yesterday and the late days before it, for every onboarded connection; what happened.
+def load_daily(context: BackfillContext, today: date, now: datetime | None = None) -> list[str]:
+    """Load yesterday and the late days before it (UTC) for every onboarded connection; returns notes for the tick.
 
-    Days that an active backfill is at are its own: together they leave no gap and do nothing twice.
+    Days of an active backfill are left to it: nothing is loaded twice, and no day is left out.
     """
-    late = timedelta(days=desk.settings.late_days)
+    late = timedelta(days=context.settings.late_days)
 
     def plan(wanted: WantedConnection) -> BackfillPlan:
-        # However short its look-back, what was loaded on the days before may be late; before `first_day` nothing is.
+        # However short its look-back, data of the days before may come late, but none from before `first_day`.
         end = today - timedelta(days=1)
-        begin = max(end - late, wanted.connection.first_day or date.min, desk.settings.first_day_of(wanted.service))
-        return _plan(desk, wanted, begin, end, reprocess=Reprocess.ALL, order=Order.OLDEST)
+        begin = max(end - late, wanted.connection.first_day or date.min, context.settings.first_day_of(wanted.service))
+        return _plan(context, wanted, begin, end, reprocess=Reprocess.ALL, order=Order.OLDEST)
 
-    return _once_a_day(desk, today, now, "daily", plan, PollOutcome.NOTHING)  # yesterday's data may be late
+    return _once_a_day(context, today, now, "daily", plan, PollOutcome.NOTHING)  # yesterday's data may be late
 
 
-def fill_gaps(desk: BackfillContext, today: date, now: datetime | None = None) -> list[str]:
-    """What the lake lacks of every connection's days, since it was onboarded; what happened. Days that a person has
-    paused or cancelled stay as they are. Where nothing is lacking the night's look has been.
+def fill_gaps(context: BackfillContext, today: date, now: datetime | None = None) -> list[str]:
+    """Load the days that the lake lacks of every onboarded connection; returns notes for the tick.
+
+    Days that a person has paused or cancelled stay as they are. A connection that lacks nothing is not polled again
+    that night.
     """
 
     def plan(wanted: WantedConnection) -> BackfillPlan:
-        begin, end = wanted.window(today, desk.settings.first_day_of(wanted.service))
-        return _plan(desk, wanted, _first_lacking(desk, wanted, begin), end, reprocess=Reprocess.MISSING)
+        begin, end = wanted.window(today, context.settings.first_day_of(wanted.service))
+        return _plan(context, wanted, _first_lacking(context, wanted, begin), end, reprocess=Reprocess.MISSING)
 
-    return _once_a_day(desk, today, now, "gaps", plan, PollOutcome.DONE)
+    return _once_a_day(context, today, now, "gaps", plan, PollOutcome.DONE)
 
 
-def _first_lacking(desk: BackfillContext, wanted: WantedConnection, begin: date) -> date:
-    """The first day before `begin` that is still missing, back to where the look-back began at the onboarding.
+def _first_lacking(context: BackfillContext, wanted: WantedConnection, begin: date) -> date:
+    """The first missing day before `begin`, back to where the look-back began at the onboarding; else `begin`.
 
-    The look-back moves on day by day; a day that failed, or for which nothing ran, would leave it unnoticed.
+    The look-back moves on by a day each day: a day that failed, or for which nothing ran, would drop out unnoticed.
     """
-    onboarding = _last_of_window(desk, wanted)
+    onboarding = _last_of_window(context, wanted)
     if onboarding is None:
         return begin
     onboarded = onboarding.plan.end + timedelta(days=1)
-    since, _ = wanted.window(onboarded, desk.settings.first_day_of(wanted.service))
+    since, _ = wanted.window(onboarded, context.settings.first_day_of(wanted.service))
     if since >= begin:
         return begin
-    held = day_objects(desk.store, layout.REFINED_15M, wanted.service, wanted.tenant.id)
-    return next((day for day in days_between(since, begin) if day not in held), begin)
+    refined = day_objects(context.store, layout.REFINED_15M, wanted.service, wanted.tenant.id)
+    return next((day for day in days_between(since, begin) if day not in refined), begin)
 
 
 def _once_a_day(
-    desk: BackfillContext,
+    context: BackfillContext,
     today: date,
     now: datetime | None,
     kind: str,
@@ -333,25 +346,25 @@ def _once_a_day(
         return f"{kind}-{wanted.name}-{today - timedelta(days=1)}"
 
     def is_open(wanted: WantedConnection) -> bool:
-        onboarded = load_manifest(desk.store, _id(wanted.name)) is not None
-        return onboarded and load_manifest(desk.store, name_of(wanted)) is None
+        onboarded = load_manifest(context.store, _id(wanted.name)) is not None
+        return onboarded and load_manifest(context.store, name_of(wanted)) is None
 
-    def look(wanted: WantedConnection) -> tuple[PollOutcome, str | None]:
+    def poll(wanted: WantedConnection) -> tuple[PollOutcome, str | None]:
         plan = plan_of(wanted)
         if not plan.days:
             return nothing, None
-        # Outside of the connection's hours only the manifest is written: `new_connections` launches it.
-        may = wanted.may_launch(datetime.now(UTC))
-        start(desk, plan, backfill_id=name_of(wanted), labels={KIND_TAG: kind}, launch=may)
+        # Outside of the connection's hours only the manifest is written: `new_connections` launches it later.
+        launch = wanted.may_launch(datetime.now(UTC))
+        start(context, plan, backfill_id=name_of(wanted), labels={KIND_TAG: kind}, launch=launch)
         return PollOutcome.FOUND, f"{name_of(wanted)}: {len(plan.days)} days"
 
-    looks = Polls(desk.store, kind, now, str(today))
-    looks.each(_where(looks.due(connections(desk, notes)), is_open, notes), look, notes)
+    polls = Polls(context.store, kind, now, str(today))
+    polls.each(_where(polls.due(connections(context, notes)), is_open, notes), poll, notes)
     return notes
 
 
-def _free_days(desk: BackfillContext, wanted: WantedConnection, plan: BackfillPlan) -> BackfillPlan:
-    """The plan without days that active backfills are at, and without open days that a person has put off."""
-    busy, back = _busy(desk, wanted), held_back(desk, wanted.service, wanted.tenant.id)
-    wait = {day for day in back if plan.reasons.get(day) not in (Reason.DONE, Reason.OUTDATED, Reason.INCOMPLETE)}
-    return replace(plan, reasons={day: why for day, why in plan.reasons.items() if day not in busy | wait})
+def _free_days(context: BackfillContext, wanted: WantedConnection, plan: BackfillPlan) -> BackfillPlan:
+    """The plan without days that active backfills have taken, and without unfinished days that a person holds."""
+    busy, held = _busy(context, wanted), held_back(context, wanted.service, wanted.tenant.id)
+    deferred = {day for day in held if plan.reasons.get(day) not in (Reason.DONE, Reason.OUTDATED, Reason.INCOMPLETE)}
+    return replace(plan, reasons={day: why for day, why in plan.reasons.items() if day not in busy | deferred})

@@ -1,4 +1,4 @@
-"""The coverage report: one HTML page with the calendar and a row a tenant, and the same as Dagster metadata."""
+"""The coverage report: an HTML page with the calendar and one row per tenant, and the same as Dagster metadata."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ th, td {{ padding: .3rem .8rem; border-bottom: 1px solid #ddd; text-align: right
 th:first-child, td:first-child, td:last-child {{ text-align: left }} img {{ max-width: 100% }}
 </style></head><body>
 <h1>{title}</h1>
-<p>Judged from the files in the lake, {made} UTC.</p>
+<p>Judged from the files in the lake, {written_at} UTC.</p>
 <img alt="Coverage calendar, tenant by day" src="data:image/png;base64,{picture}">
 <table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>
 </body></html>
@@ -28,11 +28,11 @@ th:first-child, td:first-child, td:last-child {{ text-align: left }} img {{ max-
 def write_report(
     rows: Sequence[Mapping[str, Any]], picture: Path, service: str, start: date, end: date, path: Path
 ) -> Path:
-    """Write a self-contained page from the rows of a summary and the calendar's picture; returns the path."""
+    """Write a self-contained HTML page from the rows of a summary and the calendar's picture; returns the path."""
     columns = list(rows[0]) if rows else ["tenant"]
     page = _PAGE.format(
         title=html.escape(f"Coverage of {service}, {start} to {end}"),
-        made=f"{datetime.now(UTC):%Y-%m-%d %H:%M}",
+        written_at=f"{datetime.now(UTC):%Y-%m-%d %H:%M}",
         picture=base64.b64encode(picture.read_bytes()).decode(),
         head="".join(f"<th>{html.escape(name)}</th>" for name in columns),
         body="".join(
@@ -46,7 +46,7 @@ def write_report(
 
 
 def markdown(rows: Sequence[Mapping[str, Any]], picture: Path) -> str:
-    """The same for Dagster's metadata: the calendar as an inline picture above a table."""
+    """The report as Markdown for Dagster's metadata: the calendar as an inline picture above a table."""
     columns = list(rows[0]) if rows else ["tenant"]
     head = f"| {' | '.join(columns)} |\n|{'---|' * len(columns)}"
     body = "\n".join("| " + " | ".join(_cell(name, row[name]) for name in columns) + " |" for row in rows)

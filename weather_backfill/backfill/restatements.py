@@ -1,4 +1,4 @@
-"""Days that the upstream has restated since they were ingested, and the backfill that takes just those."""
+"""Finds days that the upstream has restated since they were ingested, and launches a backfill over just those."""
 
 from __future__ import annotations
 
@@ -32,16 +32,16 @@ _THREADS = 8
 
 @runtime_checkable
 class Restating(Protocol):
-    """A source that can tell what its upstream changed in days that are held."""
+    """A source that can compare held days with its upstream."""
 
     def restated(self, held: HeldFiles, read: Any) -> Restated:
-        """Compare held days with the upstream as it is now; `read` gives a held day's rows."""
+        """Compare held days with the upstream as it is now; `read` returns a held day's rows."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Restatements:
-    """A tenant's restated days."""
+    """A tenant's restated days (UTC)."""
 
     service: str
     tenant: str
@@ -49,21 +49,21 @@ class Restatements:
 
     @property
     def to_launch(self) -> list[date]:
-        """The days that reading again repairs.
+        """The days to read again.
 
-        A day whose older rows have left the upstream's window in part is not among them: reading it again
-        would lose those rows.
+        A day whose older rows have partly left the upstream's window is not among them: reading it again would lose
+        those rows.
         """
         return [day for day, changes in self.found.days.items() if not changes.expired]
 
     def id_of(self, days: Iterable[date]) -> str:
-        """What a backfill over these days is called: the same for the same days and the same upstream files."""
+        """The id of a backfill over these days: the same for the same days and the same upstream files."""
         evidence = [[day.isoformat() for day in sorted(days)], sorted(self.found.changed_files.items())]
         digest = hashlib.sha256(json.dumps(evidence).encode()).hexdigest()[:12]
         return f"restated-{self.service}-{self.tenant}-{digest}"
 
     def rows(self) -> list[dict[str, Any]]:
-        """One row a day, for people and programs."""
+        """One row per day: `date`, the counts of its changes, and `action`: `backfill` or `keep`."""
         launched = set(self.to_launch)
         return [
             {"date": day.isoformat(), **asdict(changes), "action": "backfill" if day in launched else "keep"}
@@ -74,16 +74,16 @@ class Restatements:
 def find_restatements(
     settings: Settings, service: str, tenant: str, start: date | None = None, end: date | None = None
 ) -> Restatements:
-    """Compare a tenant's raw days in the lake, from start to end, with the upstream.
+    """Compare a tenant's raw days in the lake, from start to end (both included), with the upstream.
 
-    Raises a `WeatherError` if the service restates nothing or the upstream does not list its files; stations
-    that cannot be compared are in `found.problems`.
+    Raises `ConfigurationError` if the service restates nothing, another `WeatherError` if the upstream does not list
+    its files; stations that cannot be compared are in `found.problems`.
     """
     store = open_lake(settings)
     registry = TenantRegistry(open_tenant_files(settings))
     source = open_source(registry.get(tenant), service, store, settings.s3, settings)
     if not isinstance(source, Restating):
-        raise ConfigurationError(f"{service!r} does not restate what it has sent: only dwd can be compared.")
+        raise ConfigurationError(f"{service!r} does not restate its data: only dwd can be compared.")
     held = held_files(store, service, tenant, start or date.min, end or date.max)
 
     def read(day: date) -> Any:
@@ -93,7 +93,7 @@ def find_restatements(
 
 
 def held_files(store: ObjectStore, service: str, tenant: str, start: date, end: date) -> HeldFiles:
-    """The source files of every held raw day, from the footers; a day that is damaged cannot be compared."""
+    """Read the source files of every held raw day from its footer; damaged days are logged and skipped."""
 
     def lineage(stored: StoredObject) -> tuple[date, dict[str, str]] | None:
         try:
@@ -111,30 +111,30 @@ def held_files(store: ObjectStore, service: str, tenant: str, start: date, end: 
             return None
 
     objects = store.list(layout.tenant_prefix(layout.RAW_OBSERVATIONS, service, tenant))
-    wanted = [stored for stored in objects if stored.key.endswith(layout.FILE)]
+    days = [stored for stored in objects if stored.key.endswith(layout.FILE)]
     with ThreadPoolExecutor(_THREADS, thread_name_prefix="footer") as pool:
-        return dict(found for found in pool.map(lineage, wanted) if found)
+        return dict(entry for entry in pool.map(lineage, days) if entry)
 
 
-def launch_restatements(desk: BackfillContext, restatements: Restatements, *, launch: bool = True) -> str | None:
-    """A managed backfill over the restated days, launched as far as capacity allows; None if there are none.
+def launch_restatements(context: BackfillContext, restatements: Restatements, *, launch: bool = True) -> str | None:
+    """Launch a managed backfill over the restated days, as far as capacity allows; returns its id, None without days.
 
-    Days that another backfill is at are left to it: what it misses is found by the next look. Without `launch` it
-    waits for the sensor, which shares capacity between tenants. Idempotent: while days and upstream files are the
-    same it is one backfill, however often this is called. One that failed is not started again by itself.
+    Days of another active backfill are left to it: what it misses is found by the next comparison. Without `launch`
+    it waits for the sensor, which shares capacity between tenants. Idempotent: while days and upstream files are the
+    same, all calls give one backfill. One that failed is not started again by itself.
     """
     service, tenant = restatements.service, restatements.tenant
-    busy, days = busy_days(desk, service, tenant), set(restatements.to_launch)
-    # Days that a backfill of ours is at count as its own while nothing else is to be done, so that it is found again.
-    mine = f"restated-{service}-{tenant}-"
-    days = days.difference(*(taken for other, taken in busy.items() if not other.startswith(mine)))
+    busy, days = busy_days(context, service, tenant), set(restatements.to_launch)
+    # Days of an active restatement backfill stay in at first: if they are all there is, the id is that backfill's.
+    prefix = f"restated-{service}-{tenant}-"
+    days = days.difference(*(others for name, others in busy.items() if not name.startswith(prefix)))
     if restatements.id_of(days) not in busy:
         days = days.difference(*busy.values())
     if not days:
         return None
     name, first, last = restatements.id_of(days), min(days), max(days)
     plan = BackfillPlan(
-        service, tenant, first, last, Reprocess.ALL, Order.OLDEST, desk.settings.chunk_days_of(service),
+        service, tenant, first, last, Reprocess.ALL, Order.OLDEST, context.settings.chunk_days_of(service),
         dict.fromkeys(sorted(days), Reason.DONE), 0, 0, 0, 0.0, False,
     )  # fmt: skip
-    return start(desk, plan, backfill_id=name, labels={RESTATED_TAG: "true"}, launch=launch)
+    return start(context, plan, backfill_id=name, labels={RESTATED_TAG: "true"}, launch=launch)

@@ -1,4 +1,4 @@
-"""Rolling a day back: raw to an earlier version, refined made from it again, both recorded in Dagster and the audit."""
+"""Rolls a day back: raw to an earlier version, refined made from it again, both recorded in Dagster and the audit."""
 
 from __future__ import annotations
 
@@ -23,61 +23,66 @@ from weather_backfill.util import json_documents
 from weather_backfill.util.retries import retrying
 
 
-def choose_version(desk: BackfillContext, service: str, tenant: str, day: date, to: str | None) -> versions.Version:
-    """The version that a rollback would put back: `to`, else that of one that was cut short, else the one before.
+def choose_version(context: BackfillContext, service: str, tenant: str, day: date, to: str | None) -> versions.Version:
+    """Choose the version to put back: `to`, else that of an unfinished rollback, else the one before the current.
 
-    Raises `ConfigurationError` if there is none or the day is busy.
+    Raises `ConfigurationError` if there is none or a backfill is active over the day, `UnreadableObjectError` for a
+    damaged record of an unfinished rollback (unless `to` is given).
     """
     key = PartitionKey(day, tenant)
-    for name, days in busy_days(desk, service, tenant).items():
+    for name, days in busy_days(context, service, tenant).items():
         if day in days:
             raise ConfigurationError(f"backfill {name!r} is active over {day}: wait for it or cancel it first.")
-    found = versions.versions_of(desk.store, service, key)
-    return (None if to else _begun(desk.store, service, key, found)) or versions.choose(
-        found, to, f"{key} of {service}"
-    )
+    stored = versions.versions_of(context.store, service, key)
+    unfinished = None if to else _unfinished(context.store, service, key, stored)
+    return unfinished or versions.choose(stored, to, f"{key} of {service}")
 
 
-def _begun(
-    store: ObjectStore, service: str, key: PartitionKey, found: list[versions.Version]
+def _unfinished(
+    store: ObjectStore, service: str, key: PartitionKey, stored: list[versions.Version]
 ) -> versions.Version | None:
-    """The version that a rollback has begun to put back, unless the day has been replaced by something else since."""
+    """The version of a rollback that was cut short, unless the day has been replaced by something else since."""
     name = layout.rollback_key(service, key)
     try:
         data = store.get(name)
     except NotFoundError:
         return None
-    with json_documents.reading(f"{store.uri(name)} says of no rollback", "say --to VERSION, or delete it."):
+    with json_documents.reading(f"{store.uri(name)} is no record of a rollback", "say --to VERSION, or delete it."):
         intent = json_documents.parsed(data)
         before, after, version = intent["from"], intent["to"], intent["version"]
-    current = next((v.sha for v in found if v.replaced_at is None), None)
+    current = next((v.sha for v in stored if v.replaced_at is None), None)
     if current not in (before, after):
         return None
-    return next((v for v in found if v.name == version), None) or next((v for v in found if v.sha == after), None)
+    return next((v for v in stored if v.name == version), None) or next((v for v in stored if v.sha == after), None)
 
 
-def rollback(desk: BackfillContext, service: str, tenant: str, day: date, version: versions.Version) -> dict[str, Any]:
+def rollback(
+    context: BackfillContext, service: str, tenant: str, day: date, version: versions.Version
+) -> dict[str, Any]:
     """Make a version current, refine it, record both; the replaced version is kept, so a rollback can be undone.
 
-    Killed at any point, the same call finishes it, and so does one with the version that `choose_version` then gives.
+    After a kill at any point the same call finishes it; `choose_version` then gives the same version. Returns
+    `service`, `tenant`, `day`, `version`, `rows` and `sha256`.
     """
     key = PartitionKey(day, tenant)
     intent = layout.rollback_key(service, key)
-    current = versions.current_sha(desk.store, service, key)
+    current = versions.current_sha(context.store, service, key)
     document = {"version": version.name, "from": current, "to": version.sha}
-    retrying()(desk.store.put, intent, json.dumps(document).encode())
-    data = retrying()(versions.put_back, desk.store, service, key, version)
-    refined = retrying()(write_day, desk.store, service, layout.REFINED_15M, refine_day(desk.store, service, key))
-    stored = desk.store.head(layout.day_key(layout.RAW_OBSERVATIONS, service, key))
+    retrying()(context.store.put, intent, json.dumps(document).encode())
+    data = retrying()(versions.put_back, context.store, service, key, version)
+    refined = retrying()(write_day, context.store, service, layout.REFINED_15M, refine_day(context.store, service, key))
+    stored = context.store.head(layout.day_key(layout.RAW_OBSERVATIONS, service, key))
     entries = [provenance.entry(stored, data), *refined.written]
-    provenance.save(desk.store, f"rollback-{version.sha}.{service}.{tenant}.{day}", entries)
+    provenance.save(context.store, f"rollback-{version.sha}.{service}.{tenant}.{day}", entries)
     metadata = parquet.metadata_of(data)
     raw_facts = {"rows": metadata.num_rows if metadata else 0, "sha256": hashlib.sha256(data).hexdigest()}
     for dataset, facts in ((layout.RAW_OBSERVATIONS, raw_facts), (layout.REFINED_15M, dict(refined.metadata))):
-        _record(desk.instance, service, dataset, key, {**facts, "rolled_back_to": version.name})
+        _record(context.instance, service, dataset, key, {**facts, "rolled_back_to": version.name})
     outcome = {"service": service, "tenant": tenant, "day": str(day), "version": version.name, **raw_facts}
-    audit(desk.store, "rollback", parameters=outcome, code_version=__version__, rows=raw_facts["rows"], outcome="done")
-    desk.store.delete(intent)
+    audit(
+        context.store, "rollback", parameters=outcome, code_version=__version__, rows=raw_facts["rows"], outcome="done"
+    )
+    context.store.delete(intent)
     return outcome
 
 

@@ -1,4 +1,4 @@
-"""What an operator asks of the services that are asked over HTTP: what a range costs, and which are down."""
+"""Services that are reached over HTTP: the request budget of a range, and the state of the circuit breakers."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from weather_backfill.tenants.files import TenantRegistry
 
 
 def plan_requests(settings: Settings, service: str, tenant: str, days: int) -> RequestBudget:
-    """What `days` days of a tenant cost in requests; asks the service once a site for its points.
+    """Estimate the requests for `days` days of a tenant; asks the service once per site for its points.
 
-    Raises `ConfigurationError` for a service that knows no rate limit.
+    Raises `ConfigurationError` for a service without a rate limit.
     """
     connected = TenantRegistry(open_tenant_files(settings)).get(tenant)
     source = open_source(connected, service, open_lake(settings), settings.s3, settings)
@@ -31,7 +31,7 @@ def plan_requests(settings: Settings, service: str, tenant: str, days: int) -> R
 
 
 def plan_rows(plan: RequestBudget) -> list[dict[str, Any]]:
-    """A plan as rows, one a page size; `saves_days` is what the chosen shape saves against the row."""
+    """A budget as rows, one per page size; `saves_days` is the waiting time that the chosen size saves against it."""
     return [_row(budget, plan.chosen) for budget in sorted(plan.by_page_size.values(), key=lambda b: b.page_size)]
 
 
@@ -49,7 +49,7 @@ def _row(budget: PageSizeCost, chosen: PageSizeCost) -> dict[str, Any]:
 
 
 def breaker_rows(settings: Settings) -> list[dict[str, Any]]:
-    """Every breaker that has ever counted a failure, by service and host."""
+    """One row per circuit breaker that has ever counted a failure, by service and host; times are UTC."""
     state = open_state(settings.limits_url)
     rows = []
     for scope in sorted(scope for scope in state.scopes() if scope.startswith(BREAKERS)):

@@ -1,4 +1,4 @@
-"""How far a backfill is: from Dagster's records and from the lake's objects, whoever launched it."""
+"""Progress of a backfill, from Dagster's records and the lake's objects, whoever launched it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
+from enum import StrEnum
 from typing import Any
 
 import dagster as dg
@@ -15,11 +16,8 @@ from weather_backfill.backfill.coverage import day_objects
 from weather_backfill.backfill.footer_cache import remembered
 from weather_backfill.backfill.launch import native_of
 from weather_backfill.backfill.manifests import (
-    ACTIVE,
-    CANCELED,
-    PAUSED,
-    STOPPED,
     Manifest,
+    ManifestState,
     close,
     decided,
     find_manifest,
@@ -40,17 +38,35 @@ from weather_backfill.storage.object_store import ObjectStore
 MANAGED_TAG = "weather/backfill"
 BACKFILL_TAG = "dagster/backfill"
 _FAILED = (BulkActionStatus.COMPLETED_FAILED, BulkActionStatus.FAILED)
-_DIED = "its run ended without a word of this day: killed, or out of memory or time. Its page in Dagster says more."
+_DIED = "its run ended without reporting this day (killed, out of memory or timed out): see the run in Dagster."
 _ACTIVE = [status for status in BulkActionStatus if status not in BULK_ACTION_TERMINAL_STATUSES]
 _CLOCKS = timedelta(seconds=RUN_START_SECONDS)
 
 
+class BackfillState(StrEnum):
+    """The state of a backfill as people and programs see it."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    PAUSING = "pausing"
+    CANCELING = "canceling"
+    PAUSED = "paused"
+    CANCELED = "canceled"
+    STOPPED = "stopped"  # its connection is gone or switched off
+    COMPLETED = "completed"
+    COMPLETED_WITH_FAILURES = "completed with failures"
+    UNKNOWN = "unknown"
+
+
+UNDER_WAY = (BackfillState.QUEUED, BackfillState.RUNNING, BackfillState.PAUSING, BackfillState.CANCELING)
+
+
 @dataclass(frozen=True, slots=True)
 class Status:
-    """A backfill's progress; `to_json` names the fields as programs see them."""
+    """A backfill's progress: UTC days and times, `rows` of raw; `failed` gives each failed day's reason."""
 
     backfill_id: str
-    status: str
+    status: BackfillState
     service: str
     tenant: str
     days: list[date]
@@ -67,8 +83,8 @@ class Status:
 
     @property
     def estimated_completion(self) -> datetime | None:
-        """From the pace so far, else from the plan; None when it has ended."""
-        if self.ended_at or self.status in ("canceled", "paused", "stopped"):
+        """The expected end (UTC) from the pace so far, else from the plan; None when it has ended or is on hold."""
+        if self.ended_at or self.status in (BackfillState.CANCELED, BackfillState.PAUSED, BackfillState.STOPPED):
             return None
         if self.done:
             pace = (self.last_updated - self.started_at) / len(self.done)
@@ -77,12 +93,11 @@ class Status:
         return self.started_at + timedelta(seconds=self.expected_seconds) if self.expected_seconds else None
 
     def to_json(self) -> dict[str, Any]:
-        """Every field, dates as ISO text."""
-        under_way = self.status in ("queued", "running", "pausing", "canceling")
-        ended = self.ended_at or (datetime.now(UTC) if under_way else self.last_updated)
+        """Every field under its public name, dates and times (UTC) as ISO text."""
+        ended = self.ended_at or (datetime.now(UTC) if self.status in UNDER_WAY else self.last_updated)
         completion = self.estimated_completion
         return {
-            "status": self.status,
+            "status": str(self.status),
             "backfill_id": self.backfill_id,
             "service": self.service,
             "tenant": self.tenant,
@@ -106,22 +121,22 @@ class Status:
 
 
 def natives_of(instance: dg.DagsterInstance, backfill_id: str) -> list[PartitionBackfill]:
-    """The native backfills behind an id, oldest first: the parts and retries of a managed one, or the one itself."""
-    found = list(instance.get_backfills(filters=BulkActionsFilter(tags={MANAGED_TAG: backfill_id})))
+    """The native backfills of an id, oldest first: a managed backfill's parts and retries, or the native one itself."""
+    natives = list(instance.get_backfills(filters=BulkActionsFilter(tags={MANAGED_TAG: backfill_id})))
     own = native_of(instance, backfill_id)
-    if own and all(b.backfill_id != own.backfill_id for b in found):
-        found.append(own)
-    return sorted(found, key=lambda b: b.backfill_timestamp)
+    if own and all(native.backfill_id != own.backfill_id for native in natives):
+        natives.append(own)
+    return sorted(natives, key=lambda native: native.backfill_timestamp)
 
 
 def managed_id(instance: dg.DagsterInstance, name: str) -> str:
-    """The managed id behind the id of a native backfill, as Dagster's page shows it; any other name as it is."""
+    """The managed id that belongs to a native backfill's id, as Dagster's page shows it; other names unchanged."""
     own = native_of(instance, name)
     return own.tags.get(MANAGED_TAG, name) if own else name
 
 
 def is_active(backfill: PartitionBackfill) -> bool:
-    """Whether Dagster is still at it."""
+    """Return whether Dagster has not finished the native backfill."""
     return backfill.status not in BULK_ACTION_TERMINAL_STATUSES
 
 
@@ -155,14 +170,14 @@ def status_of(instance: dg.DagsterInstance, graph: Any, store: ObjectStore, back
 def status_by(
     instance: dg.DagsterInstance, graph: Any, store: ObjectStore, backfill_id: str, manifest: Manifest | None
 ) -> Status:
-    """The status of a backfill whose manifest is known; raises as `status_of`."""
+    """The status of a backfill whose manifest was read already; raises as `status_of`."""
     natives = natives_of(instance, backfill_id)
     if not natives and manifest is None:
         raise ConfigurationError(f"no backfill {backfill_id!r}: `weather-backfill status` lists those there are.")
-    service, tenant, days = _asked(manifest, natives, graph)
+    service, tenant, days = _target(manifest, natives, graph)
     started = manifest.created_at if manifest else datetime.fromtimestamp(natives[0].backfill_timestamp, UTC)
-    # Objects have the storage's time, and its clock may be behind ours. Nobody asked it when Dagster or an older
-    # release launched this; then a run takes longer to start than the margin.
+    # Objects have the storage's time, and its clock may be behind ours. Backfills that Dagster or an older release
+    # launched have no `stored_at`; for those a run takes longer to start than the margin `_CLOCKS`.
     since = manifest.stored_at if manifest and manifest.stored_at else started - _CLOCKS
     done, rows, touched = _done(store, service, tenant, set(days), since)
     runs = {
@@ -172,13 +187,13 @@ def status_by(
     failed = {day: why for day, why in _failed(instance, graph, natives, runs).items() if day in set(days) - done}
     chunks = _chunks(manifest, [run for some in runs.values() for run in some], done, failed)
     active = any(is_active(native) for native in natives)
-    there = {native.backfill_id for native in natives}
-    launched = manifest is None or all(manifest.ids_of(n) & there for n in range(len(manifest.parts)))
+    native_ids = {native.backfill_id for native in natives}
+    launched = manifest is None or all(manifest.ids_of(n) & native_ids for n in range(len(manifest.parts)))
     ends = [native.backfill_end_timestamp for native in natives if native.backfill_end_timestamp]
     ended = None if active or not launched or not ends else datetime.fromtimestamp(max(ends), UTC)
     return Status(
         backfill_id=backfill_id,
-        status=_word(manifest, natives, active, launched, len(done) == len(days)),
+        status=_state(manifest, natives, active, launched, len(done) == len(days)),
         service=service,
         tenant=tenant,
         days=days,
@@ -198,27 +213,27 @@ def status_by(
 def _failed(
     instance: dg.DagsterInstance, graph: Any, natives: list[PartitionBackfill], runs: Mapping[str, Iterable[Any]]
 ) -> dict[date, str]:
-    """The days that failed last, with their reasons; one that is being tried again has not failed yet.
+    """The days whose last try failed, with their reasons; a day that is being tried again does not count.
 
-    A run that died has named no day: what its backfill leaves undone has failed too, or no retry would take it.
+    A run that was killed names no day: the days that its backfill leaves undone count too, or no retry would take them.
     """
-    found: dict[date, str] = {}
+    failed: dict[date, str] = {}
     for native in natives:  # oldest first
         if native.status in _FAILED:
-            found |= {key.date: _DIED for key in target_of(native, graph)}
-        elif found and is_active(native):
-            again = {key.date for key in target_of(native, graph)}
-            found = {day: why for day, why in found.items() if day not in again}
-        found |= failed_days_of(instance, runs[native.backfill_id])
-    return found
+            failed |= {key.date: _DIED for key in target_of(native, graph)}
+        elif failed and is_active(native):
+            retried = {key.date for key in target_of(native, graph)}
+            failed = {day: why for day, why in failed.items() if day not in retried}
+        failed |= failed_days_of(instance, runs[native.backfill_id])
+    return failed
 
 
 def _chunks(
     manifest: Manifest | None, runs: list[Any], done: Collection[date], failed: Collection[date]
 ) -> tuple[int, int, int]:
-    """How many chunks there are, how many are whole, and how many have a failed day.
+    """Count chunks: all, those that are whole, those with a failed day.
 
-    Of the plan where there is one; of what Dagster's page launched, the runs of raw.
+    They are the plan's chunks; a backfill that Dagster's page launched has no plan, and its runs of raw are counted.
     """
     if manifest:
         whole = [all(day in done for day in chunk) for chunk in manifest.plan.chunks]
@@ -229,7 +244,7 @@ def _chunks(
     return len(raw), ended.count(DagsterRunStatus.SUCCESS), ended.count(DagsterRunStatus.FAILURE)
 
 
-def _asked(manifest: Manifest | None, natives: list[PartitionBackfill], graph: Any) -> tuple[str, str, list[date]]:
+def _target(manifest: Manifest | None, natives: list[PartitionBackfill], graph: Any) -> tuple[str, str, list[date]]:
     if manifest:
         return manifest.plan.service, manifest.plan.tenant, sorted(day for part in manifest.parts for day in part)
     keys = target_of(natives[0], graph)
@@ -244,8 +259,9 @@ def _asked(manifest: Manifest | None, natives: list[PartitionBackfill], graph: A
 def _done(
     store: ObjectStore, service: str, tenant: str, days: set[date], since: datetime
 ) -> tuple[set[date], int, list[datetime]]:
-    """Days whose refined object, the last of a day, was written since a time of the storage; their rows of raw; when
-    that was.
+    """The days whose refined object, written last of a day, is no older than `since` (by the storage's clock).
+
+    Returns them with their number of raw rows and the times of their refined objects.
     """
     since = since.replace(microsecond=0)  # S3 knows whole seconds
     raw, refined = (
@@ -258,8 +274,8 @@ def _done(
 
 
 def failed_days_of(instance: dg.DagsterInstance, runs: Iterable[Any]) -> dict[date, str]:
-    """The days that runs have failed, with their reasons, as the steps told them."""
-    found: dict[date, str] = {}
+    """The days that failed in these runs, with their reasons, from the metadata of the step failures."""
+    failed: dict[date, str] = {}
     for run in sorted(runs, key=lambda run: run.run_id):
         if run.status != DagsterRunStatus.FAILURE:
             continue
@@ -267,31 +283,31 @@ def failed_days_of(instance: dg.DagsterInstance, runs: Iterable[Any]) -> dict[da
             data = entry.dagster_event.step_failure_data.user_failure_data if entry.dagster_event else None
             reasons = data.metadata.get("reasons") if data else None
             if isinstance(reasons, dg.JsonMetadataValue) and isinstance(reasons.data, Mapping):
-                found |= {PartitionKey.parse(str(key)).date: str(why) for key, why in reasons.data.items()}
-    return found
+                failed |= {PartitionKey.parse(str(key)).date: str(why) for key, why in reasons.data.items()}
+    return failed
 
 
-def _word(
+def _state(
     manifest: Manifest | None, natives: list[PartitionBackfill], active: bool, launched: bool, complete: bool
-) -> str:
-    paused = manifest is not None and manifest.state == PAUSED
+) -> BackfillState:
     if active:
-        if paused:
-            return "pausing"
-        return "canceling" if any("CANCELING" in n.status.value for n in natives) else "running"
-    if manifest and not launched and manifest.state == ACTIVE:
-        return "queued" if not natives else "running"
+        if manifest and manifest.state == ManifestState.PAUSED:
+            return BackfillState.PAUSING
+        canceling = any("CANCELING" in native.status.value for native in natives)
+        return BackfillState.CANCELING if canceling else BackfillState.RUNNING
+    if manifest and not launched and manifest.state == ManifestState.ACTIVE:
+        return BackfillState.RUNNING if natives else BackfillState.QUEUED
     if complete:
-        return "completed"
-    if manifest and manifest.state in (PAUSED, CANCELED, STOPPED):
-        return manifest.state
+        return BackfillState.COMPLETED
+    if manifest and manifest.state != ManifestState.ACTIVE:
+        return BackfillState(manifest.state)
     if natives and natives[-1].status.value == "CANCELED":
-        return "canceled"
-    return "completed with failures" if natives else "unknown"
+        return BackfillState.CANCELED
+    return BackfillState.COMPLETED_WITH_FAILURES if natives else BackfillState.UNKNOWN
 
 
 def write_summary(instance: dg.DagsterInstance, graph: Any, store: ObjectStore, manifest: Manifest) -> Status:
-    """Write how a managed backfill stands as its summary object, a row of the warehouse's `backfill_log`."""
+    """Write a managed backfill's status as its summary object, which is a row of the warehouse's `backfill_log`."""
     status = status_of(instance, graph, store, manifest.backfill_id)
     document = {
         "backfill_id": manifest.backfill_id,
@@ -302,12 +318,12 @@ def write_summary(instance: dg.DagsterInstance, graph: Any, store: ObjectStore, 
         **status.to_json(),
     }
     store.put(layout.summary_key(manifest.backfill_id), json.dumps(document, indent=2).encode())
-    # After the summary: killed in between, it is looked at once more. What goes on again is open again.
-    if status.ended_at or status.status in (CANCELED, STOPPED):
+    # After the summary: killed in between, the backfill is still open and settled once more.
+    if status.ended_at or status.status in (BackfillState.CANCELED, BackfillState.STOPPED):
         close(store, manifest.backfill_id)
         active = any(is_active(native) for native in natives_of(instance, manifest.backfill_id))
         if active or decided(store, manifest):
-            mark_open(store, manifest.backfill_id)  # somebody has gone on with it in the meantime
+            mark_open(store, manifest.backfill_id)  # resumed or retried in the meantime
     else:
         mark_open(store, manifest.backfill_id)
     return status

@@ -1,4 +1,4 @@
-"""One row a tenant: days, rows, rejects, completeness and failures, from the lake and Dagster's records."""
+"""Coverage summary, one row per tenant: days, rows, rejects, completeness and failures, from the lake and Dagster."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from weather_backfill.storage.places import open_lake
 def failed_dates(instance: dg.DagsterInstance, service: str, tenant: str, days: Sequence[date]) -> list[date]:
     """The days whose last try of raw failed.
 
-    Asked of the events of just these days: Dagster keeps the status of an asset's partitions as one value, and
-    to read that takes longer with every other tenant.
+    Only the events of these days are read: Dagster keeps the status of all of an asset's partitions as one value, and
+    reading that takes longer with every other tenant.
     """
     asset, keys = dg.AssetKey([service, layout.RAW_OBSERVATIONS]), {str(PartitionKey(d, tenant)): d for d in days}
     if not keys:
@@ -34,8 +34,8 @@ def failed_dates(instance: dg.DagsterInstance, service: str, tenant: str, days: 
     unwritten = {number: key for key, number in planned.items() if number > written.get(key, 0)}
     if not unwritten:
         return []
-    wanted = dg.AssetRecordsFilter(asset_key=asset, storage_ids=list(unwritten))
-    tries = instance.fetch_planned_materializations(wanted, limit=len(unwritten)).records
+    planned_tries = dg.AssetRecordsFilter(asset_key=asset, storage_ids=list(unwritten))
+    tries = instance.fetch_planned_materializations(planned_tries, limit=len(unwritten)).records
     runs = instance.get_runs(dg.RunsFilter(run_ids=sorted({record.run_id for record in tries})))
     failed = {run.run_id for run in runs if run.status == dg.DagsterRunStatus.FAILURE}
     return sorted(keys[unwritten[record.storage_id]] for record in tries if record.run_id in failed)
@@ -50,15 +50,19 @@ def summarize_tenants(
     end: date,
     picture: Path,
 ) -> tuple[list[dict[str, Any]], Path]:
-    """Rows of a summary table, and the path of the coverage calendar over the same tenants and days."""
+    """Summarize tenants over the UTC days from start to end (both included), and draw their coverage calendar.
+
+    Returns one row per tenant (`tenant`, `days`, `raw`, `refined`, `rows`, `rejects`, `complete` 0 to 1, `MB`, `failed`
+    days) and the path of the picture. Raises `ConfigurationError` for a range that is backwards.
+    """
     if end < start:
-        raise ConfigurationError(f"the end {end} lies before the start {start}: exchange them.")
+        raise ConfigurationError(f"end {end} is before start {start}: swap them.")
     store = open_lake(settings)
     days = days_between(start, end)
     names = sorted(tenants or instance.get_dynamic_partitions(tenants_partition_name(service)))
     rows, calendar, failures = [], {}, {}
     for tenant in names:
-        held = {day: found for day, found in held_days(store, service, tenant).items() if start <= day <= end}
+        held = {day: raw for day, raw in held_days(store, service, tenant).items() if start <= day <= end}
         failed = failed_dates(instance, service, tenant, days)
         calendar[tenant], failures[tenant] = held, failed
         rows.append(

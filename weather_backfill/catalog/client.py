@@ -1,6 +1,6 @@
-"""Glue and Athena: throttling retried, calls counted, errors in our taxonomy.
+"""Clients of Glue and Athena: throttled calls are retried, calls counted, errors translated to our taxonomy.
 
-Servers other than AWS's are named by boto3's own variables (`AWS_ENDPOINT_URL_GLUE`, `AWS_ENDPOINT_URL_ATHENA`).
+Servers other than AWS's are set by boto3's own variables (`AWS_ENDPOINT_URL_GLUE`, `AWS_ENDPOINT_URL_ATHENA`).
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ THROTTLING = {
     "InternalFailure",
     "ServiceUnavailable",
 }
-"""The codes, of a call or of one item, after which the same call may succeed a little later."""
+"""Error codes, of a call or of one item, after which the same call may succeed a little later."""
 
 _DENIED = {"AccessDeniedException", "UnrecognizedClientException", "InvalidClientTokenId", "ExpiredTokenException"}
 
 
 class Catalog:
-    """Clients for one run of ours; `calls` counts HTTP requests by operation, repeated ones included."""
+    """Clients of Glue and Athena of one run; `calls` counts HTTP requests by operation, retries included."""
 
     def __init__(self, settings: Settings) -> None:
         self.concurrency = settings.catalog_concurrency
@@ -66,7 +66,7 @@ class Catalog:
             client.meta.events.register("response-received", self._received)
 
     def athena(self, seconds_between_looks: int = 1) -> AthenaClient:
-        """dagster-aws's client for statements; the workgroup must say where results go."""
+        """Dagster's client for Athena statements; the workgroup must configure where results go."""
         return AthenaClient(self._athena, self.workgroup, seconds_between_looks, max_polls=600)
 
     def _sent(self, event_name: str, **_: Any) -> None:
@@ -81,7 +81,7 @@ class Catalog:
 
 @contextmanager
 def translated(what: str) -> Iterator[None]:
-    """AWS's errors in our taxonomy; `what` says what was being done."""
+    """Translate AWS's errors to our taxonomy; `what` names the operation in the message."""
     try:
         yield
     except ClientError as error:
@@ -91,11 +91,11 @@ def translated(what: str) -> Iterator[None]:
             f"{what}: {error} Set AWS_DEFAULT_REGION or WEATHER_S3_REGION, and credentials, a profile or a role."
         ) from error
     except BotoCoreError as error:
-        raise CatalogUnavailableError(f"{what}: {error} Worth another try; check the network and region.") from error
+        raise CatalogUnavailableError(f"{what}: {error} Check the network and region, then try again.") from error
 
 
 def error_of(what: str, error: ClientError) -> WeatherError:
-    """One answer of AWS as an error of ours."""
+    """The error of our taxonomy for an AWS error response."""
     code, message = error.response["Error"]["Code"], error.response["Error"].get("Message", "")
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     text = f"{what}: {code}: {message}"

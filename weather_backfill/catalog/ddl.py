@@ -1,4 +1,4 @@
-"""Athena's `ALTER TABLE ... ADD IF NOT EXISTS PARTITION`, for those who may not write to Glue themselves."""
+"""Athena's `ALTER TABLE ... ADD IF NOT EXISTS PARTITION`, for users without write access to Glue."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from weather_backfill.catalog.tables import Table, valid_name
 from weather_backfill.model.errors import CatalogError, CatalogUnavailableError, ConfigurationError
 
 
-def statements(database: str, table: Table, wanted: Sequence[Values]) -> list[str]:
-    """Statements of at most a hundred partitions each; run twice they change nothing.
+def statements(database: str, table: Table, partitions: Sequence[Values]) -> list[str]:
+    """Statements that add partitions, at most a hundred each; running them twice changes nothing.
 
     Values are days, hours and ids that have been validated; one with a quote raises `ConfigurationError`.
     """
     target = f"`{valid_name(database, 'database')}`.`{valid_name(table.name, 'table')}`"
-    remaining = iter(wanted)
-    found = []
+    remaining = iter(partitions)
+    batches = []
     while batch := list(islice(remaining, BATCH)):
         clauses = "\n".join(f"  {_clause(table, values)}" for values in batch)
-        found.append(f"ALTER TABLE {target} ADD IF NOT EXISTS\n{clauses}")
-    return found
+        batches.append(f"ALTER TABLE {target} ADD IF NOT EXISTS\n{clauses}")
+    return batches
 
 
 def _clause(table: Table, values: Values) -> str:
@@ -35,11 +35,14 @@ def _clause(table: Table, values: Values) -> str:
     return f"PARTITION ({pairs}) LOCATION '{location}/'"
 
 
-def run_statements(catalog: Catalog, found: Sequence[str], progress: Callable[[int], None] = lambda _: None) -> int:
-    """Run statements one after another through Athena; how many. Raises `CatalogError` with Athena's reason."""
+def run_statements(catalog: Catalog, sql: Sequence[str], progress: Callable[[int], None] = lambda _: None) -> int:
+    """Run statements one after another in Athena; returns their number.
+
+    Raises `CatalogError` with Athena's reason, `CatalogUnavailableError` for a statement that takes too long.
+    """
     athena = catalog.athena()
-    for number, statement in enumerate(found, 1):
-        what = f"statement {number} of {len(found)} ({statement.splitlines()[0]} ...)"
+    for number, statement in enumerate(sql, 1):
+        what = f"statement {number} of {len(sql)} ({statement.splitlines()[0]} ...)"
         try:
             with translated(what):
                 athena.execute_query(statement)
@@ -50,4 +53,4 @@ def run_statements(catalog: Catalog, found: Sequence[str], progress: Callable[[i
         except (AthenaError, KeyError) as error:  # KeyError: a failure for which Athena gives no reason
             raise CatalogError(f"{what} failed in Athena: {error}") from error
         progress(1)
-    return len(found)
+    return len(sql)

@@ -1,7 +1,7 @@
-"""What is there to register, read from folder names: the days of the lake, the hours of an archive.
+"""Finds the partitions to register in folder names: the days of the lake, the hours of an archive.
 
-Folders are listed level by level and not object by object: a year of an archive is some 400 listings, where its
-objects would be hundreds of thousands.
+Folders are listed level by level and not object by object: a year of an archive takes some 400 listings, while it
+holds hundreds of thousands of objects.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ _SERVICE = re.compile(r"[a-z0-9_]+")
 
 @dataclass(frozen=True, slots=True)
 class Holdings:
-    """Partitions by their values, sorted, and the folders that fit no layout of ours."""
+    """Partitions by their values, sorted, and the folders (`strangers`) that are not named like a partition."""
 
     values: list[Values]
     strangers: list[str] = field(default_factory=list)
 
 
 def lake_days(lake: ObjectStore, dataset: str, keys: tuple[str, ...] = LAKE_KEYS) -> Holdings:
-    """Partitions `(service, tenant, date)` that a dataset has folders of; without the date where it has no days."""
+    """The partitions `(service, tenant, date)` of a dataset; without the date for one that is not kept by day."""
     return _walk(lake, dataset, keys, None, None)
 
 
 def archive_hours(archive: ObjectStore, start: date | None = None, end: date | None = None) -> Holdings:
-    """Partitions `(year, month, day, hour)` of an archive, from `start` to `end` (both included; none: all)."""
+    """The UTC partitions `(year, month, day, hour)` of an archive, from `start` to `end` (both included; None: all)."""
     return _walk(archive, "", HOUR_KEYS, start, end)
 
 
@@ -67,7 +67,7 @@ def _names(keys: tuple[str, ...], values: Values) -> Iterator[str]:
 
 
 def _child(keys: tuple[str, ...], values: Values, folder: str) -> Values | None:
-    """The values with the folder's own; None if it is not `key=value` with a value that key can have."""
+    """The values with the folder's value added; None if it is not `key=value` with a valid value for the key."""
     key, _, value = folder.partition("=")
     child = (*values, value)
     return child if key == keys[-1] and _fits(keys, child) else None
@@ -90,7 +90,7 @@ def _fits(keys: tuple[str, ...], values: Values) -> bool:
 
 
 def _span(values: Values) -> tuple[date, date]:
-    """The first and last day that a year, a month or a day takes."""
+    """The first and last day of a year, a month or a day."""
     year, month, day = (*map(int, values[:3]), 0, 0)[:3]
     first = date(year, month or 1, day or 1)
     if day:

@@ -1,4 +1,4 @@
-"""Partitions of Glue tables: which are there, and those that are missing created, a hundred a call."""
+"""Partitions of Glue tables: lists the existing ones and creates the missing ones, a hundred per call."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from weather_backfill.model.errors import CatalogError, CatalogUnavailableError
 from weather_backfill.util.retries import retrying
 
 BATCH = 100
-"""AWS's limit of partitions in one batch call."""
+"""AWS's limit of partitions per batch call."""
 
 PAGE = 1000
-"""AWS's limit of partitions in one page of a listing."""
+"""AWS's limit of partitions per page of a listing."""
 
 _NAMED = 5
 
@@ -29,7 +29,7 @@ Values = tuple[str, ...]
 
 @dataclass(frozen=True, slots=True)
 class RegistrationCounts:
-    """What became of partitions: created now, there already, there but pointing elsewhere and put right."""
+    """Counts of registered partitions: created now, existing already, and moved: their location was corrected."""
 
     created: int = 0
     existing: int = 0
@@ -47,27 +47,27 @@ def location_of(table: Table, values: Values) -> str:
 
 
 def existing(catalog: Catalog, database: str, table: Table, wanted: Sequence[Values]) -> dict[Values, str]:
-    """Partitions that are there, with their locations, as far as listing them is cheaper than creating them.
+    """List existing partitions with their locations, as far as listing them is cheaper than creating them.
 
-    A page lists ten times what a call creates. The listing ends after as many pages as creating all would take
-    calls; what it has not seen by then is created blindly, which is idempotent.
+    A page lists ten times as many as a call creates. The listing ends after as many pages as creating all would take
+    calls; partitions it has not seen by then are created all the same, which is idempotent.
     """
-    found: dict[Values, str] = {}
+    locations: dict[Values, str] = {}
     request = {"DatabaseName": database, "TableName": table.name, "ExcludeColumnSchema": True, "MaxResults": PAGE}
     if expression := range_expression(table.keys, wanted):
         request["Expression"] = expression
     for _ in range(-(-len(wanted) // BATCH)):
         with translated(f"listing partitions of {database}.{table.name}"):
             page = catalog.glue.get_partitions(**request)
-        found |= {tuple(p["Values"]): p["StorageDescriptor"]["Location"].rstrip("/") for p in page["Partitions"]}
+        locations |= {tuple(p["Values"]): p["StorageDescriptor"]["Location"].rstrip("/") for p in page["Partitions"]}
         if not page.get("NextToken"):
             break
         request["NextToken"] = page["NextToken"]
-    return found
+    return locations
 
 
 def range_expression(keys: Sequence[str], wanted: Iterable[Values]) -> str:
-    """A filter that all wanted partitions pass: equal leading values, then the range of the first that differs."""
+    """A Glue filter that all wanted partitions pass: equal leading values, then the range of the first that differs."""
     parts = []
     for key, column in zip(keys, zip(*wanted, strict=True), strict=False):
         low, high = min(column), max(column)
@@ -86,10 +86,11 @@ def register_partitions(
     known: Mapping[Values, str],
     progress: Callable[[int], None] = lambda _: None,
 ) -> RegistrationCounts:
-    """Create the wanted partitions that are not known, and correct those known elsewhere; some batches at once.
+    """Create the wanted partitions that are not `known`, and correct those known at another location.
 
-    Every batch is tried before an error is raised: `CatalogError` naming the partitions that Glue refuses and why,
-    `CatalogUnavailableError` if throttling outlasts our tries.
+    Batches are sent in parallel, as many at once as the settings allow. Every batch is tried before an error is
+    raised: `CatalogError` naming the partitions that Glue refuses and why, `CatalogUnavailableError` if throttling
+    outlasts our tries.
     """
     missing = [values for values in wanted if values not in known]
     moved = [values for values in wanted if values in known and known[values] != location_of(table, values)]
@@ -99,20 +100,20 @@ def register_partitions(
     def send(job: tuple[list[Values], bool]) -> RegistrationCounts | CatalogError | CatalogUnavailableError:
         batch, replace = job
         try:
-            outcome = _send_batch(catalog, database, table, batch, replace)
+            counts = _send_batch(catalog, database, table, batch, replace)
         except (CatalogError, CatalogUnavailableError) as error:
             return error
         progress(len(batch))
-        return outcome
+        return counts
 
     total = RegistrationCounts(existing=len(wanted) - len(missing) - len(moved))
     errors: list[CatalogError | CatalogUnavailableError] = []
     with ThreadPoolExecutor(catalog.concurrency, thread_name_prefix="glue") as pool:
-        for outcome in pool.map(send, jobs):
-            if isinstance(outcome, RegistrationCounts):
-                total += outcome
+        for result in pool.map(send, jobs):
+            if isinstance(result, RegistrationCounts):
+                total += result
             else:
-                errors.append(outcome)
+                errors.append(result)
     if errors:
         more = f" ({len(errors) - 1} more batches failed)" if len(errors) > 1 else ""
         kind = CatalogUnavailableError if isinstance(errors[0], CatalogUnavailableError) else CatalogError
@@ -121,34 +122,34 @@ def register_partitions(
 
 
 class _ItemsBusyError(CatalogUnavailableError):
-    """Glue took the call, but not some of its items."""
+    """Glue accepted the call, but some of its items were throttled."""
 
 
 def _send_batch(
     catalog: Catalog, database: str, table: Table, batch: list[Values], replace: bool
 ) -> RegistrationCounts:
-    """One batch; items that Glue could not take just now are sent again by themselves."""
-    left, there = batch, 0
+    """Send one batch; items that Glue throttled are sent again on their own."""
+    remaining, existing_count = batch, 0
     # A call as a whole has been tried often enough by the client.
     for attempt in retrying().copy(retry=tenacity.retry_if_exception_type(_ItemsBusyError)):
         with attempt:
-            errors = _call(catalog, database, table, left, replace)
-            there += sum(code == "AlreadyExistsException" for _, code, _ in errors)
+            errors = _call(catalog, database, table, remaining, replace)
+            existing_count += sum(code == "AlreadyExistsException" for _, code, _ in errors)
             failed = [error for error in errors if error[1] != "AlreadyExistsException"]
             if refused := [error for error in failed if error[1] not in THROTTLING]:
                 raise CatalogError(_named(database, table, len(batch), refused))
-            left = [values for values, _, _ in failed]
-            if left:
+            remaining = [values for values, _, _ in failed]
+            if remaining:
                 raise _ItemsBusyError(_named(database, table, len(batch), failed))
     if replace:
         return RegistrationCounts(moved=len(batch))
-    return RegistrationCounts(created=len(batch) - there, existing=there)
+    return RegistrationCounts(created=len(batch) - existing_count, existing=existing_count)
 
 
 def _call(
     catalog: Catalog, database: str, table: Table, batch: list[Values], replace: bool
 ) -> list[tuple[Values, str, str]]:
-    """Create or replace partitions; the items that failed with code and message."""
+    """Create or replace partitions in one call; returns the items that failed, with code and message."""
     inputs = [
         {"Values": list(values), "StorageDescriptor": table.descriptor(location_of(table, values))} for values in batch
     ]

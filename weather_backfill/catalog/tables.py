@@ -1,8 +1,8 @@
-"""Glue tables: of the lake's datasets, with partition projection, and of an archive in the Tempest layout.
+"""Glue tables of the lake's datasets, with partition projection, and of an archive in the Tempest layout.
 
-With projection Athena works out the partitions from the table itself: services and tenants are listed in it (or the
-tenant comes from the query: `injected`), days run from the first day to today. A new day needs nothing; a new tenant
-needs the tables written again, which the asset `catalog` does.
+With projection Athena derives the partitions from the table itself: it lists services and tenants (or the query names
+the tenant: `injected`), and days run from the first day to today. A new day needs nothing; for a new tenant the
+tables are updated, which the asset `catalog` does.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _PARQUET = {
     "SerdeInfo": {"SerializationLibrary": f"{_HIVE}.ql.io.parquet.serde.ParquetHiveSerDe"},
 }
 # A line is a row of one column: JSON never holds the delimiter \001 unescaped, so no message is cut or dropped,
-# whether an object holds one message, an array or one a line. Athena's JSON functions take it from there.
+# whether an object holds one message, an array or one per line. Athena's JSON functions parse the text.
 _LINES = {
     "InputFormat": "org.apache.hadoop.mapred.TextInputFormat",
     "OutputFormat": f"{_HIVE}.ql.io.HiveIgnoreKeyTextOutputFormat",
@@ -84,7 +84,7 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class Projection:
-    """What the tables of the lake say of their partitions; no tenants: each query names one (`injected`)."""
+    """The values that the lake's tables project partitions from; without tenants each query names one (`injected`)."""
 
     services: Sequence[str]
     tenants: Sequence[str]
@@ -92,27 +92,27 @@ class Projection:
 
     def parameters(self, dataset: str, keys: Sequence[str], location: str) -> dict[str, str]:
         """The table properties that Athena projects partitions from."""
-        found = {"projection.enabled": "true", "projection.service.type": "enum"}
-        found["projection.service.values"] = ",".join(self.services)
-        found["projection.tenant.type"] = "enum" if self.tenants else "injected"
+        parameters = {"projection.enabled": "true", "projection.service.type": "enum"}
+        parameters["projection.service.values"] = ",".join(self.services)
+        parameters["projection.tenant.type"] = "enum" if self.tenants else "injected"
         if self.tenants:
-            found["projection.tenant.values"] = ",".join(self.tenants)
+            parameters["projection.tenant.values"] = ",".join(self.tenants)
         if "date" in keys:
             quarterly = dataset == layout.QUARTERLY_FEATURES
             start = quarter_of(self.first_day) if quarterly else self.first_day
-            found |= {
+            parameters |= {
                 "projection.date.type": "date",
                 "projection.date.format": "yyyy-MM-dd",
                 "projection.date.range": f"{start},NOW",
                 "projection.date.interval": "3" if quarterly else "1",
                 "projection.date.interval.unit": "MONTHS" if quarterly else "DAYS",
             }
-        found["storage.location.template"] = "/".join([location, *(f"{key}=${{{key}}}" for key in keys)]) + "/"
-        return found
+        parameters["storage.location.template"] = "/".join([location, *(f"{key}=${{{key}}}" for key in keys)]) + "/"
+        return parameters
 
 
 def lake_tables(store: ObjectStore, projection: Projection | None) -> list[Table]:
-    """The tables of the lake's datasets; without a projection their partitions have to be registered."""
+    """The tables of the lake's datasets; without a projection their partitions must be registered."""
     tables = []
     for dataset, schema in COLUMNS.items():
         keys = tuple(key for key in LAKE_KEYS if key in schema.names)
@@ -126,7 +126,7 @@ def lake_tables(store: ObjectStore, projection: Projection | None) -> list[Table
 
 
 def archive_table(name: str, archive: ObjectStore) -> Table:
-    """The table of an archive `year=/month=/day=/hour=`: one column, `message`, the text of a line."""
+    """The table of an archive `year=/month=/day=/hour=` (UTC): one column, `message`, the text of a line."""
     parameters = {"classification": "json"}
     description = "weather_backfill: messages as they were received, one line a row"
     return Table(
@@ -152,7 +152,7 @@ def glue_type(kind: pa.DataType) -> str:
 
 
 def valid_name(name: str, what: str) -> str:
-    """The name of a database or table, or `ConfigurationError`: names become parts of statements."""
+    """Return a valid name of a database or table, else raise `ConfigurationError`: names become parts of statements."""
     if not NAME.fullmatch(name):
         raise ConfigurationError(
             f"{what} name {name[:140]!r} is not allowed: expected 1 to 128 characters of a-z, 0-9 and '_', "
@@ -162,7 +162,7 @@ def valid_name(name: str, what: str) -> str:
 
 
 def s3_location(store: ObjectStore) -> str:
-    """The store's address for Glue; raises `ConfigurationError` for a local folder or one that breaks statements."""
+    """The store's URL for Glue; raises `ConfigurationError` for a local folder or a URL that would break statements."""
     if store.folder:
         raise ConfigurationError(
             f"{store.url} is a local folder: Glue and Athena read S3 only. Use s3://bucket/prefix, or the `warehouse`."
@@ -173,7 +173,7 @@ def s3_location(store: ObjectStore) -> str:
 
 
 def ensure_database(catalog: Catalog, database: str) -> bool:
-    """Create the database if it is not there; whether it was created."""
+    """Create the database if it is missing; returns whether it was created."""
     what = f"creating the database {valid_name(database, 'database')}"
     with translated(what):
         try:
@@ -186,26 +186,26 @@ def ensure_database(catalog: Catalog, database: str) -> bool:
 
 
 def ensure_table(catalog: Catalog, database: str, table: Table, *, may_move: bool = True) -> str:
-    """Create the table, or update it only where it differs: "created", "updated" or "unchanged".
+    """Create the table, or update it only where it differs: returns "created", "updated" or "unchanged".
 
-    Parameters that others have set stay. Raises `ConfigurationError` if the table lies elsewhere and may not move.
+    Parameters set by others stay. Raises `ConfigurationError` if the table is at another location and may not move.
     """
     wanted = table.table_input()
-    found = _get(catalog, database, table.name)
-    if found is None:
+    existing = _get(catalog, database, table.name)
+    if existing is None:
         creating = f"creating the table {database}.{table.name}"
         if _create(creating, lambda: catalog.glue.create_table(DatabaseName=database, TableInput=wanted)):
             return "created"
-        found = _get(catalog, database, table.name) or {}  # another process was first
-    lies_at = found.get("StorageDescriptor", {}).get("Location", "").rstrip("/")
-    if lies_at != table.location and not may_move:
+        existing = _get(catalog, database, table.name) or {}  # another process was first
+    location = existing.get("StorageDescriptor", {}).get("Location", "").rstrip("/")
+    if location != table.location and not may_move:
         raise ConfigurationError(
-            f"the table {database}.{table.name} is there already, over {lies_at or 'no location'} and not "
+            f"the table {database}.{table.name} exists already, over {location or 'no location'} and not "
             f"{table.location}: name another with --table, or drop it."
         )
-    theirs = {k: v for k, v in found.get("Parameters", {}).items() if not _ours(k)}
-    wanted["Parameters"] = theirs | wanted["Parameters"]
-    if _holds(found, wanted) and found.get("Parameters") == wanted["Parameters"]:
+    foreign = {k: v for k, v in existing.get("Parameters", {}).items() if not _ours(k)}
+    wanted["Parameters"] = foreign | wanted["Parameters"]
+    if _includes(existing, wanted) and existing.get("Parameters") == wanted["Parameters"]:
         return "unchanged"
     with translated(f"updating the table {database}.{table.name}"):
         catalog.glue.update_table(DatabaseName=database, TableInput=wanted)
@@ -216,14 +216,14 @@ def _ours(parameter: str) -> bool:
     return parameter.startswith(("projection.", "storage.location.template", "weather."))
 
 
-def _holds(found: Any, wanted: Any) -> bool:
-    """Whether `found` says everything that `wanted` says; AWS adds fields of its own."""
+def _includes(existing: Any, wanted: Any) -> bool:
+    """Return whether `existing` has all values of `wanted`; AWS adds fields of its own."""
     if isinstance(wanted, Mapping):
-        return isinstance(found, Mapping) and all(_holds(found.get(key), value) for key, value in wanted.items())
+        return isinstance(existing, Mapping) and all(_includes(existing.get(k), value) for k, value in wanted.items())
     if isinstance(wanted, list):
-        same_length = isinstance(found, list) and len(found) == len(wanted)
-        return same_length and all(_holds(a, b) for a, b in zip(found, wanted, strict=True))
-    return bool(found == wanted)
+        same_length = isinstance(existing, list) and len(existing) == len(wanted)
+        return same_length and all(_includes(a, b) for a, b in zip(existing, wanted, strict=True))
+    return bool(existing == wanted)
 
 
 def _get(catalog: Catalog, database: str, name: str) -> dict[str, Any] | None:
@@ -237,7 +237,7 @@ def _get(catalog: Catalog, database: str, name: str) -> dict[str, Any] | None:
 
 
 def _create(what: str, create: Any) -> bool:
-    """Whether this call created it; one that is there already is no error."""
+    """Call `create`; returns whether it created the object. One that exists already is no error."""
     with translated(what):
         try:
             create()

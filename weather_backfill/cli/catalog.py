@@ -13,9 +13,9 @@ from weather_backfill.cli.output import Json, err, friendly, out, print_rows, pr
 from weather_backfill.model.errors import ConfigurationError
 
 if TYPE_CHECKING:
+    from weather_backfill.catalog.chunked_registration import RegistrationPlan
     from weather_backfill.catalog.client import Catalog
-    from weather_backfill.catalog.registering import Registered
-    from weather_backfill.catalog.registration import RegistrationPlan
+    from weather_backfill.catalog.lake_and_archive import Registered
     from weather_backfill.catalog.tables import Table
     from weather_backfill.settings import Settings
 
@@ -62,7 +62,7 @@ def register_command(
     Example: weather-backfill catalog register --archive-of acme
     """
     from weather_backfill.catalog.client import Catalog
-    from weather_backfill.catalog.registering import register_archive, register_lake
+    from weather_backfill.catalog.lake_and_archive import register_archive, register_lake
     from weather_backfill.sources.registry import SERVICES
     from weather_backfill.storage.places import open_lake, open_tenant_files
     from weather_backfill.tenants.files import TenantRegistry
@@ -89,15 +89,17 @@ def retry_command(
 
     Example: weather-backfill catalog retry tempest_messages_acme-0123456789ab
     """
+    from weather_backfill.catalog.chunked_registration import ChunkState, load, retry
     from weather_backfill.catalog.client import Catalog
-    from weather_backfill.catalog.registering import Registered
-    from weather_backfill.catalog.registration import DONE, load, retry
+    from weather_backfill.catalog.lake_and_archive import Registered
     from weather_backfill.storage.places import open_lake
 
     settings = _settings()
     catalog, lake = Catalog(settings), open_lake(settings)
     plan, before = load(lake, registration)
-    with progress_bar("partitions", sum(chunk.partitions for chunk in before if chunk.state != DONE)) as advance:
+    with progress_bar(
+        "partitions", sum(chunk.partitions for chunk in before if chunk.state != ChunkState.DONE)
+    ) as advance:
         chunks = retry(catalog, lake, registration, advance)
     _report(catalog, [Registered(plan.table.name, None, plan, chunks)], as_json)
 
@@ -132,7 +134,7 @@ def ddl_command(
 
 
 def _settings() -> Settings:
-    from weather_backfill.catalog.registering import database_of
+    from weather_backfill.catalog.lake_and_archive import database_of
     from weather_backfill.settings import load_settings
 
     settings = load_settings()
@@ -142,14 +144,14 @@ def _settings() -> Settings:
 
 def _projected(settings: Settings, table: Table) -> dict[str, object]:
     """The row of a table that needs no partitions: as RegistrationPlan.summary, with nothing to register."""
-    from weather_backfill.catalog.registering import database_of
-    from weather_backfill.catalog.registration import RegistrationPlan
+    from weather_backfill.catalog.chunked_registration import RegistrationPlan
+    from weather_backfill.catalog.lake_and_archive import database_of
 
     return RegistrationPlan(database_of(settings), table, ()).summary()
 
 
 def _tables(settings: Settings) -> list[Table]:
-    from weather_backfill.catalog.registering import tables_of
+    from weather_backfill.catalog.lake_and_archive import tables_of
     from weather_backfill.sources.registry import SERVICES
     from weather_backfill.storage.places import open_lake, open_tenant_files
     from weather_backfill.tenants.files import TenantRegistry
@@ -160,7 +162,7 @@ def _tables(settings: Settings) -> list[Table]:
 def _plans(
     settings: Settings, archive_of: str | None, table: str | None, start: datetime | None, end: datetime | None
 ) -> list[RegistrationPlan]:
-    from weather_backfill.catalog.registering import archive_plan, database_of, lake_plans
+    from weather_backfill.catalog.lake_and_archive import archive_plan, database_of, lake_plans
     from weather_backfill.storage.places import open_lake, open_tenant_files
     from weather_backfill.tenants.files import TenantRegistry
 

@@ -1,1 +1,1 @@
-"""Backup and retention."""
+"""Backup and restore, and the retention of old versions and records."""

@@ -1,12 +1,12 @@
 """Backup and restore of the lake, the tenant files and an embedded (SQLite) instance.
 
-    objects/<first two>/<sha256>       every content once, whichever snapshot it belongs to
-    snapshots/<UTC time>.json          what was where: the last object of a backup, so half a backup is none
+    objects/<first two>/<sha256>       each content once, for all snapshots
+    snapshots/<UTC time>.json          name, size and hash of each object; written last, so half a backup is none
 
-A backup copies what no earlier snapshot holds: objects whose size, time and ETag are those of the last snapshot
-are not read again. SQLite files are copied through SQLite's online backup, so a running daemon disturbs nothing.
-The instance goes first: the lake of a snapshot is never older than what its instance says. An instance on
-PostgreSQL is the database's to back up (`pg_dump`).
+A backup copies only contents that no earlier snapshot has: objects whose size, time and ETag are those of the last
+snapshot are not read again. SQLite files are copied through SQLite's online backup, so a running daemon disturbs
+nothing. The instance is copied first: the lake of a snapshot is never older than its instance's records. An instance
+on PostgreSQL is backed up by the database's own means (`pg_dump`).
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from typing import Any
 from weather_backfill import __version__
 from weather_backfill.model.errors import ConfigurationError, NotFoundError, VerificationError
 from weather_backfill.storage.object_store import READ_THREADS, STAGING, ObjectStore
+from weather_backfill.util import json_documents
 from weather_backfill.util.retries import retrying
 
 LAKE, TENANTS, INSTANCE = "lake", "tenants", "instance"
@@ -49,25 +50,25 @@ Snapshot = Mapping[str, BackupEntry]
 
 @dataclass(frozen=True)
 class Places:
-    """What is backed up; `home` is DAGSTER_HOME, None where the instance is not an embedded one."""
+    """The places to back up; `home` is DAGSTER_HOME, None where the instance is not an embedded one."""
 
     lake: ObjectStore
     tenants: ObjectStore
     home: Path | None
 
     def databases(self) -> list[tuple[str, str]]:
-        """Names in a snapshot of the instance's files, with their stamps."""
+        """The instance's database files as (name in a snapshot, stamp)."""
         return [(f"{INSTANCE}/{path.relative_to(self.home)}", _stamp(path)) for path in self._databases() if self.home]
 
     def objects(self) -> list[tuple[str, str]]:
-        """Names in a snapshot of tenant files and lake, with their stamps."""
-        found = []
+        """The tenant files and the lake's objects as (name in a snapshot, stamp)."""
+        objects = []
         for name, store in ((TENANTS, self.tenants), (LAKE, self.lake)):
             for stored in store.list():
                 if not stored.key.startswith(f"{STAGING}/"):
                     stamp = f"{stored.size} {stored.last_modified.isoformat()} {stored.etag}"
-                    found.append((f"{name}/{stored.key}", stamp))
-        return found
+                    objects.append((f"{name}/{stored.key}", stamp))
+        return objects
 
     def _databases(self) -> Iterator[Path]:
         for path in sorted(self.home.rglob("*.db")) if self.home else ():
@@ -76,15 +77,15 @@ class Places:
                     yield path
 
     def read(self, name: str) -> bytes:
-        """The bytes of a tenant file or of the lake; raises `NotFoundError` if it has gone since it was listed."""
+        """Read a tenant file or an object of the lake; raises `NotFoundError` if it was deleted since the listing."""
         place, key = name.split("/", 1)
         return (self.lake if place == LAKE else self.tenants).get(key)
 
     @contextmanager
     def copied(self, name: str) -> Iterator[Path]:
-        """A consistent copy of one of the instance's databases, for as long as the context lasts.
+        """Make a consistent temporary copy of one of the instance's databases.
 
-        Raises `NotFoundError` if it has gone since it was listed.
+        Raises `NotFoundError` if it was deleted since the listing.
         """
         with tempfile.TemporaryDirectory(prefix="weather-") as folder:
             copy = Path(folder) / "copy.db"
@@ -92,12 +93,12 @@ class Places:
             yield copy
 
     def path(self, name: str) -> Path:
-        """Where one of the instance's databases is."""
+        """The path of one of the instance's databases."""
         assert self.home
         return self.home / name.split("/", 1)[1]
 
     def held(self) -> set[str]:
-        """The names that are there already."""
+        """The names of all databases, tenant files and objects that exist now."""
         return {name for name, _ in [*self.databases(), *self.objects()]}
 
     def write(self, name: str, data: bytes) -> None:
@@ -107,15 +108,15 @@ class Places:
 
 
 def _stamp(path: Path) -> str:
-    """Changes with every write, also with those that are still in the write-ahead log."""
+    """A stamp that changes with every write, also with those still in the write-ahead log."""
     files = [p for p in (path, path.with_name(f"{path.name}-wal")) if p.exists()]
-    return " ".join(f"{(found := p.stat()).st_size}:{found.st_mtime_ns}" for p in files)
+    return " ".join(f"{(stat := p.stat()).st_size}:{stat.st_mtime_ns}" for p in files)
 
 
 def _copy(path: Path, to: Path) -> None:
-    """A consistent copy of a SQLite file that others may be writing."""
+    """Copy a SQLite file consistently while others may be writing to it."""
     if not path.exists():
-        raise NotFoundError(f"{path} has gone.")
+        raise NotFoundError(f"{path} was deleted.")
     reading = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=60)
     with closing(reading) as source, closing(sqlite3.connect(to)) as target:
         source.backup(target)
@@ -127,40 +128,45 @@ def snapshots(to: ObjectStore) -> list[str]:
 
 
 def load(to: ObjectStore, key: str) -> dict[str, BackupEntry]:
-    """A snapshot."""
-    return {name: BackupEntry(**entry) for name, entry in json.loads(to.get(key))["objects"].items()}
+    """Read a snapshot's entries by name; raises `UnreadableObjectError` for a damaged one."""
+    with json_documents.reading(f"{to.uri(key)} is no snapshot of a backup", "use another one, or delete it."):
+        objects = json_documents.parsed(to.get(key))["objects"]
+        return {name: BackupEntry(**entry) for name, entry in objects.items()}
 
 
 def backup(places: Places, to: ObjectStore, progress: Callable[[int], Any]) -> dict[str, Any]:
-    """Write one snapshot; what it holds and what had to be copied. `progress(total)` is a context with `advance`."""
-    known = snapshots(to)
-    before: Snapshot = load(to, known[-1]) if known else {}
-    held = {stored.key: stored.size for stored in to.list("objects")}
+    """Write one snapshot; returns its name, `objects` and `bytes`, the copied ones, and how the instance was treated.
+
+    `progress(total)` is a context manager that gives `advance(count)`.
+    """
+    earlier = snapshots(to)
+    before: Snapshot = load(to, earlier[-1]) if earlier else {}
+    stored_sizes = {stored.key: stored.size for stored in to.list("objects")}
     copied: list[int] = []
 
-    def still_held(name: str, stamp: str) -> BackupEntry | None:
+    def unchanged(name: str, stamp: str) -> BackupEntry | None:
         old = before.get(name)
-        return old if old and old.stamp == stamp and held.get(_object(old.sha256)) == old.size else None
+        return old if old and old.stamp == stamp and stored_sizes.get(_object(old.sha256)) == old.size else None
 
     def add(entry: BackupEntry, put: Callable[[str], Any]) -> BackupEntry:
-        if held.get(_object(entry.sha256)) != entry.size:
+        if stored_sizes.get(_object(entry.sha256)) != entry.size:
             retrying()(put, _object(entry.sha256))
             copied.append(entry.size)
         return entry
 
     def take_database(name: str, stamp: str) -> BackupEntry:
-        if old := still_held(name, stamp):
+        if old := unchanged(name, stamp):
             return old
-        with places.copied(name) as copy:  # a file of GBs, which is never in memory
+        with places.copied(name) as copy:  # a file of GBs, never read into memory
             return add(BackupEntry(copy.stat().st_size, _sha_of(copy), stamp), lambda key: to.put_file(key, copy))
 
     def take(name: str, stamp: str) -> BackupEntry:
-        if old := still_held(name, stamp):
+        if old := unchanged(name, stamp):
             return old
         data = retrying()(places.read, name)
         return add(BackupEntry(len(data), hashlib.sha256(data).hexdigest(), stamp), lambda key: to.put(key, data))
 
-    # All databases are copied before the lake is listed: what the instance knows of is in the lake by then.
+    # All databases are copied before the lake is listed: every object the instance knows is in the lake by then.
     databases = places.databases()
     with progress(len(databases)) as advance:
         entries = _collected(map(partial(_unless_gone, take_database), databases), advance)
@@ -180,77 +186,79 @@ def backup(places: Places, to: ObjectStore, progress: Callable[[int], Any]) -> d
     }
 
 
-def _unless_gone(take: Callable[[str, str], BackupEntry], one: tuple[str, str]) -> tuple[str, BackupEntry] | None:
-    """An original's name and entry; None if it was deleted since it was listed: the snapshot is of a moment after."""
+def _unless_gone(take: Callable[[str, str], BackupEntry], original: tuple[str, str]) -> tuple[str, BackupEntry] | None:
+    """Take an original; returns its name and entry, or None if it was deleted since the listing."""
     try:
-        return one[0], take(*one)
+        return original[0], take(*original)
     except NotFoundError:
         return None
 
 
 def _collected(results: Any, advance: Advance) -> dict[str, BackupEntry]:
-    found = {}
+    entries = {}
     for result in results:
         advance(1)
         if result:
-            found[result[0]] = result[1]
-    return found
+            entries[result[0]] = result[1]
+    return entries
 
 
 def restore(
     places: Places, source: ObjectStore, progress: Callable[[int], Any], snapshot: str | None = None
 ) -> dict[str, Any]:
-    """Bring a snapshot (default: the latest) into an empty place, each object checked by its sha256.
+    """Restore a snapshot (default: the latest) into empty places, each object checked by its sha256.
 
-    What is there already and equal is left: a restore that was cut short goes on. Raises `ConfigurationError` if
-    anything else is there, before anything is written.
+    Equal objects that exist already are kept, so a restore that was cut short can be run again. Raises
+    `ConfigurationError` if anything else exists there, before anything is written, and `VerificationError` for a
+    damaged object of the backup. Returns `snapshot`, `objects`, `restored` and `bytes`.
     """
-    known = snapshots(source)
-    wanted = f"snapshots/{snapshot}.json" if snapshot else (known[-1] if known else "")
-    if wanted not in known:
-        names = ", ".join(k.removeprefix("snapshots/").removesuffix(".json") for k in known[-10:]) or "none"
+    available = snapshots(source)
+    key = f"snapshots/{snapshot}.json" if snapshot else (available[-1] if available else "")
+    if key not in available:
+        names = ", ".join(k.removeprefix("snapshots/").removesuffix(".json") for k in available[-10:]) or "none"
         raise ConfigurationError(f"{source.url} has no snapshot {snapshot or ''!r}: there are {names}.")
-    entries = {n: e for n, e in load(source, wanted).items() if places.home or not n.startswith(f"{INSTANCE}/")}
+    entries = {n: e for n, e in load(source, key).items() if places.home or not n.startswith(f"{INSTANCE}/")}
     if strange := [name for name in entries if not _is_ours(name)]:
         raise ConfigurationError(
-            f"{source.uri(wanted)} names {strange[0][:80]!r}: that is no place of ours. Is it ours?"
+            f"{source.uri(key)} names {strange[0][:80]!r}, which is no place of ours: expected a backup made by "
+            "`weather-backfill backup`."
         )
-    there = places.held()
-    other = sorted(n for n in there if n not in entries or _sha(places, n) != entries[n].sha256)
+    present = places.held()
+    other = sorted(n for n in present if n not in entries or _sha(places, n) != entries[n].sha256)
     if other:
         raise ConfigurationError(
-            f"restore wants an empty lake, tenants folder and DAGSTER_HOME, and {len(other)} objects are there that "
-            f"the snapshot does not hold ({', '.join(other[:3])}): point the settings at new places, or move them away."
+            f"restore wants an empty lake, tenants folder and DAGSTER_HOME, but {len(other)} objects exist there that "
+            f"the snapshot does not have ({', '.join(other[:3])}): point the settings at new places, or move them away."
         )
-    missing = [name for name in sorted(entries) if name not in there]
+    missing = [name for name in sorted(entries) if name not in present]
 
     def check(name: str, sha256: str) -> None:
         if sha256 != entries[name].sha256:
             damaged = source.uri(_object(entries[name].sha256))
             raise VerificationError(f"{damaged} is damaged: {name} cannot be restored.")
 
-    def bring(name: str) -> None:
-        key = _object(entries[name].sha256)
+    def restore_one(name: str) -> None:
+        content = _object(entries[name].sha256)
         if name.startswith(f"{INSTANCE}/"):
             target = places.path(name)
             target.parent.mkdir(parents=True, exist_ok=True)
             staged = target.with_name(f"{target.name}.{os.getpid()}.new")
             try:
-                retrying()(source.get_file, key, staged)
+                retrying()(source.get_file, content, staged)
                 check(name, _sha_of(staged))
                 staged.replace(target)
             finally:
                 staged.unlink(missing_ok=True)
             return
-        data = retrying()(source.get, key)
+        data = retrying()(source.get, content)
         check(name, hashlib.sha256(data).hexdigest())
         retrying()(places.write, name, data)
 
     with progress(len(missing)) as advance, ThreadPoolExecutor(READ_THREADS) as pool:
-        for _ in pool.map(bring, missing):
+        for _ in pool.map(restore_one, missing):
             advance(1)
     return {
-        "snapshot": wanted.removeprefix("snapshots/").removesuffix(".json"),
+        "snapshot": key.removeprefix("snapshots/").removesuffix(".json"),
         "objects": len(entries),
         "restored": len(missing),
         "bytes": sum(entries[name].size for name in missing),
@@ -258,7 +266,7 @@ def restore(
 
 
 def _is_ours(name: str) -> bool:
-    """Whether a name of a snapshot stays below its place: a snapshot that was tampered with may say anything."""
+    """Return whether a snapshot's name stays below its place: a manipulated snapshot may hold any name."""
     place, *parts = name.split("/")
     return place in (LAKE, TENANTS, INSTANCE) and bool(parts) and not {"", ".", ".."} & set(parts)
 

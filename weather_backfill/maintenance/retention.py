@@ -1,16 +1,16 @@
-"""What is cleaned up when it is old. What nobody needs goes; what is a record is archived, and read from there.
+"""Retention: deletes old objects that nobody needs, and archives old records, which are read from there.
 
-Deleted: replaced versions of days, journals that no run goes on with (what they know of writers goes into the
-ledger first), the ledger of who was told of incidents that are over, and markers of looks at connections that are
-long gone; what a killed write has left staged, after a day; downloads from DWD that nobody has used for a month.
-Archived (`lake/compaction.py`): backfills that have ended, audit events, and the ledger of writers. The counters in
-`_metrics/` are one object, and stay.
+Deleted: replaced versions of days; journals that no run resumes (after their provenance entries have been saved);
+notifications of incidents that are over; poll markers of connections that are long gone; unfinished writes of killed
+processes, after a day; cached DWD files that were not used for a month.
+Archived (`lake/compaction.py`): backfills that have ended, audit events, and the provenance of written objects. The
+counters in `_metrics/` are one object, and stay.
 
-Onboardings stay as they are, for their manifests decide whether a connection was onboarded; so do backfills that a
-person has paused or cancelled, and all of the last days, whose ids the sensors ask for.
+Onboardings stay, for their manifests decide whether a connection was onboarded; so do backfills that a person has
+paused or cancelled, and all of the last days, whose ids the sensors look up.
 
-Deleting a run in Dagster deletes its events, the latest materializations of its partitions among them, so runs stay
-too; ticks go by `retention` in dagster.yaml.
+Deleting a run in Dagster deletes its events, among them the latest materializations of its partitions, so runs stay
+too; ticks are deleted by `retention` in dagster.yaml.
 """
 
 from __future__ import annotations
@@ -37,35 +37,35 @@ from weather_backfill.storage.object_store import STAGING, ObjectStore, StoredOb
 
 _log = logging.getLogger(__name__)
 RECENT = timedelta(days=3)
-"""So long a backfill that has ended stays, whatever the settings say."""
+"""An ended backfill stays at least this long, whatever the settings say."""
 _ENDED = (DagsterRunStatus.SUCCESS, DagsterRunStatus.FAILURE, DagsterRunStatus.CANCELED)
 STAGED_FOR = timedelta(days=1)
-"""No write takes so long: what is still staged by then, a killed process has left."""
+"""No write takes this long: an older staged object is left over from a killed process."""
 VERSIONS, JOURNALS, TOLD, LOOKS = "versions", "journals", "told alerts", "looks"
 STAGED, CACHED = "unfinished writes", "cached downloads"
 ARCHIVED = {"backfills": layout.BACKFILLS, "audit events": layout.AUDIT, "written objects": layout.LEDGER}
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """What may go, by kind; `archived` is by month, `YYYY-MM`, too."""
+class CleanUpPlan:
+    """The objects to delete by kind, and to archive by kind and month (`YYYY-MM`)."""
 
     before: datetime
     deleted: Mapping[str, list[str]]
     archived: Mapping[str, Mapping[str, list[StoredObject]]]
 
     def counts(self) -> dict[str, tuple[str, int]]:
-        """What happens to how many objects, by kind."""
-        gone = {kind: ("delete", len(keys)) for kind, keys in self.deleted.items()}
-        old = {kind: ("archive", sum(map(len, months.values()))) for kind, months in self.archived.items()}
-        return gone | old
+        """The action and the number of its objects, by kind."""
+        deleted = {kind: ("delete", len(keys)) for kind, keys in self.deleted.items()}
+        archived = {kind: ("archive", sum(map(len, months.values()))) for kind, months in self.archived.items()}
+        return deleted | archived
 
 
 def find(
     instance: dg.DagsterInstance, store: ObjectStore, settings: Settings, days: int | None = None,
     now: datetime | None = None,
-) -> Found:  # fmt: skip
-    """What is older than the settings' days (or `days`); versions count from when they were replaced."""
+) -> CleanUpPlan:  # fmt: skip
+    """Find objects older than the settings' days (or `days`), from `now` (UTC); versions age from their replacement."""
     now = now or datetime.now(UTC)
     replaced_before, ended_before = (
         now - timedelta(days=setting if days is None else days)
@@ -84,79 +84,79 @@ def find(
         "audit events": _dated(store, layout.AUDIT, ended_before),
         "written objects": _dated(store, layout.LEDGER, ended_before),
     }
-    return Found(ended_before, deleted, archived)
+    return CleanUpPlan(ended_before, deleted, archived)
 
 
-def clean(store: ObjectStore, found: Found) -> None:
-    """Delete and archive what `find` found, and write it into the audit. Safe to call again, wherever it was killed."""
-    _keep_writers(store, found.deleted[JOURNALS])
-    for keys in found.deleted.values():
+def clean(store: ObjectStore, plan: CleanUpPlan) -> None:
+    """Delete and archive the objects of a plan, and audit it. Safe to call again after a kill at any point."""
+    _save_provenance(store, plan.deleted[JOURNALS])
+    for keys in plan.deleted.values():
         store.delete(keys)
-    for kind, months in found.archived.items():
+    for kind, months in plan.archived.items():
         for month, objects in months.items():
-            still = _still_ended(store) if kind == "backfills" else lambda key: True
+            may_archive = _still_ended(store) if kind == "backfills" else lambda key: True
             try:
-                compaction.compact(store, ARCHIVED[kind], month, objects, still)
-            except UnreadableObjectError as error:  # its objects stay, and nothing else waits for them
+                compaction.compact(store, ARCHIVED[kind], month, objects, may_archive)
+            except UnreadableObjectError as error:  # its objects stay, and the other months are archived
                 _log.error("%s of %s are not archived: %s", kind, month, error)
-    counts: dict[str, Any] = {kind: count for kind, (_, count) in found.counts().items()}
-    audit(store, "housekeeping", parameters={"before": found.before.isoformat(), **counts}, outcome="done")
+    counts: dict[str, Any] = {kind: count for kind, (_, count) in plan.counts().items()}
+    audit(store, "housekeeping", parameters={"before": plan.before.isoformat(), **counts}, outcome="done")
 
 
 def _journals(instance: dg.DagsterInstance, store: ObjectStore, before: datetime) -> list[str]:
-    """Old journals of runs that have ended, retries included, or that Dagster no longer knows."""
-    found: list[str] = []
+    """Find old journals of runs that have ended, retries included, or that Dagster no longer knows."""
+    keys: list[str] = []
     for root in store.folders(layout.JOURNAL):
         objects = store.list(f"{layout.JOURNAL}/{root}")
         if any(stored.last_modified >= before for stored in objects):
             continue
         group = instance.get_run_group(root) if instance.has_run(root) else None
         if group is None or all(run.status in _ENDED for run in group[1]):
-            found += [stored.key for stored in objects]
-    return found
+            keys += [stored.key for stored in objects]
+    return keys
 
 
-def _keep_writers(store: ObjectStore, journals: list[str]) -> None:
-    """Take what journals say of writers over into the ledger."""
+def _save_provenance(store: ObjectStore, journals: list[str]) -> None:
+    """Save the provenance entries of journals that are about to be deleted."""
     written: dict[str, list[provenance.ProvenanceEntry]] = defaultdict(list)
     for key, data in store.read_many(journals):
         if isinstance(data, bytes):
             try:
                 written[".".join(key.split("/")[1:3])] += record_from_json(data).written
             except UnreadableObjectError:
-                continue  # a journal of another release: nobody can go on with it either
+                continue  # a journal of another release, which no run can resume either
     for writer, entries in written.items():
         provenance.save(store, writer, entries)
 
 
 def _told(store: ObjectStore, before: datetime) -> list[str]:
-    """Old entries of who was told, of incidents that are over and that every channel knows to be over."""
+    """Find old notifications of incidents that are over and whose end every channel knows."""
     listed = store.list(layout.TOLD)
     register = Register(store)
     names = {incident.name for incident in register.open_incidents()}
-    names |= {incident.name for incident in register.ending()}  # second: an incident goes from there to here
+    names |= {incident.name for incident in register.ending()}  # read second: incidents move from open to ending
     return [o.key for o in listed if o.last_modified < before and o.key.split("/")[2] not in names]
 
 
 def _ended_backfills(store: ObjectStore, before: datetime) -> dict[str, list[StoredObject]]:
-    """Manifests and summaries of backfills that ended long ago, by the month of their last change."""
+    """Find manifests and summaries of backfills that ended before a time, by the month of their last change."""
     open_manifests(store)  # a lake from before there were markers gets them
     ids: dict[str, list[StoredObject]] = defaultdict(list)
     for stored in store.list(layout.BACKFILLS):
         ids[stored.key.split("/")[1]].append(stored)
-    still = _still_ended(store)
+    is_ended = _still_ended(store)
     months: dict[str, list[StoredObject]] = defaultdict(list)
     for objects in ids.values():
-        # With its summary, or as the summary that a killed clean-up has left; a manifest alone was never looked at.
-        summed_up = objects[-1].key.endswith("/summary.json") and objects[-1].size > 0
+        # Both objects, or the summary alone that a killed clean-up has left; a manifest alone was never settled.
+        has_summary = objects[-1].key.endswith("/summary.json") and objects[-1].size > 0
         last = max(stored.last_modified for stored in objects)
-        if summed_up and last < before and still(objects[0].key):
+        if has_summary and last < before and is_ended(objects[0].key):
             months[f"{last:%Y-%m}"] += objects
     return dict(months)
 
 
 def _still_ended(store: ObjectStore) -> Callable[[str], bool]:
-    """Whether the backfill of an object is neither open nor held, and no onboarding."""
+    """A predicate on keys: true if the key's backfill is neither open, nor held, nor an onboarding."""
 
     def ended(key: str) -> bool:
         name = key.split("/")[1]
@@ -168,7 +168,7 @@ def _still_ended(store: ObjectStore) -> Callable[[str], bool]:
 
 
 def _dated(store: ObjectStore, prefix: str, before: datetime) -> dict[str, list[StoredObject]]:
-    """Old objects below folders `date=YYYY-MM-DD`, by month."""
+    """Find objects below folders `date=YYYY-MM-DD` that were last changed before a time, by month."""
     months: dict[str, list[StoredObject]] = defaultdict(list)
     for stored in store.list(prefix):
         try:

@@ -1,22 +1,22 @@
-"""Counters that outlive runs and exporters: what materializations and ended runs say, added up once.
+"""Counters that outlive runs and exporters: sums over the metadata of materializations and over ended runs.
 
-The tally reads Dagster's records from where it stopped, and keeps its sums with its cursors in one small object of
-the lake, so that a restart neither reads everything again nor starts from zero, and a housekeeping that deletes old
-runs takes nothing away. Two exporters each write a whole snapshot: the last one stands, and both are right.
+They are read from Dagster's records from where the last reading stopped, and kept with the cursors in one small object
+of the lake: a restart neither reads everything again nor starts from zero, and deleting old runs in Dagster lowers no
+counter. Two exporters each write a whole snapshot: the last one stays, and both are right.
 """
 
 from __future__ import annotations
 
 import json
 import logging
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Annotated, Any
 
 import dagster as dg
 from dagster import DagsterRunStatus
+from pydantic import ConfigDict, FiniteFloat, StringConstraints, TypeAdapter
 
 from weather_backfill.dagster.private import SqlRunStorage
 from weather_backfill.lake import layout
@@ -28,7 +28,7 @@ from weather_backfill.util import json_documents
 
 _log = logging.getLogger(__name__)
 DATASETS = (layout.RAW_OBSERVATIONS, layout.REFINED_15M, layout.QUARTERLY_FEATURES)
-# The counter and the entry of a materialization's metadata that it adds up.
+# Each counter with the entry of a materialization's metadata that it sums.
 WRITTEN = {
     "rows_written": "rows",
     "bytes_written": "bytes",
@@ -39,33 +39,34 @@ WRITTEN = {
 }
 DAYS_WRITTEN, RUNS_ENDED = "days_written", "runs_ended"
 SETTLED = timedelta(seconds=2)
-"""Younger records wait: a database gives out ids before it commits, and the cursor must not pass one by."""
+"""Younger records are left for later: a database assigns ids before it commits, and the cursor must not skip one."""
 _ENDED = [DagsterRunStatus.SUCCESS, DagsterRunStatus.FAILURE, DagsterRunStatus.CANCELED]
 _PAGE = 500
 _REMEMBERED = 5000
 
+SumKey = Annotated[str, StringConstraints(pattern=r"^[^|]*(\|[^|]*){3}$")]
+
 
 @dataclass
 class Snapshot:
-    """Sums by `counter|service|tenant|dataset or status`, and how far each stream of records was read."""
+    """Sums by `counter|service|tenant|dataset or status`, and the positions up to which records were read.
 
-    sums: dict[str, float] = field(default_factory=dict)
+    `runs_until` is in seconds since 1970 (UTC).
+    """
+
+    sums: dict[SumKey, FiniteFloat] = field(default_factory=dict)
     cursors: dict[str, int] = field(default_factory=dict)
-    runs_until: float = 0.0
+    runs_until: FiniteFloat = 0.0
     runs_counted: list[str] = field(default_factory=list)
+    __pydantic_config__ = ConfigDict(extra="forbid")
 
     @classmethod
     def from_json(cls, data: bytes) -> Snapshot:
-        """As it was kept; raises `UnreadableObjectError` if it is none."""
-        with json_documents.reading("these are no counters", "delete them, and they are counted anew."):
-            found = cls(**json_documents.parsed(data))
-            names = [*found.sums, *found.cursors, *found.runs_counted]
-            numbers = [*found.sums.values(), *found.cursors.values(), found.runs_until]
-            if not all(isinstance(name, str) for name in names) or not all(math.isfinite(n) for n in numbers):
-                raise ValueError("a name is no text, or a number none")
-            if any(len(key.split("|")) != 4 for key in found.sums):
-                raise ValueError("a sum has no counter, service, tenant and dataset")
-            return found
+        """Decode the counters' object; raises `UnreadableObjectError` if it is none."""
+        return json_documents.read(_SNAPSHOT, data, "these are no counters", "delete them: they are counted anew.")
+
+
+_SNAPSHOT = TypeAdapter(Snapshot)
 
 
 class Counters:
@@ -84,23 +85,23 @@ class Counters:
             return Snapshot.from_json(self._store.get(self._key))
         except NotFoundError:
             return Snapshot()
-        except UnreadableObjectError as error:  # what Dagster still knows is counted again
+        except UnreadableObjectError as error:  # what Dagster still records is counted again
             _log.error("%s: counting anew: %s", self._store.uri(self._key), error)
             return Snapshot()
 
     def save(self) -> None:
-        """Keep sums and cursors in the lake, if they have changed."""
+        """Write sums and cursors to the lake, if they have changed."""
         text = json.dumps(asdict(self.snapshot))
         if text != self._saved:
             self._store.put(self._key, text.encode())
             self._saved = text
 
     def advance(self, pages: int = 20) -> bool:
-        """Read what is new, at most so many pages of each stream; whether there is more."""
+        """Count new records, at most `pages` pages of each kind; returns whether there are more."""
         more = False
         latest = self._instance.event_log_storage.get_maximum_record_id() or 0
         for name, cursor in self.snapshot.cursors.items():
-            self.snapshot.cursors[name] = min(cursor, latest)  # SQLite gives an id out again when the newest has gone
+            self.snapshot.cursors[name] = min(cursor, latest)  # SQLite reuses the newest id once it is deleted
         for service in self._services:
             for dataset in DATASETS:
                 more |= self._materializations(service, dataset, pages)
@@ -138,7 +139,7 @@ class Counters:
         try:
             tenant = PartitionKey.parse(str(record.partition_key)).tenant
         except ConfigurationError:
-            return  # somebody's own event, of no day of ours
+            return  # an event of a partition that is none of ours
         metadata: Any = materialization.metadata if materialization else {}
         self._add(DAYS_WRITTEN, service, tenant, dataset, 1)
         for counter, entry in WRITTEN.items():
@@ -147,7 +148,7 @@ class Counters:
                 self._add(counter, service, tenant, dataset, value)
 
     def _runs(self, pages: int) -> bool:
-        """Runs that have ended, by when they were touched last; each counts once."""
+        """Count ended runs in the order of their last update, each once; returns whether there are more."""
         for _ in range(pages):
             since = datetime.fromtimestamp(self.snapshot.runs_until, UTC) - SETTLED
             records = self._instance.get_run_records(

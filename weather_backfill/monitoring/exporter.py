@@ -1,6 +1,6 @@
-"""The exporter: parts of a scrape, each on its own, remembered for some seconds; served over HTTP.
+"""The Prometheus exporter: a scrape is collected part by part, cached for some seconds and served over HTTP.
 
-A part that fails (a store that is down) costs only itself: `exporter_part_up` says so.
+A part that fails (as when a store is down) does not stop the others: `exporter_part_up` reports it.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ _COUNTERS = {
     DAYS_WRITTEN: "Days that were written",
     "rows_written": "Rows that were written",
     "bytes_written": "Bytes of Parquet that were written",
-    "day_seconds": "Seconds that reading and writing days took",
-    "rows_rejected": "Rows that could not be kept",
+    "day_seconds": "Seconds spent reading and writing days",
+    "rows_rejected": "Rows that were rejected",
     "retries": "Requests and reads of days that were tried again",
     "limiter_wait_seconds": "Seconds that requests waited for the rate limit, all threads together",
 }
@@ -37,10 +37,10 @@ assert _COUNTERS.keys() == {DAYS_WRITTEN, *WRITTEN}
 
 
 class PlatformCollector(Collector):
-    """Everything we export, from one instance and lake."""
+    """Collects all exported metrics of one instance and lake."""
 
-    def __init__(self, desk: BackfillContext, cache_seconds: float = CACHE_SECONDS) -> None:
-        self._tally = Counters(desk.instance, desk.store, SERVICES)
+    def __init__(self, context: BackfillContext, cache_seconds: float = CACHE_SECONDS) -> None:
+        self._tally = Counters(context.instance, context.store, SERVICES)
         self._cache_seconds = cache_seconds
         self._lock = threading.Lock()
         self._families: list[Metric] = []
@@ -48,31 +48,31 @@ class PlatformCollector(Collector):
         days = gauges.DayGauge()
         self._parts: dict[str, Callable[[], Iterable[Metric]]] = {
             "counters": self._counters,
-            "days": lambda: days.families(desk),
-            "backfills": lambda: gauges.backfills(desk),
-            "runs": lambda: gauges.runs(desk),
-            "daemons": lambda: gauges.daemons(desk),
-            "limits": lambda: gauges.limits(desk),
-            "alerts": lambda: gauges.alerts(desk),
+            "days": lambda: days.families(context),
+            "backfills": lambda: gauges.backfills(context),
+            "runs": lambda: gauges.runs(context),
+            "daemons": lambda: gauges.daemons(context),
+            "limits": lambda: gauges.limits(context),
+            "alerts": lambda: gauges.alerts(context),
         }
 
     def catch_up(self) -> None:
-        """Read all records so far: counters that grew by history at the first scrapes would look like a burst."""
+        """Count all records so far: counters that grew by history at the first scrapes would look like a burst."""
         while self._tally.advance():
             pass
         self._tally.save()
 
     def save(self) -> None:
-        """Keep the counters in the lake."""
+        """Write the counters to the lake."""
         with self._lock:
             self._tally.save()
 
     def describe(self) -> Iterable[Metric]:
-        """Nothing: the registry needs no scrape to take us."""
+        """Return no metrics: registering needs no scrape."""
         return ()
 
     def collect(self) -> Iterator[Metric]:
-        """All families; at most as old as the cache allows. One thread collects, the others wait for it."""
+        """Yield all metric families, cached for a few seconds. One thread collects, the others wait for it."""
         with self._lock:
             if time.monotonic() - self._at >= self._cache_seconds:
                 self._families = list(self._collect())
@@ -92,8 +92,8 @@ class PlatformCollector(Collector):
                 up[(name,)] = 0.0
                 logger.error("%s could not be exported: %s: %s", name, type(error).__name__, error)
             seconds[(name,)] = time.monotonic() - started
-        yield gauge("exporter_part_up", "Whether a part of the export could be read", ("part",), up)
-        yield gauge("exporter_part_seconds", "What reading a part took", ("part",), seconds)
+        yield gauge("exporter_part_up", "1 if a part of the export could be read, else 0", ("part",), up)
+        yield gauge("exporter_part_seconds", "Seconds that reading a part took", ("part",), seconds)
 
     def _counters(self) -> Iterator[Metric]:
         self._tally.advance()
@@ -102,7 +102,7 @@ class PlatformCollector(Collector):
             self._saved_at = time.monotonic()
         for name, text in _COUNTERS.items():
             yield self._counter(name, text, "dataset")
-        yield self._counter(RUNS_ENDED, "Runs that have ended, by how", "status")
+        yield self._counter(RUNS_ENDED, "Runs that have ended, by status", "status")
 
     def _counter(self, name: str, text: str, which: str) -> Metric:
         family = CounterMetricFamily(PREFIX + name, text, labels=("service", "tenant", which))
@@ -112,15 +112,15 @@ class PlatformCollector(Collector):
 
 
 def registry_of(collector: PlatformCollector) -> CollectorRegistry:
-    """A registry with nothing else in it."""
+    """A registry of this collector alone."""
     registry = CollectorRegistry()
     registry.register(collector)
     return registry
 
 
-def serve(desk: BackfillContext, host: str, port: int, ready: Callable[[str], None]) -> None:
-    """Serve `/metrics` until SIGINT or SIGTERM; the counters are kept at the end. Raises `OSError` for a taken port."""
-    collector = PlatformCollector(desk)
+def serve(context: BackfillContext, host: str, port: int, ready: Callable[[str], None]) -> None:
+    """Serve `/metrics` until SIGINT or SIGTERM, then save the counters. Raises `OSError` for a port in use."""
+    collector = PlatformCollector(context)
     collector.catch_up()
     server, thread = start_http_server(port, host, registry_of(collector))
     stop = threading.Event()

@@ -6,9 +6,13 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
 
 from weather_backfill.model.errors import UnreadableObjectError
+
+T = TypeVar("T")
 
 
 @contextmanager
@@ -22,6 +26,16 @@ def reading(what: str, instead: str) -> Iterator[None]:
     except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError) as error:
         said = " ".join(str(error).split())[:200]
         raise UnreadableObjectError(f"{what} ({type(error).__name__}: {said}): {instead}") from error
+
+
+def read(adapter: TypeAdapter[T], data: bytes, what: str, instead: str) -> T:
+    """Decode a document with strict types (times are ISO text); raises `UnreadableObjectError` as `reading`."""
+    with reading(what, instead):
+        try:
+            return adapter.validate_json(data, strict=True)
+        except ValidationError as error:
+            problems = error.errors(include_url=False, include_input=False, include_context=False)
+            raise ValueError("; ".join(": ".join([*map(str, p["loc"]), p["msg"]]) for p in problems)) from None
 
 
 def parsed(text: bytes | str) -> Any:

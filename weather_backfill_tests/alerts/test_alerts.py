@@ -27,6 +27,7 @@ from weather_backfill_tests.alerts.sinks import Sink, smtp_sink, webhook_sink
 from weather_backfill_tests.platform import START, Platform
 
 SECRET_PATH = "T000/B000/very-secret"
+BREAKER_OPEN = "sunny / aceiot: aceiot at down.example:81 keeps failing, no requests are sent (circuit breaker open)"
 
 
 @dataclass
@@ -44,14 +45,14 @@ class Watched:
         return build_definitions(self.settings)
 
     @property
-    def desk(self) -> BackfillContext:
+    def context(self) -> BackfillContext:
         return BackfillContext(self.instance, self.definitions, self.settings)
 
     def tick(self) -> str:
         """One tick of the sensor; what it says."""
         definitions = self.definitions
-        with dg.build_sensor_context(instance=self.instance, definitions=definitions) as context:
-            return definitions.resolve_sensor_def("alerts").evaluate_tick(context).skip_message or ""
+        with dg.build_sensor_context(instance=self.instance, definitions=definitions) as sensor_context:
+            return definitions.resolve_sensor_def("alerts").evaluate_tick(sensor_context).skip_message or ""
 
     def materialize(self, day: date, tenant: str = "acme") -> bool:
         """One chunk of one day, as the queue tags it; whether it succeeded."""
@@ -160,11 +161,15 @@ def test_breaker_open(watched: Watched) -> None:
     watched.tick()
     assert watched.hook.texts == []
     breaker.failure("503 overloaded")
-    told_once(watched, "sunny / aceiot: aceiot at down.example:81 keeps failing and is not asked (breaker open)")
+    told_once(
+        watched, "sunny / aceiot: aceiot at down.example:81 keeps failing, no requests are sent (circuit breaker open)"
+    )
     assert "503 overloaded" in watched.hook.texts[0]
     assert "When the cause is gone: weather-backfill breakers" in watched.hook.texts[0]
     breaker.success()
-    resolved_once(watched, "sunny / aceiot: aceiot at down.example:81 keeps failing and is not asked (breaker open)")
+    resolved_once(
+        watched, "sunny / aceiot: aceiot at down.example:81 keeps failing, no requests are sent (circuit breaker open)"
+    )
 
 
 def test_broken_tenant_file(watched: Watched) -> None:
@@ -205,7 +210,7 @@ def resolved_once(watched: Watched, first_line: str) -> None:
     assert len(watched.hook.texts) == len(watched.mail.mails) == 2
     assert watched.hook.texts[1].startswith(f"resolved: {first_line} (from 20")
     assert watched.mail.mails[1]["Subject"] == f"[weather-backfill] resolved: {first_line}"
-    register = Register(watched.desk.store)
+    register = Register(watched.context.store)
     assert (register.open_incidents(), register.ending()) == ([], [])
 
 
@@ -253,21 +258,21 @@ def test_a_kind_that_cannot_be_judged_ends_nothing(watched: Watched) -> None:
     assert len(watched.hook.texts) == 2, "other kinds go on"
     watched.settings = good
     watched.tick()
-    assert [i.kind for i in Register(watched.desk.store).open_incidents()] == ["breaker_open", "tenant_file"]
+    assert [i.kind for i in Register(watched.context.store).open_incidents()] == ["breaker_open", "tenant_file"]
     assert len(watched.hook.texts) == 2
 
 
 def test_many_senders_at_once_tell_once(watched: Watched) -> None:
     for n in range(5):
         break_file(watched, f"beta{n}")
-    desks = [watched.desk for _ in range(6)]
-    barrier = threading.Barrier(len(desks))
+    contexts = [watched.context for _ in range(6)]
+    barrier = threading.Barrier(len(contexts))
 
-    def send(desk: BackfillContext) -> None:
+    def send(context: BackfillContext) -> None:
         barrier.wait()
-        reconcile_alerts(desk)
+        reconcile_alerts(context)
 
-    threads = [threading.Thread(target=send, args=(desk,)) for desk in desks]
+    threads = [threading.Thread(target=send, args=(context,)) for context in contexts]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -283,16 +288,16 @@ def test_a_sender_that_died_loses_nothing(watched: Watched) -> None:
     now = datetime.now(UTC)
     watched.settings = watched.settings.model_copy(update={"alert_webhook": None, "alert_email_host": None,
                                                            "alert_email_to": None})  # fmt: skip
-    reconcile_alerts(watched.desk, now)
+    reconcile_alerts(watched.context, now)
     watched.settings = watched.settings.model_copy(update={"alert_webhook": "${HOOK_URL}"})
-    register = Register(watched.desk.store)
+    register = Register(watched.context.store)
     [incident] = register.open_incidents()
     assert register.claim(incident, OPENED, "webhook", now), "a sender claims, and dies"
     path.unlink()
-    reconcile_alerts(watched.desk, now + LEASE / 2)
+    reconcile_alerts(watched.context, now + LEASE / 2)
     assert watched.hook.texts == [], "it may still be at it; and the end does not come before the opening"
     for minutes in (5, 6, 7):
-        reconcile_alerts(watched.desk, now + timedelta(minutes=minutes))
+        reconcile_alerts(watched.context, now + timedelta(minutes=minutes))
     assert [text.split()[0] for text in watched.hook.texts] == ["beta:", "resolved:"]
 
 

@@ -1,4 +1,4 @@
-"""One archive and one set of definitions for all desks."""
+"""One archive and one set of definitions for all contexts."""
 
 from __future__ import annotations
 
@@ -30,6 +30,6 @@ def definitions() -> dg.Definitions:
 
 
 @pytest.fixture
-def desk(tmp_path: Path, archive: Path, definitions: dg.Definitions) -> Iterator[BackfillContext]:
-    with opened(tmp_path, archive, definitions) as made:
-        yield made
+def context(tmp_path: Path, archive: Path, definitions: dg.Definitions) -> Iterator[BackfillContext]:
+    with opened(tmp_path, archive, definitions) as context:
+        yield context

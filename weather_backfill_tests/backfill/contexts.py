@@ -1,4 +1,4 @@
-"""Desks over an empty lake with tenants of Tempest, for tests of the reconciler without a daemon."""
+"""Backfill contexts over an empty lake with tenants of Tempest, for tests of the reconciler without a daemon."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ DAYS = days_between(date(2024, 1, 1), date(2024, 1, 3))
 
 @contextmanager
 def opened(folder: Path, archive: Path, definitions: dg.Definitions, **settings: Any) -> Iterator[BackfillContext]:
-    """A desk over an empty lake, with a tenant whose backfill has three parts and one whose has one."""
-    made = Settings(storage_url=str(folder / "lake"), tenants_url=str(folder / "tenants"), **settings)
-    write_tenant(made, "acme", archive, chunk_days=1)
-    write_tenant(made, "acme-2", archive)
+    """A context over an empty lake, with a tenant whose backfill has three parts and one whose has one."""
+    with_lake = Settings(storage_url=str(folder / "lake"), tenants_url=str(folder / "tenants"), **settings)
+    write_tenant(with_lake, "acme", archive, chunk_days=1)
+    write_tenant(with_lake, "acme-2", archive)
     with dg.instance_for_test() as instance:
-        yield BackfillContext(instance, definitions, made)
+        yield BackfillContext(instance, definitions, with_lake)
 
 
 def write_tenant(settings: Settings, tenant: str, archive: Path | str, **connection: Any) -> None:
@@ -45,12 +45,12 @@ def write_tenant(settings: Settings, tenant: str, archive: Path | str, **connect
     open_tenant_files(settings).put(f"{tenant}.yaml", yaml.safe_dump(document).encode())
 
 
-def finish(desk: BackfillContext, *names: str) -> None:
+def finish(context: BackfillContext, *names: str) -> None:
     """End these active native backfills (default: all), as the daemon would, without any data."""
-    for native in desk.instance.get_backfills():
+    for native in context.instance.get_backfills():
         if (not names or native.backfill_id in names) and native.status in ENDS:
             ended = native.with_status(ENDS[native.status]).with_end_timestamp(datetime.now(UTC).timestamp())
-            desk.instance.update_backfill(ended)
+            context.instance.update_backfill(ended)
 
 
 ENDS = {
@@ -59,21 +59,21 @@ ENDS = {
 }
 
 
-def target_days(desk: BackfillContext, native: str) -> list[date]:
+def target_days(context: BackfillContext, native: str) -> list[date]:
     """The days that a native backfill targets."""
-    backfill = desk.instance.get_backfill(native)
+    backfill = context.instance.get_backfill(native)
     assert backfill is not None
-    return [key.date for key in target_of(backfill, desk.graph)]
+    return [key.date for key in target_of(backfill, context.graph)]
 
 
-def load(desk: BackfillContext, days: list[date], refine: bool = True, tenant: str = "acme") -> None:
+def load(context: BackfillContext, days: list[date], refine: bool = True, tenant: str = "acme") -> None:
     """Write these days of a tenant of Tempest as their assets would, in this process."""
-    connected = TenantRegistry(open_tenant_files(desk.settings)).get(tenant)
-    source = open_source(connected, "tempest", desk.store, desk.settings.s3, desk.settings)
+    connected = TenantRegistry(open_tenant_files(context.settings)).get(tenant)
+    source = open_source(connected, "tempest", context.store, context.settings.s3, context.settings)
     for day in source.days(days):
         key = PartitionKey(day.date, tenant)
-        made = to_raw_table(key, day, desk.settings)
-        assert isinstance(made, DayTable)
-        write_day(desk.store, "tempest", layout.RAW_OBSERVATIONS, made)
+        raw = to_raw_table(key, day, context.settings)
+        assert isinstance(raw, DayTable)
+        write_day(context.store, "tempest", layout.RAW_OBSERVATIONS, raw)
         if refine:
-            write_day(desk.store, "tempest", layout.REFINED_15M, refine_day(desk.store, "tempest", key))
+            write_day(context.store, "tempest", layout.REFINED_15M, refine_day(context.store, "tempest", key))

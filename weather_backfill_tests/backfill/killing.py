@@ -1,4 +1,4 @@
-"""Work on a desk that is killed at its first write, at its second, and so on."""
+"""Work on a context that is killed at its first write, at its second, and so on."""
 
 from __future__ import annotations
 
@@ -36,19 +36,21 @@ def on_every_write(before: Callable[[str], None] = _nothing, after: Callable[[st
 
 def killed_at_every_write(
     moment: str,
-    desks: Callable[[int], AbstractContextManager[BackfillContext]],
+    open_context: Callable[[int], AbstractContextManager[BackfillContext]],
     work: Callable[[BackfillContext], object],
 ) -> Iterator[BackfillContext]:
-    """A desk of its own for each write of `work`, which died there `before` or `after` it; `desks` opens the one of the
-    write with that number. Ends when the work ends before its killer."""
+    """One context for each write of `work`, which died there `before` or `after` it.
+
+    `open_context` opens the context for the write with that number. Ends when the work ends before its killer.
+    """
     for number in count(1):
-        with desks(number) as desk:
+        with open_context(number) as context:
             try:
                 with on_every_write(**{moment: _killer(number)}):
-                    work(desk)
+                    work(context)
                 return
             except Killed:
-                yield desk
+                yield context
 
 
 def _around(write: Any, before: Callable[[str], None], after: Callable[[str], None]) -> Any:

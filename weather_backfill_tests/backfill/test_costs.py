@@ -45,35 +45,35 @@ def counted(monkeypatch: pytest.MonkeyPatch, owner: type, name: str) -> Counter[
     return calls
 
 
-def load(desk: BackfillContext, archive: Path) -> None:
+def load(context: BackfillContext, archive: Path) -> None:
     """Raw and refined of all days, as the runs would write them."""
     for day in TempestSource(ObjectStore(str(archive))).days(DAYS):
         assert isinstance(day, RawDay)
         key = PartitionKey(day.date, "acme")
-        write_day(desk.store, "tempest", layout.RAW_OBSERVATIONS, to_raw_table(key, day, desk.settings))
-        write_day(desk.store, "tempest", layout.REFINED_15M, refine_day(desk.store, "tempest", key))
+        write_day(context.store, "tempest", layout.RAW_OBSERVATIONS, to_raw_table(key, day, context.settings))
+        write_day(context.store, "tempest", layout.REFINED_15M, refine_day(context.store, "tempest", key))
 
 
 def test_a_quiet_tick_reads_no_footer_again_and_asks_dagster_once_a_backfill(
-    desk: BackfillContext, archive: Path, monkeypatch: pytest.MonkeyPatch
+    context: BackfillContext, archive: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    open_tenant_files(desk.settings).delete("acme-2.yaml")
-    onboard(desk, TODAY)
-    load(desk, archive)
-    onboard(desk, TODAY)
+    open_tenant_files(context.settings).delete("acme-2.yaml")
+    onboard(context, TODAY)
+    load(context, archive)
+    onboard(context, TODAY)
     tails = counted(monkeypatch, ObjectStore, "tail")
     parts = counted(monkeypatch, dg.DagsterInstance, "get_backfill")
     opened = counted(monkeypatch, ObjectStore, "__init__")
-    assert onboard(desk, TODAY) == []
+    assert onboard(context, TODAY) == []
     assert tails == {}, "three done days were read by the tick before"
     assert not opened, "the lake and the tenant files are open"
     assert not {f"{MINE}.2", f"{MINE}.3"} & parts.keys(), "parts are not asked for one by one"
-    manifest = load_manifest(desk.store, MINE)
+    manifest = load_manifest(context.store, MINE)
     assert manifest
-    assert unlaunched(desk, manifest) == []
+    assert unlaunched(context, manifest) == []
     key = layout.day_key(layout.RAW_OBSERVATIONS, "tempest", PartitionKey(DAYS[0], "acme"))
-    desk.store.put(key, desk.store.get(key))
-    onboard(desk, TODAY)
+    context.store.put(key, context.store.get(key))
+    onboard(context, TODAY)
     assert list(tails.values()) == [1], "an object that was replaced is read once more"
 
 
@@ -84,10 +84,10 @@ def plan_of(days: list[date], chunk_days: int = 1) -> BackfillPlan:
     )  # fmt: skip
 
 
-def test_a_backfill_has_a_hundred_parts_at_most(desk: BackfillContext) -> None:
+def test_a_backfill_has_a_hundred_parts_at_most(context: BackfillContext) -> None:
     days = [date(2018, 1, 1) + timedelta(days=n) for n in range(1995)]
-    start(desk, plan_of(days), backfill_id="long", launch=False)
-    manifest = load_manifest(desk.store, "long")
+    start(context, plan_of(days), backfill_id="long", launch=False)
+    manifest = load_manifest(context.store, "long")
     assert manifest
     assert len(manifest.parts) == MOST_PARTS
     assert [day for part in manifest.parts for day in part] == days[::-1], "every day once, newest first"
@@ -95,18 +95,18 @@ def test_a_backfill_has_a_hundred_parts_at_most(desk: BackfillContext) -> None:
     assert few([]) == []
 
 
-def test_a_forced_restart_says_what_it_leaves(desk: BackfillContext, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_forced_restart_says_what_it_leaves(context: BackfillContext, capsys: pytest.CaptureFixture[str]) -> None:
     from weather_backfill.cli.backfill import _cancelled
 
-    onboard(desk, TODAY)
-    assert given_up(desk, plan_of(DAYS[:1])) == {MINE: 2}
-    assert given_up(desk, plan_of(DAYS)) == {MINE: 0}
+    onboard(context, TODAY)
+    assert given_up(context, plan_of(DAYS[:1])) == {MINE: 2}
+    assert given_up(context, plan_of(DAYS)) == {MINE: 0}
     assert "2 other days of it are left" in _cancelled(MINE, 2)
     assert f"weather-backfill resume {MINE}" in _cancelled(MINE, 2)
     assert _cancelled(MINE, 0) == f"cancels {MINE}"
-    finish(desk)
-    onboard(desk, TODAY)
-    assert given_up(desk, plan_of(DAYS)) == {}, "what has ended is not cancelled"
+    finish(context)
+    onboard(context, TODAY)
+    assert given_up(context, plan_of(DAYS)) == {}, "what has ended is not cancelled"
 
 
 GREEDY = b"""id: acme
@@ -138,11 +138,11 @@ def test_a_file_in_a_bucket_takes_no_more_than_the_platform_allows(
     assert settings.model_copy(update={"most_priority": 10}).priority(100) == 10
 
 
-def test_an_estimate_counts_with_the_connections_own_pace(desk: BackfillContext, archive: Path) -> None:
+def test_an_estimate_counts_with_the_connections_own_pace(context: BackfillContext, archive: Path) -> None:
     from weather_backfill.model.days import DayInventory
 
-    write_tenant(desk.settings, "acme", archive)
-    tenant = TenantRegistry(open_tenant_files(desk.settings)).get("acme")
+    write_tenant(context.settings, "acme", archive)
+    tenant = TenantRegistry(open_tenant_files(context.settings)).get("acme")
 
     class Paced:
         """Sixty requests a day at a pace of its own."""
@@ -155,6 +155,6 @@ def test_an_estimate_counts_with_the_connections_own_pace(desk: BackfillContext,
         def days(self, dates: Any) -> Any:
             raise AssertionError("a plan reads no day")
 
-    plan = build_plan(desk.instance, desk.settings, tenant, "tempest", DAYS[0], DAYS[-1], opened=Paced)
+    plan = build_plan(context.instance, context.settings, tenant, "tempest", DAYS[0], DAYS[-1], opened=Paced)
     assert plan.requests == 180_000
     assert plan.seconds == pytest.approx(180_000 / 600 * 60 + 60)

@@ -16,14 +16,14 @@ DAMAGED = "_backfills/onboard-acme-tempest/manifest.json"
 
 
 @pytest.fixture
-def damaged(desk: BackfillContext) -> BackfillContext:
+def damaged(context: BackfillContext) -> BackfillContext:
     """Both tenants are onboarded, and the manifest of the first is cut off."""
-    onboard(desk, TODAY)
-    finish(desk)
-    onboard(desk, TODAY)
+    onboard(context, TODAY)
+    finish(context)
+    onboard(context, TODAY)
     assert layout.manifest_key("onboard-acme-tempest") == DAMAGED
-    desk.store.put(DAMAGED, b"{")
-    return desk
+    context.store.put(DAMAGED, b"{")
+    return context
 
 
 def test_the_others_are_loaded_and_the_object_is_named(damaged: BackfillContext) -> None:

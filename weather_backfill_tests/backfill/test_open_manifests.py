@@ -8,6 +8,7 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from weather_backfill.backfill import commands
 from weather_backfill.backfill.commands import BackfillContext
 from weather_backfill.backfill.manifests import Manifest, close, manifests, open_manifests, save_manifest
 from weather_backfill.backfill.plan import BackfillPlan, Order, Reason, Reprocess
@@ -52,24 +53,24 @@ class Reading(ObjectStore):
 
 def test_a_tick_reads_nothing_of_what_has_ended(local_platform: Platform, monkeypatch) -> None:
     platform = local_platform
-    monkeypatch.setattr(type(platform.settings), "lake", lambda self: Reading(self.storage_url))
+    monkeypatch.setattr(commands, "open_lake", lambda settings: Reading(settings.storage_url))
     with platform.instance as instance:
-        desk = BackfillContext(instance, build_definitions(platform.settings), platform.settings)
+        context = BackfillContext(instance, build_definitions(platform.settings), platform.settings)
 
         def tick() -> tuple[int, float]:
             Reading.read, started = 0, time.monotonic()
-            onboard(desk, date(2024, 3, 5))
+            onboard(context, date(2024, 3, 5))
             return Reading.read, time.monotonic() - started
 
         tick()
         empty, _ = tick()
         for number in range(FINISHED):
-            finish(desk.store, f"done-{number}")
+            finish(context.store, f"done-{number}")
         full, seconds = tick()
         started = time.monotonic()
-        assert len(manifests(desk.store)) == FINISHED
+        assert len(manifests(context.store)) == FINISHED
         print(f"a tick: {full} objects, {seconds:.3f} s; reading all manifests: {time.monotonic() - started:.3f} s")
-    assert full == empty
+    assert full == empty > 0
 
 
 def test_a_lake_without_markers_gets_them_once(tmp_path: Path) -> None:

@@ -117,7 +117,7 @@ def test_slow_ones_go_last_and_a_tick_ends_in_time(store: ObjectStore, monkeypat
 
     assert tick(NOW) == [
         "bad: ValueError: no such thing",
-        "1 connections are looked at in the next tick: this one's time is used up",
+        "1 connections are polled in the next tick: this one's time is used up",
     ]
     assert tick(NOW) == [], "which looks at the one that is left"
     assert order == ["slow", "quick", "bad", "late"]
@@ -125,74 +125,74 @@ def test_slow_ones_go_last_and_a_tick_ends_in_time(store: ObjectStore, monkeypat
     assert order[4:] == ["quick", "bad", "late", "slow"]
 
 
-def test_the_gap_filler_looks_once_a_night(desk: BackfillContext, asked: Counter[str], archive: Path) -> None:
-    onboard(desk, TODAY)
+def test_the_gap_filler_looks_once_a_night(context: BackfillContext, asked: Counter[str], archive: Path) -> None:
+    onboard(context, TODAY)
     asked.clear()
     for tick in range(5):  # nothing is free: the onboardings are at it
-        fill_gaps(desk, TODAY, NOW + tick * 10 * MINUTE)
+        fill_gaps(context, TODAY, NOW + tick * 10 * MINUTE)
     assert asked == {str(archive): 2}, "one look each"
-    fill_gaps(desk, TODAY + timedelta(days=1), NOW + timedelta(days=1))
+    fill_gaps(context, TODAY + timedelta(days=1), NOW + timedelta(days=1))
     assert asked == {str(archive): 4}
-    write_tenant(desk.settings, "acme", archive, chunk_days=2)
+    write_tenant(context.settings, "acme", archive, chunk_days=2)
     asked.clear()
-    fill_gaps(desk, TODAY, NOW + 60 * MINUTE)
+    fill_gaps(context, TODAY, NOW + 60 * MINUTE)
     assert asked[str(archive)] >= 1, "a changed file is looked at at once"
 
 
 def test_a_day_that_failed_is_still_missed_when_the_look_back_has_moved_on(
-    desk: BackfillContext, archive: Path
+    context: BackfillContext, archive: Path
 ) -> None:
     """Nothing was loaded: all has failed. Three days of look-back, and a week later the archive has the days again."""
-    onboard(desk, TODAY)
-    finish(desk)
-    onboard(desk, TODAY, NOW)
+    onboard(context, TODAY)
+    finish(context)
+    onboard(context, TODAY, NOW)
     later = TODAY + timedelta(days=7)
-    fill_gaps(desk, later, NOW + timedelta(days=7))
-    assert target_days(desk, f"gaps-acme-tempest-{later - timedelta(days=1)}")[: len(DAYS)] == DAYS
-    finish(desk)
-    write_tenant(desk.settings, "acme", archive, chunk_days=1, lookback_days=2)
-    onboard(desk, later, NOW + timedelta(days=7))
-    fill_gaps(desk, later + timedelta(days=1), NOW + timedelta(days=8))
-    taken = target_days(desk, f"gaps-acme-tempest-{later}")
+    fill_gaps(context, later, NOW + timedelta(days=7))
+    assert target_days(context, f"gaps-acme-tempest-{later - timedelta(days=1)}")[: len(DAYS)] == DAYS
+    finish(context)
+    write_tenant(context.settings, "acme", archive, chunk_days=1, lookback_days=2)
+    onboard(context, later, NOW + timedelta(days=7))
+    fill_gaps(context, later + timedelta(days=1), NOW + timedelta(days=8))
+    taken = target_days(context, f"gaps-acme-tempest-{later}")
     assert DAYS[1] in taken
     assert DAYS[0] not in taken, "older than the shorter look-back at the onboarding"
 
 
 def test_a_connection_without_data_is_looked_at_less_often(
-    desk: BackfillContext, asked: Counter[str], tmp_path: Path
+    context: BackfillContext, asked: Counter[str], tmp_path: Path
 ) -> None:
     empty = tmp_path / "empty"
     empty.mkdir()
-    write_tenant(desk.settings, "acme", empty)
+    write_tenant(context.settings, "acme", empty)
     for minute in range(8):
-        notes = onboard(desk, TODAY, NOW + minute * MINUTE)
+        notes = onboard(context, TODAY, NOW + minute * MINUTE)
         assert any("has upstream data" in note for note in notes) == (minute in (0, 1, 6)), minute
     assert asked[str(empty)] == 3
-    write_tenant(desk.settings, "acme", empty, lookback_days=2)
-    onboard(desk, TODAY, NOW + 8 * MINUTE)
+    write_tenant(context.settings, "acme", empty, lookback_days=2)
+    onboard(context, TODAY, NOW + 8 * MINUTE)
     assert asked[str(empty)] == 4, "a changed file is looked at at once"
-    write_tenant(desk.settings, "newcomer", empty)
-    onboard(desk, TODAY, NOW + 8 * MINUTE)
+    write_tenant(context.settings, "newcomer", empty)
+    onboard(context, TODAY, NOW + 8 * MINUTE)
     assert asked[str(empty)] == 5, "and so is a new one"
 
 
 def test_yesterday_that_comes_late_is_looked_for_again(
-    desk: BackfillContext, asked: Counter[str], archive: Path
+    context: BackfillContext, asked: Counter[str], archive: Path
 ) -> None:
-    onboard(desk, TODAY)
+    onboard(context, TODAY)
     asked.clear()
     for minute in range(8):
-        load_daily(desk, TODAY, NOW + minute * MINUTE)
+        load_daily(context, TODAY, NOW + minute * MINUTE)
     assert asked == {str(archive): 6}
-    finish(desk)
-    onboard(desk, TODAY, NOW)
-    load_daily(desk, TODAY, NOW + 60 * MINUTE)
-    assert target_days(desk, "daily-acme-tempest-2024-01-03"), "once its days are free"
+    finish(context)
+    onboard(context, TODAY, NOW)
+    load_daily(context, TODAY, NOW + 60 * MINUTE)
+    assert target_days(context, "daily-acme-tempest-2024-01-03"), "once its days are free"
 
 
 @pytest.mark.long
 def test_a_server_that_never_answers_holds_up_nobody(
-    desk: BackfillContext, archive: Path, monkeypatch: pytest.MonkeyPatch
+    context: BackfillContext, archive: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SLOW_KEY", "key")
     with socket.create_server(("127.0.0.1", 0)) as silent:  # takes connections, and says nothing
@@ -200,11 +200,11 @@ def test_a_server_that_never_answers_holds_up_nobody(
         slow = {"base_url": url, "api_key": "${SLOW_KEY}", "sites": ["roof"], "lookback_days": 3}
         dwd = {"base_url": url, "stations": ["00433"], "lookback_days": 3}
         document = {"id": "aaa", "services": {"aceiot": slow, "dwd": dwd}}
-        open_tenant_files(desk.settings).put("aaa.yaml", yaml.safe_dump(document).encode())
-        write_tenant(desk.settings, "zzz", archive)
+        open_tenant_files(context.settings).put("aaa.yaml", yaml.safe_dump(document).encode())
+        write_tenant(context.settings, "zzz", archive)
         started = time.monotonic()
-        first = onboard(desk, TODAY, NOW)
-        onboard(desk, TODAY, NOW + timedelta(seconds=30))
+        first = onboard(context, TODAY, NOW)
+        onboard(context, TODAY, NOW + timedelta(seconds=30))
         assert time.monotonic() - started < 60, "two ticks, in the time that Dagster gives one"
     assert sum(note.startswith(("aaa-aceiot: SourceUnavailable", "aaa-dwd: SourceUnavailable")) for note in first) == 2
-    assert target_days(desk, "onboard-zzz-tempest")
+    assert target_days(context, "onboard-zzz-tempest")

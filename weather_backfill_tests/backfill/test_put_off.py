@@ -35,89 +35,91 @@ TOMORROW = TODAY + timedelta(days=1)
 MINE = "onboard-acme-tempest"
 
 
-def click_cancel(desk: BackfillContext, native: str) -> None:
+def click_cancel(context: BackfillContext, native: str) -> None:
     """As on Dagster's page."""
-    found = desk.instance.get_backfill(native)
+    found = context.instance.get_backfill(native)
     assert found
-    desk.instance.update_backfill(found.with_status(BulkActionStatus.CANCELING))
+    context.instance.update_backfill(found.with_status(BulkActionStatus.CANCELING))
 
 
-def manifest(desk: BackfillContext) -> Manifest:
-    found = load_manifest(desk.store, MINE)
+def manifest(context: BackfillContext) -> Manifest:
+    found = load_manifest(context.store, MINE)
     assert found
     return found
 
 
-def test_a_part_that_was_clicked_away_is_taken_by_nobody(desk: BackfillContext) -> None:
-    onboard(desk, TODAY)
-    click_cancel(desk, MINE)
-    assert target_days(desk, MINE) == [DAYS[2]]
-    assert held_back(desk, "tempest", "acme") == {DAYS[2]}, "before any tick has seen it"
-    finish(desk)
-    assert f"{MINE}: completed with failures" in onboard(desk, TODAY)
-    assert (manifest(desk).state, manifest(desk).put_off) == ("active", {DAYS[2]})
-    fill_gaps(desk, TOMORROW)
-    assert target_days(desk, "gaps-acme-tempest-2024-01-04") == [*DAYS[:2], TODAY], "failed, and new; not put off"
-    finish(desk)
-    assert resume(desk, MINE).status == "running", "until a person wants it again"
-    assert manifest(desk).put_off == set()
-    assert held_back(desk, "tempest", "acme") == set()
+def test_a_part_that_was_clicked_away_is_taken_by_nobody(context: BackfillContext) -> None:
+    onboard(context, TODAY)
+    click_cancel(context, MINE)
+    assert target_days(context, MINE) == [DAYS[2]]
+    assert held_back(context, "tempest", "acme") == {DAYS[2]}, "before any tick has seen it"
+    finish(context)
+    assert f"{MINE}: completed with failures" in onboard(context, TODAY)
+    assert (manifest(context).state, manifest(context).put_off) == ("active", {DAYS[2]})
+    fill_gaps(context, TOMORROW)
+    assert target_days(context, "gaps-acme-tempest-2024-01-04") == [*DAYS[:2], TODAY], "failed, and new; not put off"
+    finish(context)
+    assert resume(context, MINE).status == "running", "until a person wants it again"
+    assert manifest(context).put_off == set()
+    assert held_back(context, "tempest", "acme") == set()
 
 
-def test_the_last_part_that_was_clicked_away_takes_no_other_with_it(desk: BackfillContext) -> None:
-    onboard(desk, TODAY)
-    click_cancel(desk, f"{MINE}.3")
-    finish(desk)
-    assert f"{MINE}: canceled" in onboard(desk, TODAY)
-    assert held_back(desk, "tempest", "acme") == {DAYS[0]}, "the days of the other parts have failed by themselves"
-    assert onboard(desk, TODAY) == [], "it is told once"
-    assert resume(desk, MINE).status == "running"
+def test_the_last_part_that_was_clicked_away_takes_no_other_with_it(context: BackfillContext) -> None:
+    onboard(context, TODAY)
+    click_cancel(context, f"{MINE}.3")
+    finish(context)
+    assert f"{MINE}: canceled" in onboard(context, TODAY)
+    assert held_back(context, "tempest", "acme") == {DAYS[0]}, "the days of the other parts have failed by themselves"
+    assert onboard(context, TODAY) == [], "it is told once"
+    assert resume(context, MINE).status == "running"
 
 
-def test_what_was_done_before_a_pause_is_put_off_by_nobody(desk: BackfillContext) -> None:
+def test_what_was_done_before_a_pause_is_put_off_by_nobody(context: BackfillContext) -> None:
     whole = "onboard-acme-2-tempest"
-    onboard(desk, TODAY)
-    load(desk, DAYS[:1], tenant="acme-2")
-    pause(desk, whole)
-    finish(desk)
-    resume(desk, whole)
-    onboard(desk, TODAY)
-    found = load_manifest(desk.store, whole)
+    onboard(context, TODAY)
+    load(context, DAYS[:1], tenant="acme-2")
+    pause(context, whole)
+    finish(context)
+    resume(context, whole)
+    onboard(context, TODAY)
+    found = load_manifest(context.store, whole)
     assert found
     assert found.put_off == set()
-    assert held_back(desk, "tempest", "acme-2") == set()
-    assert held_manifests(desk.store) == []
+    assert held_back(context, "tempest", "acme-2") == set()
+    assert held_manifests(context.store) == []
 
 
-def test_a_pause_while_the_sensor_settles_wins(desk: BackfillContext, monkeypatch: pytest.MonkeyPatch) -> None:
-    onboard(desk, TODAY)
-    click_cancel(desk, MINE)
+def test_a_pause_while_the_sensor_settles_wins(context: BackfillContext, monkeypatch: pytest.MonkeyPatch) -> None:
+    onboard(context, TODAY)
+    click_cancel(context, MINE)
 
     def paused_meanwhile(*given: Any) -> Status:
         found = status_of(*given)
-        if given[-1] == MINE and manifest(desk).state == "active":
-            pause(desk, MINE)
+        if given[-1] == MINE and manifest(context).state == "active":
+            pause(context, MINE)
         return found
 
     monkeypatch.setattr(reconciler, "status_of", paused_meanwhile)
-    onboard(desk, TODAY)
-    assert manifest(desk).state == "paused"
-    assert held_back(desk, "tempest", "acme") == set(DAYS)
+    onboard(context, TODAY)
+    assert manifest(context).state == "paused"
+    assert held_back(context, "tempest", "acme") == set(DAYS)
 
 
-def test_a_resume_while_the_end_is_written_down_is_seen(desk: BackfillContext, monkeypatch: pytest.MonkeyPatch) -> None:
-    onboard(desk, TODAY)
-    cancel(desk, MINE)
-    finish(desk)
+def test_a_resume_while_the_end_is_written_down_is_seen(
+    context: BackfillContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    onboard(context, TODAY)
+    cancel(context, MINE)
+    finish(context)
 
     def resumed_meanwhile(store: ObjectStore, backfill_id: str) -> None:
         if backfill_id == MINE:
-            save_manifest(store, replace(manifest(desk), state="active"))
+            save_manifest(store, replace(manifest(context), state="active"))
         close(store, backfill_id)
 
     monkeypatch.setattr(status, "close", resumed_meanwhile)
-    onboard(desk, TODAY)
-    assert MINE in {found.backfill_id for found in open_manifests(desk.store)}
+    onboard(context, TODAY)
+    assert MINE in {found.backfill_id for found in open_manifests(context.store)}
 
 
 @pytest.mark.parametrize("moment", ["before", "after"])
@@ -125,69 +127,69 @@ def test_a_settling_that_dies_forgets_no_cancellation(
     tmp_path: Path, archive: Path, definitions: dg.Definitions, moment: str
 ) -> None:
     @contextmanager
-    def cancelled_desk(number: int) -> Iterator[BackfillContext]:
-        with opened(tmp_path / str(number), archive, definitions) as desk:
-            open_tenant_files(desk.settings).delete("acme.yaml")
-            onboard(desk, TODAY)
-            click_cancel(desk, "onboard-acme-2-tempest")
-            finish(desk)
-            yield desk
+    def cancelled_context(number: int) -> Iterator[BackfillContext]:
+        with opened(tmp_path / str(number), archive, definitions) as context:
+            open_tenant_files(context.settings).delete("acme.yaml")
+            onboard(context, TODAY)
+            click_cancel(context, "onboard-acme-2-tempest")
+            finish(context)
+            yield context
 
     writes = 0
-    for desk in killed_at_every_write(moment, cancelled_desk, lambda desk: onboard(desk, TODAY)):
-        assert held_back(desk, "tempest", "acme-2") == set(DAYS), f"killed {moment} write {writes + 1}"
-        onboard(desk, TODAY)
-        assert held_back(desk, "tempest", "acme-2") == set(DAYS)
+    for context in killed_at_every_write(moment, cancelled_context, lambda context: onboard(context, TODAY)):
+        assert held_back(context, "tempest", "acme-2") == set(DAYS), f"killed {moment} write {writes + 1}"
+        onboard(context, TODAY)
+        assert held_back(context, "tempest", "acme-2") == set(DAYS)
         writes += 1
     assert writes >= 4, "the manifest and its markers, the summary"
 
 
-def test_a_backfill_of_dagsters_page_that_was_cancelled_stays_so(desk: BackfillContext) -> None:
-    onboard(desk, TODAY)
-    finish(desk)
-    onboard(desk, TODAY)
+def test_a_backfill_of_dagsters_page_that_was_cancelled_stays_so(context: BackfillContext) -> None:
+    onboard(context, TODAY)
+    finish(context)
+    onboard(context, TODAY)
     launch_backfill(
-        desk.instance, desk.definitions, backfill_id="by-hand", service="tempest", tenant="acme", days=[DAYS[1]]
+        context.instance, context.definitions, backfill_id="by-hand", service="tempest", tenant="acme", days=[DAYS[1]]
     )  # fmt: skip
-    assert cancel(desk, "by-hand").status == "canceling"
-    finish(desk)
-    fill_gaps(desk, TODAY)
-    assert target_days(desk, "gaps-acme-tempest-2024-01-03") == [DAYS[0], DAYS[2]]
+    assert cancel(context, "by-hand").status == "canceling"
+    finish(context)
+    fill_gaps(context, TODAY)
+    assert target_days(context, "gaps-acme-tempest-2024-01-03") == [DAYS[0], DAYS[2]]
 
 
-def test_another_look_back_takes_nothing_that_was_put_off(desk: BackfillContext, archive: Path) -> None:
-    write_tenant(desk.settings, "acme", archive, lookback_days=2)
-    onboard(desk, TODAY)
-    cancel(desk, MINE)
-    finish(desk)
-    onboard(desk, TODAY)
-    write_tenant(desk.settings, "acme", archive, lookback_days=3)
-    onboard(desk, TODAY)
-    assert target_days(desk, f"{MINE}.again1") == [DAYS[0]], "only the day that nobody has put off"
-    assert manifest(desk).state == "canceled"
+def test_another_look_back_takes_nothing_that_was_put_off(context: BackfillContext, archive: Path) -> None:
+    write_tenant(context.settings, "acme", archive, lookback_days=2)
+    onboard(context, TODAY)
+    cancel(context, MINE)
+    finish(context)
+    onboard(context, TODAY)
+    write_tenant(context.settings, "acme", archive, lookback_days=3)
+    onboard(context, TODAY)
+    assert target_days(context, f"{MINE}.again1") == [DAYS[0]], "only the day that nobody has put off"
+    assert manifest(context).state == "canceled"
 
 
 def test_a_cancelled_onboarding_of_parts_starts_none_of_them(
     tmp_path: Path, archive: Path, definitions: dg.Definitions
 ) -> None:
-    with opened(tmp_path, archive, definitions, max_active_backfills=1) as desk:
-        open_tenant_files(desk.settings).delete("acme-2.yaml")
-        onboard(desk, TODAY)
-        cancel(desk, MINE)
-        finish(desk)
-        write_tenant(desk.settings, "acme", archive, chunk_days=1, lookback_days=2)
-        notes = onboard(desk, TODAY)
+    with opened(tmp_path, archive, definitions, max_active_backfills=1) as context:
+        open_tenant_files(context.settings).delete("acme-2.yaml")
+        onboard(context, TODAY)
+        cancel(context, MINE)
+        finish(context)
+        write_tenant(context.settings, "acme", archive, chunk_days=1, lookback_days=2)
+        notes = onboard(context, TODAY)
         assert any("its days are being loaded, or were put off by a person" in note for note in notes)
-        assert manifest(desk).state == "canceled"
-        assert [native.backfill_id for native in natives_of(desk.instance, MINE)] == [MINE], "no further part"
-        assert onboard(desk, TODAY) == [], "it is settled for this look-back"
+        assert manifest(context).state == "canceled"
+        assert [native.backfill_id for native in natives_of(context.instance, MINE)] == [MINE], "no further part"
+        assert onboard(context, TODAY) == [], "it is settled for this look-back"
 
 
-def test_the_daily_load_asks_for_nothing_before_the_first_day(desk: BackfillContext, archive: Path) -> None:
-    onboard(desk, TODAY)
-    finish(desk)
-    onboard(desk, TODAY)
-    write_tenant(desk.settings, "acme", archive, first_day=str(DAYS[2]))
-    load_daily(desk, TODAY)
-    assert target_days(desk, "daily-acme-tempest-2024-01-03") == [DAYS[2]]
-    assert target_days(desk, "daily-acme-2-tempest-2024-01-03") == DAYS
+def test_the_daily_load_asks_for_nothing_before_the_first_day(context: BackfillContext, archive: Path) -> None:
+    onboard(context, TODAY)
+    finish(context)
+    onboard(context, TODAY)
+    write_tenant(context.settings, "acme", archive, first_day=str(DAYS[2]))
+    load_daily(context, TODAY)
+    assert target_days(context, "daily-acme-tempest-2024-01-03") == [DAYS[2]]
+    assert target_days(context, "daily-acme-2-tempest-2024-01-03") == DAYS

@@ -34,26 +34,26 @@ from weather_backfill_tests.backfill.killing import killed_at_every_write, on_ev
 IDS = ["onboard-acme-tempest", "onboard-acme-tempest.2", "onboard-acme-tempest.3", "onboard-acme-2-tempest"]
 
 
-def check_launched_once(desk: BackfillContext) -> None:
+def check_launched_once(context: BackfillContext) -> None:
     """One manifest a connection, its parts launched once each over its days, one audit event, and no leftovers."""
-    found = {m.backfill_id: m for m in manifests(desk.store)}
+    found = {m.backfill_id: m for m in manifests(context.store)}
     assert sorted(found) == ["onboard-acme-2-tempest", "onboard-acme-tempest"]
     assert found["onboard-acme-tempest"].parts == [[day] for day in DAYS[::-1]]
     assert found["onboard-acme-2-tempest"].parts == [DAYS[::-1]]
-    natives = desk.instance.get_backfills()
+    natives = context.instance.get_backfills()
     assert sorted(native.backfill_id for native in natives) == sorted(IDS)
-    targets = Counter(str(key) for native in natives for key in target_of(native, desk.graph))
+    targets = Counter(str(key) for native in natives for key in target_of(native, context.graph))
     assert targets == Counter(f"{day}|{tenant}" for day in DAYS for tenant in ("acme", "acme-2"))
-    started = Counter(event["backfill_id"] for event in audit_events(desk.store) if event["action"] == "start")
+    started = Counter(event["backfill_id"] for event in audit_events(context.store) if event["action"] == "start")
     assert started == Counter(found.keys())
-    assert all(desk.store.exists(layout.summary_key(name)) for name in found)
+    assert all(context.store.exists(layout.summary_key(name)) for name in found)
 
 
-def test_an_undisturbed_pass_and_nothing_new_after_it(desk: BackfillContext) -> None:
-    onboard(desk, TODAY)
-    check_launched_once(desk)
-    assert onboard(desk, TODAY) == []
-    check_launched_once(desk)
+def test_an_undisturbed_pass_and_nothing_new_after_it(context: BackfillContext) -> None:
+    onboard(context, TODAY)
+    check_launched_once(context)
+    assert onboard(context, TODAY) == []
+    check_launched_once(context)
 
 
 @pytest.mark.parametrize("moment", ["before", "after"])
@@ -61,18 +61,20 @@ def test_killed_at_every_write_and_run_again(
     tmp_path: Path, archive: Path, definitions: dg.Definitions, moment: str
 ) -> None:
     writes = 0
-    for desk in killed_at_every_write(
-        moment, lambda number: opened(tmp_path / str(number), archive, definitions), lambda desk: onboard(desk, TODAY)
+    for context in killed_at_every_write(
+        moment,
+        lambda number: opened(tmp_path / str(number), archive, definitions),
+        lambda context: onboard(context, TODAY),
     ):
-        onboard(desk, TODAY)
-        check_launched_once(desk)
-        onboard(desk, TODAY)
-        check_launched_once(desk)
+        onboard(context, TODAY)
+        check_launched_once(context)
+        onboard(context, TODAY)
+        check_launched_once(context)
         writes += 1
     assert writes >= 12, "a pass writes manifests, events, summaries, partitions and backfills"
 
 
-def test_passes_at_once_launch_once(desk: BackfillContext) -> None:
+def test_passes_at_once_launch_once(context: BackfillContext) -> None:
     """Three passes meet at each write of a manifest and at each launch, so that all have seen that there is none."""
     meeting = threading.Barrier(3)
     met = Counter[str]()
@@ -86,195 +88,197 @@ def test_passes_at_once_launch_once(desk: BackfillContext) -> None:
                 meeting.reset()
 
     with on_every_write(wait), ThreadPoolExecutor(3) as pool:
-        for future in [pool.submit(onboard, desk, TODAY) for _ in range(3)]:
+        for future in [pool.submit(onboard, context, TODAY) for _ in range(3)]:
             future.result()
-    onboard(desk, TODAY)
-    check_launched_once(desk)
+    onboard(context, TODAY)
+    check_launched_once(context)
     assert max(met.values()) >= 3, "no three of them ever met at one write"
 
 
-def test_days_of_a_run_that_died_have_failed(desk: BackfillContext) -> None:
+def test_days_of_a_run_that_died_have_failed(context: BackfillContext) -> None:
     name = "onboard-acme-2-tempest"
-    onboard(desk, TODAY)
-    load(desk, DAYS[:1], tenant="acme-2")
-    native = desk.instance.get_backfill(name)
+    onboard(context, TODAY)
+    load(context, DAYS[:1], tenant="acme-2")
+    native = context.instance.get_backfill(name)
     assert native
-    desk.instance.update_backfill(native.with_status(BulkActionStatus.COMPLETED_FAILED).with_end_timestamp(1.0))
-    status = status_of(desk.instance, desk.graph, desk.store, name)
+    context.instance.update_backfill(native.with_status(BulkActionStatus.COMPLETED_FAILED).with_end_timestamp(1.0))
+    status = status_of(context.instance, context.graph, context.store, name)
     assert status.status == "completed with failures"
     assert sorted(status.failed) == DAYS[1:]
     assert "killed" in status.failed[DAYS[1]]
-    assert retry(desk, name).status == "running"
-    assert target_days(desk, f"{name}.retry1") == DAYS[1:]
-    assert status_of(desk.instance, desk.graph, desk.store, name).failed == {}, "they are being tried again"
+    assert retry(context, name).status == "running"
+    assert target_days(context, f"{name}.retry1") == DAYS[1:]
+    assert status_of(context.instance, context.graph, context.store, name).failed == {}, "they are being tried again"
 
 
-def test_a_cancelled_onboarding_stays_cancelled(desk: BackfillContext) -> None:
+def test_a_cancelled_onboarding_stays_cancelled(context: BackfillContext) -> None:
     """By us or by a click in Dagster: neither the sensor nor the daily load nor the gap filler takes its days."""
-    onboard(desk, TODAY)
-    assert cancel(desk, "onboard-acme-tempest").status == "canceling"
-    [other] = natives_of(desk.instance, "onboard-acme-2-tempest")
+    onboard(context, TODAY)
+    assert cancel(context, "onboard-acme-tempest").status == "canceling"
+    [other] = natives_of(context.instance, "onboard-acme-2-tempest")
     assert other.status == BulkActionStatus.REQUESTED, "the other tenant's goes on"
-    desk.instance.update_backfill(other.with_status(BulkActionStatus.CANCELING))  # the click
-    finish(desk)
-    notes = onboard(desk, TODAY)
+    context.instance.update_backfill(other.with_status(BulkActionStatus.CANCELING))  # the click
+    finish(context)
+    notes = onboard(context, TODAY)
     assert "onboard-acme-tempest: canceled" in notes
     for name in ("onboard-acme-tempest", "onboard-acme-2-tempest"):
-        assert status_of(desk.instance, desk.graph, desk.store, name).status == "canceled"
-    assert onboard(desk, TODAY) == []
-    fill_gaps(desk, TODAY)
-    assert len(desk.instance.get_backfills()) == len(IDS)
-    load_daily(desk, TODAY + timedelta(days=1))
-    assert target_days(desk, "daily-acme-tempest-2024-01-04") == [TODAY], "what comes after it is loaded"
+        assert status_of(context.instance, context.graph, context.store, name).status == "canceled"
+    assert onboard(context, TODAY) == []
+    fill_gaps(context, TODAY)
+    assert len(context.instance.get_backfills()) == len(IDS)
+    load_daily(context, TODAY + timedelta(days=1))
+    assert target_days(context, "daily-acme-tempest-2024-01-04") == [TODAY], "what comes after it is loaded"
     with pytest.raises(ConfigurationError, match="ended already: there is nothing to cancel"):
-        cancel(desk, "onboard-acme-tempest")
-    assert resume(desk, "onboard-acme-tempest").status == "running", "until a person wants it again"
-    assert target_days(desk, "onboard-acme-tempest.resume3") == DAYS
+        cancel(context, "onboard-acme-tempest")
+    assert resume(context, "onboard-acme-tempest").status == "running", "until a person wants it again"
+    assert target_days(context, "onboard-acme-tempest.resume3") == DAYS
 
 
 def test_a_paused_onboarding_waits_for_resume(tmp_path: Path, archive: Path, definitions: dg.Definitions) -> None:
-    with opened(tmp_path, archive, definitions, max_active_backfills=2) as desk:
-        onboard(desk, TODAY)
-        assert len(desk.instance.get_backfills()) == 2, "one of each tenant"
-        assert pause(desk, "onboard-acme-tempest").status == "pausing"
+    with opened(tmp_path, archive, definitions, max_active_backfills=2) as context:
+        onboard(context, TODAY)
+        assert len(context.instance.get_backfills()) == 2, "one of each tenant"
+        assert pause(context, "onboard-acme-tempest").status == "pausing"
         with pytest.raises(ConfigurationError, match="still pausing"):
-            resume(desk, "onboard-acme-tempest")
-        finish(desk)
+            resume(context, "onboard-acme-tempest")
+        finish(context)
         with pytest.raises(ConfigurationError, match=r"is paused: .*resume"):
-            retry(desk, "onboard-acme-tempest")
-        onboard(desk, TODAY)
-        fill_gaps(desk, TODAY)
-        mine = [b.backfill_id for b in desk.instance.get_backfills() if "-acme-tempest" in b.backfill_id]
+            retry(context, "onboard-acme-tempest")
+        onboard(context, TODAY)
+        fill_gaps(context, TODAY)
+        mine = [b.backfill_id for b in context.instance.get_backfills() if "-acme-tempest" in b.backfill_id]
         assert mine == ["onboard-acme-tempest"], "nothing goes on by itself"
-        assert status_of(desk.instance, desk.graph, desk.store, "onboard-acme-tempest").status == "paused"
-        assert resume(desk, "onboard-acme-tempest").status == "running"
-        finish(desk)
-        onboard(desk, TODAY)
-        natives = natives_of(desk.instance, "onboard-acme-tempest")
-        days = Counter(key.date for native in natives for key in target_of(native, desk.graph))
+        assert status_of(context.instance, context.graph, context.store, "onboard-acme-tempest").status == "paused"
+        assert resume(context, "onboard-acme-tempest").status == "running"
+        finish(context)
+        onboard(context, TODAY)
+        natives = natives_of(context.instance, "onboard-acme-tempest")
+        days = Counter(key.date for native in natives for key in target_of(native, context.graph))
         assert days == Counter({DAYS[2]: 2, DAYS[1]: 1, DAYS[0]: 1}), "the day that was cut short, and the rest"
 
 
-def test_a_cancel_between_a_look_and_a_launch_wins(desk: BackfillContext, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cancel_between_a_look_and_a_launch_wins(context: BackfillContext, monkeypatch: pytest.MonkeyPatch) -> None:
     """The pass has read an active manifest; before its launch is there, a person cancels and sees nothing to cancel."""
     launch = commands.launch_backfill
 
     def cancelled_meanwhile(*args: Any, **more: Any) -> str:
-        if more["tenant"] == "acme" and load_manifest(desk.store, "onboard-acme-tempest").state == "active":  # type: ignore[union-attr]
-            cancel(desk, "onboard-acme-tempest")
+        if more["tenant"] == "acme" and load_manifest(context.store, "onboard-acme-tempest").state == "active":  # type: ignore[union-attr]
+            cancel(context, "onboard-acme-tempest")
         return launch(*args, **more)
 
     monkeypatch.setattr(commands, "launch_backfill", cancelled_meanwhile)
-    onboard(desk, TODAY)
-    assert {n.status for n in natives_of(desk.instance, "onboard-acme-tempest")} == {BulkActionStatus.CANCELING}
-    assert {n.status for n in natives_of(desk.instance, "onboard-acme-2-tempest")} == {BulkActionStatus.REQUESTED}
+    onboard(context, TODAY)
+    assert {n.status for n in natives_of(context.instance, "onboard-acme-tempest")} == {BulkActionStatus.CANCELING}
+    assert {n.status for n in natives_of(context.instance, "onboard-acme-2-tempest")} == {BulkActionStatus.REQUESTED}
 
 
 def test_a_service_that_is_switched_off_stops_and_on_again_loads_what_is_missing(
-    desk: BackfillContext, archive: Path
+    context: BackfillContext, archive: Path
 ) -> None:
-    settings = desk.settings
-    onboard(desk, TODAY)
+    settings = context.settings
+    onboard(context, TODAY)
     write_tenant(settings, "acme", archive, chunk_days=1, enabled=False)
     open_tenant_files(settings).delete("acme-2.yaml")
     open_tenant_files(settings).put("broken.yaml", b"id: [")
-    assert len([note for note in onboard(desk, TODAY) if "stopped" in note]) == 2
-    assert {b.status for b in desk.instance.get_backfills()} == {BulkActionStatus.CANCELING}
-    finish(desk)
-    assert status_of(desk.instance, desk.graph, desk.store, "onboard-acme-2-tempest").status == "stopped"
-    onboard(desk, TODAY)
-    assert len(desk.instance.get_backfills()) == len(IDS), "nothing is launched while it is off"
+    assert len([note for note in onboard(context, TODAY) if "stopped" in note]) == 2
+    assert {b.status for b in context.instance.get_backfills()} == {BulkActionStatus.CANCELING}
+    finish(context)
+    assert status_of(context.instance, context.graph, context.store, "onboard-acme-2-tempest").status == "stopped"
+    onboard(context, TODAY)
+    assert len(context.instance.get_backfills()) == len(IDS), "nothing is launched while it is off"
     write_tenant(settings, "acme", archive)
-    onboard(desk, TODAY)
-    assert target_days(desk, "onboard-acme-tempest.again1") == DAYS
-    onboard(desk, TODAY)
-    assert len(desk.instance.get_backfills()) == len(IDS) + 1, "once"
+    onboard(context, TODAY)
+    assert target_days(context, "onboard-acme-tempest.again1") == DAYS
+    onboard(context, TODAY)
+    assert len(context.instance.get_backfills()) == len(IDS) + 1, "once"
 
 
 def test_an_end_is_told_once_and_a_tenant_that_is_gone_is_not_gone_on_with(
-    desk: BackfillContext, archive: Path
+    context: BackfillContext, archive: Path
 ) -> None:
     """A done onboarding is marked when its tenant goes and comes back; a stopped one takes no resume and no retry."""
 
     def ends() -> Counter[str]:
-        return Counter(e["backfill_id"] for e in audit_events(desk.store) if e["action"] == "ended")
+        return Counter(e["backfill_id"] for e in audit_events(context.store) if e["action"] == "ended")
 
-    onboard(desk, TODAY)
-    load(desk, DAYS, tenant="acme-2")
-    finish(desk, "onboard-acme-2-tempest")
-    onboard(desk, TODAY)
+    onboard(context, TODAY)
+    load(context, DAYS, tenant="acme-2")
+    finish(context, "onboard-acme-2-tempest")
+    onboard(context, TODAY)
     done = Counter(["onboard-acme-2-tempest"])
     assert ends() == done
-    files = open_tenant_files(desk.settings)
+    files = open_tenant_files(context.settings)
     text = files.get("acme.yaml")
     for name in ("acme-2.yaml", "acme.yaml"):
         files.delete(name)
     files.put("broken.yaml", b"id: [")
-    onboard(desk, TODAY)
-    finish(desk)
-    onboard(desk, TODAY)
+    onboard(context, TODAY)
+    finish(context)
+    onboard(context, TODAY)
     stopped = done + Counter(["onboard-acme-tempest"])
     assert ends() == stopped
     for go_on in (resume, retry):
         with pytest.raises(ConfigurationError, match="tenant 'acme' is not known"):
-            go_on(desk, "onboard-acme-tempest")
+            go_on(context, "onboard-acme-tempest")
     files.put("acme.yaml", text.replace(b"chunk_days", b"enabled: false\n    chunk_days"))
     with pytest.raises(ConfigurationError, match="switched 'tempest' off"):
-        resume(desk, "onboard-acme-tempest")
-    write_tenant(desk.settings, "acme-2", archive)
-    onboard(desk, TODAY)
-    onboard(desk, TODAY)
+        resume(context, "onboard-acme-tempest")
+    write_tenant(context.settings, "acme-2", archive)
+    onboard(context, TODAY)
+    onboard(context, TODAY)
     assert ends() == stopped
-    assert status_of(desk.instance, desk.graph, desk.store, "onboard-acme-2-tempest").status == "completed"
+    assert status_of(context.instance, context.graph, context.store, "onboard-acme-2-tempest").status == "completed"
 
 
-def test_a_broken_file_stops_nothing_that_runs(desk: BackfillContext) -> None:
-    onboard(desk, TODAY)
-    open_tenant_files(desk.settings).put("acme.yaml", b"id: [")
-    [note] = onboard(desk, TODAY)
+def test_a_broken_file_stops_nothing_that_runs(context: BackfillContext) -> None:
+    onboard(context, TODAY)
+    open_tenant_files(context.settings).put("acme.yaml", b"id: [")
+    [note] = onboard(context, TODAY)
     assert "acme.yaml is not YAML" in note
-    assert {b.status for b in desk.instance.get_backfills()} == {BulkActionStatus.REQUESTED}
+    assert {b.status for b in context.instance.get_backfills()} == {BulkActionStatus.REQUESTED}
 
 
-def test_a_connection_without_data_yet_is_looked_at_again(desk: BackfillContext, archive: Path, tmp_path: Path) -> None:
+def test_a_connection_without_data_yet_is_looked_at_again(
+    context: BackfillContext, archive: Path, tmp_path: Path
+) -> None:
     empty = tmp_path / "empty"
     empty.mkdir()
-    write_tenant(desk.settings, "acme", empty)
-    assert any("has upstream data" in note for note in onboard(desk, TODAY))
+    write_tenant(context.settings, "acme", empty)
+    assert any("has upstream data" in note for note in onboard(context, TODAY))
     write_archive(SimulatedArchive("acme", DAYS[1], DAYS[2], 1, 3, 60), ObjectStore(str(empty)))
-    onboard(desk, TODAY, datetime.now(UTC) + timedelta(minutes=1))
-    assert target_days(desk, "onboard-acme-tempest") == DAYS[1:]
+    onboard(context, TODAY, datetime.now(UTC) + timedelta(minutes=1))
+    assert target_days(context, "onboard-acme-tempest") == DAYS[1:]
 
 
 def test_a_lookback_beyond_the_first_partition_ends_there(
     tmp_path: Path, archive: Path, definitions: dg.Definitions
 ) -> None:
-    with opened(tmp_path, archive, definitions, first_day={"tempest": "2024-01-02"}) as desk:
-        write_tenant(desk.settings, "acme", archive, lookback_days=36_500)
-        onboard(desk, TODAY)
-        assert target_days(desk, "onboard-acme-tempest") == DAYS[1:]
+    with opened(tmp_path, archive, definitions, first_day={"tempest": "2024-01-02"}) as context:
+        write_tenant(context.settings, "acme", archive, lookback_days=36_500)
+        onboard(context, TODAY)
+        assert target_days(context, "onboard-acme-tempest") == DAYS[1:]
 
 
-def test_tenant_files_that_are_all_gone_stop_nothing_and_are_told_of(desk: BackfillContext, tmp_path: Path) -> None:
+def test_tenant_files_that_are_all_gone_stop_nothing_and_are_told_of(context: BackfillContext, tmp_path: Path) -> None:
     """A folder that is not mounted is not there, or it is there and empty."""
-    onboard(desk, TODAY)
-    folder = open_tenant_files(desk.settings).folder
+    onboard(context, TODAY)
+    folder = open_tenant_files(context.settings).folder
     assert folder
     folder.rename(tmp_path / "elsewhere")
     for mount_point in (False, True):
         if mount_point:
             folder.mkdir()
         for reconcile in (onboard, load_daily, fill_gaps):
-            notes = reconcile(desk, TODAY)
+            notes = reconcile(context, TODAY)
             assert any(("is it mounted" if mount_point else "is not there: mount it") in note for note in notes), notes
-        assert {b.status for b in desk.instance.get_backfills()} == {BulkActionStatus.REQUESTED}
+        assert {b.status for b in context.instance.get_backfills()} == {BulkActionStatus.REQUESTED}
         assert folder.exists() == mount_point
     folder.rmdir()
     (tmp_path / "elsewhere").rename(folder)
-    assert not any("mount" in note for note in onboard(desk, TODAY))
+    assert not any("mount" in note for note in onboard(context, TODAY))
 
 
-def test_an_archive_that_is_not_there_is_no_archive_without_data(desk: BackfillContext, tmp_path: Path) -> None:
-    write_tenant(desk.settings, "acme", tmp_path / "not-mounted")
-    assert any("not-mounted" in note and "it is not there" in note for note in onboard(desk, TODAY))
+def test_an_archive_that_is_not_there_is_no_archive_without_data(context: BackfillContext, tmp_path: Path) -> None:
+    write_tenant(context.settings, "acme", tmp_path / "not-mounted")
+    assert any("not-mounted" in note and "it is not there" in note for note in onboard(context, TODAY))
     assert not (tmp_path / "not-mounted").exists()

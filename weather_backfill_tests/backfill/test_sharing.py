@@ -19,9 +19,9 @@ from weather_backfill_tests.backfill.contexts import TODAY, finish, opened, writ
 BERLIN = {"start": "22:00", "end": "06:00", "time_zone": "Europe/Berlin"}
 
 
-def active(desk: BackfillContext) -> Counter[str]:
+def active(context: BackfillContext) -> Counter[str]:
     """Active native backfills by tenant."""
-    running = (b for b in desk.instance.get_backfills() if b.status.value == "REQUESTED")
+    running = (b for b in context.instance.get_backfills() if b.status.value == "REQUESTED")
     return Counter(b.tags["weather/tenant"] for b in running)
 
 
@@ -76,61 +76,61 @@ def test_a_window_that_cannot_be_meant_is_refused(window: str, message: str) -> 
         parse_tenant(text.encode(), "acme.yaml", "acme")
 
 
-def test_outside_of_the_window_a_backfill_waits_and_the_tick_says_why(desk: BackfillContext, archive: Path) -> None:
-    write_tenant(desk.settings, "acme", archive, chunk_days=1, off_peak=BERLIN)
-    notes = onboard(desk, TODAY, datetime(2024, 1, 4, 12, tzinfo=UTC))
+def test_outside_of_the_window_a_backfill_waits_and_the_tick_says_why(context: BackfillContext, archive: Path) -> None:
+    write_tenant(context.settings, "acme", archive, chunk_days=1, off_peak=BERLIN)
+    notes = onboard(context, TODAY, datetime(2024, 1, 4, 12, tzinfo=UTC))
     assert "onboard-acme-tempest waits for 22:00-06:00 Europe/Berlin" in notes
-    assert active(desk) == {"acme-2": 1}
-    onboard(desk, TODAY, datetime(2024, 1, 4, 20, 59, tzinfo=UTC))
-    assert active(desk) == {"acme-2": 1}
-    onboard(desk, TODAY, datetime(2024, 1, 4, 21, tzinfo=UTC))
-    assert active(desk) == {"acme": 3, "acme-2": 1}
+    assert active(context) == {"acme-2": 1}
+    onboard(context, TODAY, datetime(2024, 1, 4, 20, 59, tzinfo=UTC))
+    assert active(context) == {"acme-2": 1}
+    onboard(context, TODAY, datetime(2024, 1, 4, 21, tzinfo=UTC))
+    assert active(context) == {"acme": 3, "acme-2": 1}
 
 
-def test_the_daily_load_keeps_to_the_window_too(desk: BackfillContext, archive: Path) -> None:
-    onboard(desk, TODAY)
-    finish(desk)
+def test_the_daily_load_keeps_to_the_window_too(context: BackfillContext, archive: Path) -> None:
+    onboard(context, TODAY)
+    finish(context)
     now = datetime.now(UTC)
     closed = {"start": f"{now - timedelta(hours=3):%H:%M}", "end": f"{now - timedelta(hours=2):%H:%M}"}
-    write_tenant(desk.settings, "acme", archive, off_peak=closed)
-    load_daily(desk, TODAY + timedelta(days=1))
-    assert active(desk) == {"acme-2": 1}
-    onboard(desk, TODAY + timedelta(days=1), now - timedelta(hours=2.5))
-    assert active(desk) == {"acme": 1, "acme-2": 1}
+    write_tenant(context.settings, "acme", archive, off_peak=closed)
+    load_daily(context, TODAY + timedelta(days=1))
+    assert active(context) == {"acme-2": 1}
+    onboard(context, TODAY + timedelta(days=1), now - timedelta(hours=2.5))
+    assert active(context) == {"acme": 1, "acme-2": 1}
 
 
 def test_one_with_many_parts_leaves_room_for_the_others(
     tmp_path: Path, archive: Path, definitions: dg.Definitions
 ) -> None:
-    with opened(tmp_path, archive, definitions, max_active_backfills=3) as desk:
-        onboard(desk, TODAY)
-        assert active(desk) == {"acme": 2, "acme-2": 1}
-        write_tenant(desk.settings, "late", archive, chunk_days=1)
-        notes = onboard(desk, TODAY)
+    with opened(tmp_path, archive, definitions, max_active_backfills=3) as context:
+        onboard(context, TODAY)
+        assert active(context) == {"acme": 2, "acme-2": 1}
+        write_tenant(context.settings, "late", archive, chunk_days=1)
+        notes = onboard(context, TODAY)
         assert any("wait, 3 backfills are active" in note for note in notes)
-        assert active(desk) == {"acme": 2, "acme-2": 1}, "never more than may be"
-        finish(desk, "onboard-acme-tempest")
-        onboard(desk, TODAY)
-        assert active(desk) == {"acme": 1, "acme-2": 1, "late": 1}, "who has none goes before who has one"
-        finish(desk, "onboard-acme-2-tempest")
-        onboard(desk, TODAY)
-        assert sum(active(desk).values()) == 3
+        assert active(context) == {"acme": 2, "acme-2": 1}, "never more than may be"
+        finish(context, "onboard-acme-tempest")
+        onboard(context, TODAY)
+        assert active(context) == {"acme": 1, "acme-2": 1, "late": 1}, "who has none goes before who has one"
+        finish(context, "onboard-acme-2-tempest")
+        onboard(context, TODAY)
+        assert sum(active(context).values()) == 3
         seen: Counter[str] = Counter()
         for _ in range(6):
-            finish(desk)
-            onboard(desk, TODAY)
-            seen += active(desk)
-        assert active(desk) == {}, "all have had their turn"
+            finish(context)
+            onboard(context, TODAY)
+            seen += active(context)
+        assert active(context) == {}, "all have had their turn"
     assert seen["late"] >= 1
 
 
 def test_priority_goes_first(tmp_path: Path, archive: Path, definitions: dg.Definitions) -> None:
-    with opened(tmp_path, archive, definitions, max_active_backfills=1) as desk:
-        write_tenant(desk.settings, "urgent", archive, priority=5)
-        write_tenant(desk.settings, "acme-2", archive, priority=-5)
+    with opened(tmp_path, archive, definitions, max_active_backfills=1) as context:
+        write_tenant(context.settings, "urgent", archive, priority=5)
+        write_tenant(context.settings, "acme-2", archive, priority=-5)
         order = []
         for _ in range(5):
-            onboard(desk, TODAY)
-            order += list(active(desk).elements())
-            finish(desk)
+            onboard(context, TODAY)
+            order += list(active(context).elements())
+            finish(context)
         assert order == ["urgent", "acme", "acme", "acme", "acme-2"]

@@ -81,7 +81,7 @@ def tick(desk: BackfillContext, days: int) -> None:
 def gaps(desk: BackfillContext, days: int) -> None:
     """Nothing is missing; a tick that ends for its time is followed by another."""
     while notes := fill_gaps(desk, today(days)):
-        assert "are looked at in the next tick" in notes[0], notes[:3]
+        assert "are polled in the next tick" in notes[0], notes[:3]
 
 
 def status(desk: BackfillContext, days: int) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from weather_backfill.catalog.client import Catalog
 from weather_backfill.catalog.holdings import archive_hours, lake_days
-from weather_backfill.catalog.registering import archive_plan, register_archive
+from weather_backfill.catalog.lake_and_archive import archive_plan, register_archive
 from weather_backfill.model.errors import ConfigurationError
 from weather_backfill.settings import Settings
 from weather_backfill.sources.tempest.connection import TempestConnection

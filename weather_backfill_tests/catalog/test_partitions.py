@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
+from weather_backfill.catalog.chunked_registration import ChunkState, RegistrationPlan, load, register, retry
 from weather_backfill.catalog.client import Catalog
 from weather_backfill.catalog.ddl import run_statements, statements
 from weather_backfill.catalog.partitions import Values, existing, location_of, range_expression, register_partitions
-from weather_backfill.catalog.registration import DONE, FAILED, RegistrationPlan, load, register, retry
 from weather_backfill.catalog.tables import Table, ensure_database, ensure_table, lake_tables
 from weather_backfill.model.errors import CatalogError, CatalogUnavailableError, ConfigurationError, NotFoundError
 from weather_backfill.settings import Settings
@@ -56,7 +56,7 @@ def test_ten_thousand_partitions_twice(settings: Settings, table: Table, lake: O
         began = time.monotonic()
         results = register(catalog, lake, plan)
         seconds.append(round(time.monotonic() - began, 1))
-        assert {result.state for result in results} == {DONE}
+        assert {result.state for result in results} == {ChunkState.DONE}
         assert front.calls == catalog.calls
         calls.append((dict(catalog.calls), sum(r.created for r in results), sum(r.existing for r in results)))
     first, second = calls
@@ -133,7 +133,7 @@ def test_throttling_is_waited_out(settings: Settings, table: Table, lake: Object
     front.rule = throttle("BatchCreatePartition", 3)
     catalog = Catalog(settings)
     [result] = register(catalog, lake, plan_of(settings, table, days(500)))
-    assert (result.state, result.created) == (DONE, 500)
+    assert (result.state, result.created) == (ChunkState.DONE, 500)
     assert catalog.throttled == 3
     assert catalog.calls["BatchCreatePartition"] == 5 + 3
     assert set(in_glue(settings, table)) == set(days(500))
@@ -175,14 +175,14 @@ def test_only_what_failed_is_run_again(settings: Settings, table: Table, lake: O
     plan = plan_of(settings, table, days(2500))
     front.rule = refuse("ResourceNumberLimitExceededException", str(START + timedelta(days=1550)))
     results = register(Catalog(settings), lake, plan)
-    assert [r.state for r in results] == [DONE, FAILED, DONE]
+    assert [r.state for r in results] == [ChunkState.DONE, ChunkState.FAILED, ChunkState.DONE]
     assert "ResourceNumberLimitExceededException" in (results[1].error or "")
     front.rule = lambda *_: None
     front.requests.clear()
     again = retry(Catalog(settings), lake, plan.id)
     sent = [tuple(i["Values"]) for _, r in front.requests for i in r.get("PartitionInputList", [])]
     assert sorted(sent) == sorted(days(2500)[1500:1600]), "just the batch that was missing"
-    assert [r.state for r in again] == [DONE, DONE, DONE]
+    assert [r.state for r in again] == [ChunkState.DONE, ChunkState.DONE, ChunkState.DONE]
     assert (again[1].created, again[1].existing) == (100, 900)
     assert set(in_glue(settings, table)) == set(days(2500))
     front.calls.clear()
@@ -206,9 +206,9 @@ def test_a_killed_registration_goes_on(settings: Settings, table: Table, lake: O
     with pytest.raises(KilledError):
         register(Catalog(settings), lake, plan, progress)
     _, results = load(lake, plan.id)
-    assert [r.state for r in results] == [DONE, "waiting", "waiting"]
+    assert [r.state for r in results] == [ChunkState.DONE, "waiting", "waiting"]
     front.calls.clear()
-    assert {r.state for r in retry(Catalog(settings), lake, plan.id)} == {DONE}
+    assert {r.state for r in retry(Catalog(settings), lake, plan.id)} == {ChunkState.DONE}
     assert front.calls["BatchCreatePartition"] < 15
     assert len(in_glue(settings, table)) == 2500
 
@@ -219,7 +219,7 @@ def test_throttling_without_end_fails_the_chunk(
     monkeypatch.setattr("weather_backfill.catalog.client.TRIES", 2)
     front.rule = throttle("BatchCreatePartition", 10_000)
     [result] = register(Catalog(settings), lake, plan_of(settings, table, days(50)))
-    assert result.state == FAILED
+    assert result.state == ChunkState.FAILED
     assert "ThrottlingException" in (result.error or "")
     assert front.calls["BatchCreatePartition"] == 2
 

@@ -18,8 +18,16 @@ from typer.testing import CliRunner
 from weather_backfill.cli import history
 from weather_backfill.cli.main import app
 from weather_backfill.maintenance.backup import Places, backup, load, restore, snapshots
-from weather_backfill.model.errors import ConfigurationError
+from weather_backfill.model.errors import ConfigurationError, UnreadableObjectError
 from weather_backfill.storage.object_store import ObjectStore
+
+
+@pytest.mark.parametrize("damaged", [b"", b"{", b"[]", b'{"objects": {"lake/a": {"size": 1}}}', b'{"objects": NaN}'])
+def test_a_damaged_snapshot_is_named(tmp_path: Path, damaged: bytes) -> None:
+    backups = ObjectStore(str(tmp_path))
+    backups.put("snapshots/20240101T000000.json", damaged)
+    with pytest.raises(UnreadableObjectError, match=r"snapshots/20240101T000000\.json is no snapshot of a backup"):
+        load(backups, "snapshots/20240101T000000.json")
 
 
 @pytest.mark.parametrize("name", ["instance/../../evil", "lake/../evil", "elsewhere/x", "lake", "instance//evil"])

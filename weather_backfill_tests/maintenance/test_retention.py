@@ -18,7 +18,7 @@ from dagster._core.test_utils import create_run_for_test
 from weather_backfill.alerts.incidents import Incident, Register
 from weather_backfill.backfill.audit import audit, audit_events
 from weather_backfill.backfill.manifests import (
-    CANCELED,
+    ManifestState,
     close,
     find_manifest,
     load_manifest,
@@ -104,7 +104,7 @@ def lake(tmp_path) -> ObjectStore:
     for name in ("done-1", "done-2", "onboard-acme-tempest"):
         ended(store, name, OLD)
     ended(store, "young", YOUNG)
-    ended(store, "held", OLD, CANCELED)
+    ended(store, "held", OLD, ManifestState.CANCELED)
     save_manifest(store, manifest("open"))
     date_all(store, f"{layout.BACKFILLS}/open", OLD)
     for number in range(3):
@@ -150,7 +150,7 @@ def test_old_records_are_archived_and_read_as_before(instance: dg.DagsterInstanc
 
 def test_months_are_one_archive_and_the_latest_line_counts(instance: dg.DagsterInstance, lake: ObjectStore) -> None:
     run(instance, lake)
-    ended(lake, "done-1", OLD + timedelta(hours=1), CANCELED)
+    ended(lake, "done-1", OLD + timedelta(hours=1), ManifestState.CANCELED)
     lake.delete(layout.held_key("done-1"))
     ended(lake, "done-3", OLD + timedelta(hours=2))
     run(instance, lake)
@@ -158,7 +158,7 @@ def test_months_are_one_archive_and_the_latest_line_counts(instance: dg.DagsterI
     assert len(lake.list(layout.archive_prefix(layout.BACKFILLS, month))) == 1
     found = find_manifest(lake, "done-1")
     assert found is not None
-    assert found.state == CANCELED
+    assert found.state == ManifestState.CANCELED
     assert find_manifest(lake, "done-3") is not None
 
 

@@ -16,7 +16,7 @@ from weather_backfill.backfill.commands import BackfillContext
 from weather_backfill.backfill.manifests import find_manifest, manifests, open_manifests
 from weather_backfill.backfill.restatements import held_files
 from weather_backfill.backfill.rollback import choose_version
-from weather_backfill.catalog.registration import DONE, RegistrationPlan, load
+from weather_backfill.catalog.chunked_registration import ChunkState, RegistrationPlan, load
 from weather_backfill.catalog.tables import Table
 from weather_backfill.definitions import build_definitions
 from weather_backfill.lake import layout
@@ -155,9 +155,9 @@ def test_a_damaged_registration_runs_all_its_chunks(tmp_path: Path, bad: bytes) 
     plan = RegistrationPlan("weather", table, (("acme",),))
     manifest, summary = layout.registration_keys(plan.id)
     lake.put(manifest, plan.to_json())
-    good = {"chunks": [{"chunk": 0, "partitions": 1, "state": DONE, "created": 1}]}
+    good = {"chunks": [{"chunk": 0, "partitions": 1, "state": ChunkState.DONE, "created": 1}]}
     lake.put(summary, json.dumps(good).encode())
-    assert [result.state for result in load(lake, plan.id)[1]] == [DONE]
+    assert [result.state for result in load(lake, plan.id)[1]] == [ChunkState.DONE]
     lake.put(summary, bad)
     [result] = load(lake, plan.id)[1]
     assert (result.chunk, result.partitions, result.state) == (0, 1, "waiting")

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import dagster as dg
 
 from weather_backfill.catalog.client import Catalog
-from weather_backfill.catalog.registering import raise_for_failures, register_lake
+from weather_backfill.catalog.lake_and_archive import raise_for_failures, register_lake
 from weather_backfill.dagster.assets.warehouse import datasets_of
 from weather_backfill.dagster.resources import LakeResource, TenantsResource
 from weather_backfill.model.errors import WeatherError

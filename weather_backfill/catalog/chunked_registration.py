@@ -1,8 +1,8 @@
-"""Registering many partitions: a plan in chunks, kept in the lake as manifest and summary, run again where it failed.
+"""Registers many partitions in chunks, with a manifest and a summary in the lake, so that failed chunks run again.
 
     _catalog/<id>/manifest.json   database, table and the partitions of every chunk
-    _catalog/<id>/summary.json    what became of each chunk; written after every chunk, so that a killed
-                                  registration goes on where it stopped (`retry`)
+    _catalog/<id>/summary.json    the result of each chunk; written after every chunk, so that a killed
+                                  registration continues where it stopped (`retry`)
 
 The id follows from the plan: the same partitions of the same table are the same registration.
 """
@@ -15,7 +15,10 @@ import logging
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from enum import StrEnum
 from typing import Any
+
+from pydantic import ConfigDict, TypeAdapter
 
 from weather_backfill.catalog.client import Catalog
 from weather_backfill.catalog.partitions import BATCH, PAGE, RegistrationCounts, Values, existing, register_partitions
@@ -27,15 +30,22 @@ from weather_backfill.util import json_documents
 
 _log = logging.getLogger(__name__)
 CHUNK = 1000
-"""Partitions of one chunk: what fails, and is run again, together."""
+"""Partitions per chunk; a chunk fails and is run again as a whole."""
 
-DONE, FAILED, WAITING = "done", "failed", "waiting"
 _ID = re.compile(r"[a-z0-9_]+-[0-9a-f]{12}")
+
+
+class ChunkState(StrEnum):
+    """The state of a chunk."""
+
+    DONE = "done"
+    FAILED = "failed"
+    WAITING = "waiting"
 
 
 @dataclass(frozen=True, slots=True)
 class RegistrationPlan:
-    """Partitions of one table to register, sorted; `strangers` are folders that are no partitions, and are left."""
+    """Partitions of one table to register, sorted; `strangers` are folders that are no partitions and are skipped."""
 
     database: str
     table: Table
@@ -44,7 +54,7 @@ class RegistrationPlan:
 
     @property
     def id(self) -> str:
-        """Table name and a digest of what is registered where."""
+        """Table name and a digest of the partitions and their location."""
         text = json.dumps([self.database, self.table.location, self.values])
         return f"{self.table.name}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
 
@@ -54,7 +64,7 @@ class RegistrationPlan:
         return [self.values[n : n + CHUNK] for n in range(0, len(self.values), CHUNK)]
 
     def summary(self) -> dict[str, Any]:
-        """What it takes: chunks, and the most calls of Glue (listing and creating)."""
+        """The plan in figures: partitions, chunks, and the largest number of Glue calls (listing and creating)."""
         creates = sum(-(-len(chunk) // BATCH) for chunk in self.chunks)
         lists = min(creates, max(1, -(-len(self.values) // PAGE))) if self.values else 0
         return {
@@ -69,14 +79,14 @@ class RegistrationPlan:
         }
 
     def to_json(self) -> bytes:
-        """As the manifest object."""
+        """Encode as the manifest object."""
         chunks = [[list(values) for values in chunk] for chunk in self.chunks]
         document = {"id": self.id, "database": self.database, "table": asdict(self.table), "chunks": chunks}
         return json.dumps({**document, "strangers": self.strangers}).encode()
 
     @classmethod
     def from_json(cls, data: bytes) -> RegistrationPlan:
-        """From the manifest object; raises `UnreadableObjectError` if it is none."""
+        """Decode a manifest object; raises `UnreadableObjectError` if it is none."""
         with json_documents.reading("this is no manifest of a registration", "register anew."):
             document = json_documents.parsed(data)
             table = Table(**{**document["table"], "keys": tuple(document["table"]["keys"])})
@@ -86,21 +96,25 @@ class RegistrationPlan:
 
 @dataclass(slots=True)
 class ChunkResult:
-    """What became of a chunk."""
+    """The result of a chunk: its state and the counts of its partitions."""
 
     chunk: int
     partitions: int
-    state: str = WAITING
+    state: ChunkState = ChunkState.WAITING
     created: int = 0
     existing: int = 0
     moved: int = 0
     error: str | None = None
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+
+_RESULTS = TypeAdapter(list[ChunkResult])
 
 
 def register(
     catalog: Catalog, lake: ObjectStore, plan: RegistrationPlan, progress: Callable[[int], None] = lambda _: None
 ) -> list[ChunkResult]:
-    """Register all chunks of a plan; a chunk that fails is written down and does not stop the others."""
+    """Register all chunks of a plan; returns their results. A failed chunk is recorded and does not stop the others."""
     lake.put(layout.registration_keys(plan.id)[0], plan.to_json())
     results = [ChunkResult(number, len(chunk)) for number, chunk in enumerate(plan.chunks)]
     return _run(catalog, lake, plan, results, progress)
@@ -112,13 +126,16 @@ def retry(
     registration_id: str,
     progress: Callable[[int], None] = lambda _: None,
 ) -> list[ChunkResult]:
-    """Run the chunks of a registration that have failed or were never reached; the results of all chunks."""
+    """Run the chunks of a registration that failed or were never reached; returns the results of all chunks."""
     plan, results = load(lake, registration_id)
     return _run(catalog, lake, plan, results, progress)
 
 
 def load(lake: ObjectStore, registration_id: str) -> tuple[RegistrationPlan, list[ChunkResult]]:
-    """A registration as it stands; raises `NotFoundError` if there is none of that id."""
+    """Read a registration's plan and the results so far; raises `NotFoundError` for an unknown id.
+
+    Raises `UnreadableObjectError` for a damaged manifest; after a damaged summary all chunks are waiting.
+    """
     if not _ID.fullmatch(registration_id):
         raise ConfigurationError(
             f"registration {registration_id[:140]!r} is no id: expected one as `catalog register` prints it."
@@ -130,18 +147,16 @@ def load(lake: ObjectStore, registration_id: str) -> tuple[RegistrationPlan, lis
         return plan, _results(lake.get(summary), waiting)
     except NotFoundError:
         return plan, waiting
-    except UnreadableObjectError as error:  # what is registered already is found to be so
+    except UnreadableObjectError as error:  # partitions that are registered already are found in Glue
         _log.error("%s: all chunks are run again: %s", lake.uri(summary), error)
         return plan, waiting
 
 
 def _results(data: bytes, waiting: Sequence[ChunkResult]) -> list[ChunkResult]:
     with json_documents.reading("this is no summary of a registration", "register anew."):
-        results = [ChunkResult(**row) for row in json_documents.parsed(data)["chunks"]]
+        results = _RESULTS.validate_python(json_documents.parsed(data)["chunks"])
         if [(r.chunk, r.partitions) for r in results] != [(r.chunk, r.partitions) for r in waiting]:
             raise ValueError("its chunks are not the plan's")
-        if any(result.state not in (DONE, FAILED, WAITING) for result in results):
-            raise ValueError("a chunk is in no state")
         return results
 
 
@@ -152,18 +167,18 @@ def _run(
     results: list[ChunkResult],
     progress: Callable[[int], None],
 ) -> list[ChunkResult]:
-    todo = [result for result in results if result.state != DONE]
+    todo = [result for result in results if result.state != ChunkState.DONE]
     wanted = [values for result in todo for values in plan.chunks[result.chunk]]
     known = existing(catalog, plan.database, plan.table, wanted)
     for result in todo:
         chunk = plan.chunks[result.chunk]
         try:
-            outcome = register_partitions(catalog, plan.database, plan.table, chunk, known, progress)
-            result.state, result.error = DONE, None
+            counts = register_partitions(catalog, plan.database, plan.table, chunk, known, progress)
+            result.state, result.error = ChunkState.DONE, None
         except WeatherError as error:
-            outcome = RegistrationCounts()
-            result.state, result.error = FAILED, str(error)
-        result.created, result.existing, result.moved = outcome.created, outcome.existing, outcome.moved
+            counts = RegistrationCounts()
+            result.state, result.error = ChunkState.FAILED, str(error)
+        result.created, result.existing, result.moved = counts.created, counts.existing, counts.moved
         _save(catalog, lake, plan, results)
     return results
 

@@ -1,4 +1,4 @@
-"""The lake in the catalog: what the asset `catalog` and the command do alike."""
+"""Registers the lake's tables and a Tempest archive's hours in the catalog, for the asset and for the commands."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
+from weather_backfill.catalog.chunked_registration import ChunkResult, ChunkState, RegistrationPlan, register
 from weather_backfill.catalog.client import Catalog
 from weather_backfill.catalog.holdings import Holdings, archive_hours, lake_days
-from weather_backfill.catalog.registration import FAILED, ChunkResult, RegistrationPlan, register
 from weather_backfill.catalog.tables import (
     Projection,
     Table,
@@ -30,7 +30,7 @@ from weather_backfill.tenants.files import Tenant
 
 @dataclass(frozen=True, slots=True)
 class Registered:
-    """One table after registering (`state` None: not looked at), and the chunks of its partitions, if it has any."""
+    """A registered table (`state` None: not checked), and the results of its partitions' chunks, if it has any."""
 
     table: str
     state: str | None
@@ -38,8 +38,8 @@ class Registered:
     chunks: Sequence[ChunkResult] = ()
 
     def row(self) -> dict[str, Any]:
-        """For a table on the screen and the asset's metadata."""
-        failed = [chunk for chunk in self.chunks if chunk.state == FAILED]
+        """One row for the screen and the asset's metadata: the table's state, partition counts, the first problem."""
+        failed = [chunk for chunk in self.chunks if chunk.state == ChunkState.FAILED]
         return {
             "table": self.table,
             "state": self.state,
@@ -54,27 +54,27 @@ class Registered:
 
 
 def database_of(settings: Settings) -> str:
-    """The database of the settings; raises `ConfigurationError` if there is none."""
+    """The Glue database of the settings; raises `ConfigurationError` if none is set."""
     if not settings.catalog_database:
         raise ConfigurationError("no catalog is set up: set WEATHER_CATALOG_DATABASE to the name of a Glue database.")
     return settings.catalog_database
 
 
 def tables_of(settings: Settings, lake: ObjectStore, services: Sequence[str], tenants: Sequence[str]) -> list[Table]:
-    """The lake's tables as the settings want them; `tenants` have files, those with data only are added."""
+    """The lake's tables by the settings; tenants that have data but no file are added to `tenants`."""
     if not settings.catalog_projection:
         return lake_tables(lake, None)
-    found = set(tenants)
+    all_tenants = set(tenants)
     for service in services:
         folders = lake.folders(f"{layout.RAW_OBSERVATIONS}/service={service}")
-        found |= {name.removeprefix("tenant=") for name in folders if name.startswith("tenant=")}
+        all_tenants |= {name.removeprefix("tenant=") for name in folders if name.startswith("tenant=")}
     first = min(settings.first_day_of(service) for service in services)
-    listed = sorted(found) if settings.catalog_tenants == "enum" else []
+    listed = sorted(all_tenants) if settings.catalog_tenants == "enum" else []
     return lake_tables(lake, Projection(services, listed, first))
 
 
 def lake_plans(database: str, lake: ObjectStore, tables: Sequence[Table]) -> list[RegistrationPlan]:
-    """The partitions of tables without projection; none where there is nothing yet."""
+    """Plan the partitions of tables without projection; tables without data have no plan."""
     plans = []
     for table in tables:
         if "projection.enabled" not in table.parameters:
@@ -96,19 +96,19 @@ def register_lake(
     ensure_database(catalog, database)
     states = {table.name: ensure_table(catalog, database, table) for table in tables}
     plans = {plan.table.name: plan for plan in lake_plans(database, lake, tables)}
-    found = []
+    registered = []
     for name, state in states.items():
         if plan := plans.get(name):
-            found.append(Registered(name, state, plan, register(catalog, lake, plan, progress)))
+            registered.append(Registered(name, state, plan, register(catalog, lake, plan, progress)))
         else:
-            found.append(Registered(name, state))
-    return found
+            registered.append(Registered(name, state))
+    return registered
 
 
 def archive_plan(
     settings: Settings, tenant: Tenant, name: str | None, start: date | None, end: date | None
 ) -> RegistrationPlan:
-    """The hours of a tenant's Tempest archive as partitions, from `start` to `end` (both included; none: all)."""
+    """Plan the hours (UTC) of a tenant's Tempest archive, from `start` to `end` (both included; None: all)."""
     database = valid_name(database_of(settings), "database")
     connection = tenant.connection("tempest")
     check_connection(tenant, "tempest", open_lake(settings), settings)
@@ -120,15 +120,18 @@ def archive_plan(
 def register_archive(
     catalog: Catalog, lake: ObjectStore, plan: RegistrationPlan, progress: Callable[[int], None] = lambda _: None
 ) -> Registered:
-    """Create the archive's table if need be, and register its hours; a table of that name elsewhere is refused."""
+    """Create the archive's table if it is missing, and register its hours.
+
+    Raises `ConfigurationError` for a table of that name at another location.
+    """
     ensure_database(catalog, plan.database)
     state = ensure_table(catalog, plan.database, plan.table, may_move=False)
     return Registered(plan.table.name, state, plan, register(catalog, lake, plan, progress))
 
 
-def raise_for_failures(found: Sequence[Registered]) -> None:
+def raise_for_failures(tables: Sequence[Registered]) -> None:
     """Raise `CatalogError` naming the registrations with failed chunks and how to run them again."""
-    failed = [row for one in found if (row := one.row())["failed_chunks"]]
+    failed = [row for table in tables if (row := table.row())["failed_chunks"]]
     if failed:
         commands = "; ".join(f"weather-backfill catalog retry {row['registration']}" for row in failed)
         raise CatalogError(f"partitions of {len(failed)} tables failed: {failed[0]['problem']} Then run: {commands}")
