@@ -13,6 +13,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from datetime import datetime
 
 import numpy as np
@@ -38,11 +39,27 @@ TAGS = ("station_id", "metric")
 _OURS = b"weather."
 
 
-def encode(table: pa.Table, lineage: Mapping[str, str]) -> bytes:
-    """A dataset's day as the bytes of a Parquet file, `lineage` and the schema's metadata in the footer.
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """A Parquet file's bytes, their sha256 in hex, and the `content` of its footer (None if the footer has none)."""
 
-    The footer also says which time the rows span, under `content` a hash of all that the file holds, and under `rows`
-    a hash of the rows alone.
+    data: bytes = field(repr=False)
+    sha256: str
+    content: str | None
+
+    @classmethod
+    def of(cls, data: bytes) -> Encoded:
+        """Hash a file that was read and parse its footer; `content` is None where the footer is damaged."""
+        metadata = metadata_of(data)
+        content = footer_of(metadata).get("content") if metadata else None
+        return cls(data, hashlib.sha256(data).hexdigest(), content)
+
+
+def encode(table: pa.Table, lineage: Mapping[str, str]) -> Encoded:
+    """Encode one day of a dataset as a Parquet file, `lineage` and the schema's metadata in the footer.
+
+    The footer also holds the time that the rows span (`first_observation`, `last_observation`, UTC), under `content`
+    a hash of the pages and the metadata, and under `rows` a hash of the pages alone.
     """
     has_tags = set(TAGS) <= set(table.schema.names)
     metrics = _distinct(table, "metric") if has_tags else []
@@ -72,10 +89,12 @@ def encode(table: pa.Table, lineage: Mapping[str, str]) -> bytes:
         content = hashlib.sha256(json.dumps(sorted(pairs.items())).encode())
         with sink.getbuffer() as pages:
             content.update(pages)
-            rows = hashlib.sha256(pages)
-        hashes = {"weather.content": content.hexdigest()[:32], "weather.rows": rows.hexdigest()[:32]}
+            file_hash, size = hashlib.sha256(pages), len(pages)
+        hashes = {"weather.content": content.hexdigest()[:32], "weather.rows": file_hash.hexdigest()[:32]}
         writer.add_key_value_metadata({**pairs, **hashes})
-    return sink.getvalue()
+    data = sink.getvalue()
+    file_hash.update(memoryview(data)[size:])  # the pages are hashed already
+    return Encoded(data, file_hash.hexdigest(), hashes["weather.content"])
 
 
 def _prepared(table: pa.Table, ranges: Sequence[tuple[int, int]]) -> Iterator[pa.Table]:
@@ -106,9 +125,9 @@ def span_of(table: pa.Table) -> tuple[datetime | None, datetime | None]:
 def _canonical(table: pa.Table) -> pa.Table:
     """The same rows with dictionaries of just the names that occur, sorted: then the same rows are the same bytes."""
     table = table.unify_dictionaries().combine_chunks()
-    for position, field in enumerate(table.schema):
+    for position, tag in enumerate(table.schema):
         column = table.column(position).combine_chunks()
-        if pa.types.is_dictionary(field.type) and table.num_rows and not column.null_count:
+        if pa.types.is_dictionary(tag.type) and table.num_rows and not column.null_count:
             codes = np.asarray(column.indices)
             used = np.flatnonzero(np.bincount(codes, minlength=len(column.dictionary)))
             names = column.dictionary.take(pa.array(used))
@@ -118,7 +137,7 @@ def _canonical(table: pa.Table) -> pa.Table:
             rank = np.zeros(len(column.dictionary), dtype="i4")
             rank[used[order]] = np.arange(len(used), dtype="i4")
             tags = pa.DictionaryArray.from_arrays(pa.array(rank[codes]), names.take(pa.array(order)))
-            table = table.set_column(position, field, tags)
+            table = table.set_column(position, tag, tags)
     return table
 
 

@@ -9,24 +9,23 @@ and if none does, housekeeping does before it deletes the journal.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
-from weather_backfill.lake import layout, parquet
+from weather_backfill.lake import layout
+from weather_backfill.lake.parquet import Encoded
 from weather_backfill.storage.object_store import ObjectStore, StoredObject
 
 ProvenanceEntry = Mapping[str, str | None]
 
 
-def entry(stored: StoredObject, data: bytes, run_id: str | None = None) -> ProvenanceEntry:
-    """An object as it was written; its time is the store's."""
-    metadata = parquet.metadata_of(data)
+def entry(stored: StoredObject, file: Encoded, run_id: str | None = None) -> ProvenanceEntry:
+    """The entry of an object that was just written; `created_at` is the store's time, UTC as ISO text."""
     return {
         "object": stored.key,
-        "content": parquet.footer_of(metadata).get("content") if metadata else None,
-        "sha256": hashlib.sha256(data).hexdigest(),
+        "content": file.content,
+        "sha256": file.sha256,
         "created_at": stored.last_modified.isoformat(),
         "run_id": run_id,
     }

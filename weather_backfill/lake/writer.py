@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from typing import Any
 
@@ -31,23 +30,23 @@ def write_day(store: ObjectStore, service: str, dataset: str, day: DayTable) -> 
     """
     started = time.monotonic()
     lineage = {**day.lineage, **({"incomplete": day.incomplete} if day.incomplete else {})}
-    data = parquet.encode(day.table, lineage)
+    file = parquet.encode(day.table, lineage)
     object_key = layout.day_key(dataset, service, day.key)
     traceable = dataset == layout.RAW_OBSERVATIONS
     previous = row_diff.previous_of(store, object_key) if traceable else None
     kept_share = 0.0 if day.accept_loss else 1.0 if day.incomplete else row_diff.KEPT_SHARE
-    replaced = row_diff.against_previous(previous, data, day.table, kept_share)
-    if previous is not None and previous != data:
+    replaced = row_diff.against_previous(previous, file.data, day.table, kept_share)
+    if previous is not None and previous != file.data:
         versions.keep(store, service, day.key, previous)
     reported, written = _write_rejects(store, service, day)
-    stored = store.put(object_key, data)
-    written.append(provenance.entry(stored, data))
+    stored = store.put(object_key, file.data)
+    written.append(provenance.entry(stored, file))
     metadata = {
         **_describe(day.table),
         **day.facts,
         **replaced,
         "bytes": stored.size,
-        "sha256": hashlib.sha256(data).hexdigest(),
+        "sha256": file.sha256,
         "etag": stored.etag,
         "path": store.uri(object_key),
         "seconds": round(day.facts.get("seconds", 0) + time.monotonic() - started, 3),
@@ -62,8 +61,8 @@ def _write_rejects(store: ObjectStore, service: str, day: DayTable) -> tuple[boo
         return False, []
     key = layout.day_key(layout.REJECTED_OBSERVATIONS, service, day.key)
     if day.rejects.num_rows:
-        data = parquet.encode(day.rejects, {})
-        return True, [provenance.entry(store.put(key, data), data)]
+        file = parquet.encode(day.rejects, {})
+        return True, [provenance.entry(store.put(key, file.data), file)]
     if store.exists(key):
         store.delete(key)
         return True, []
