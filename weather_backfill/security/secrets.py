@@ -1,7 +1,7 @@
-"""What every connection has, and how a secret is named without being told.
+"""Secret references: a connection names a secret's environment variable, never the secret.
 
 A *connection* is one tenant's use of one service. Secrets appear only as references to environment
-variables, `${ACME_SECRET}`, and are looked up at the last moment.
+variables, `${ACME_SECRET}`, and are resolved at the last moment.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pydantic_core import PydanticCustomError
 
 from weather_backfill.model.errors import ConfigurationError
 
-WITHHELD = "withheld"  # the error type of a value that may be a secret and is not repeated
+WITHHELD = "withheld"  # the pydantic error type of a value that may be a secret: messages must not repeat it
 _REFERENCE = re.compile(r"\$\{([A-Z][A-Z0-9_]*)\}")
 
 
@@ -32,19 +32,21 @@ SecretReference = Annotated[str, BeforeValidator(_check_reference)]
 
 
 def variable_of(reference: str) -> str:
-    """The name of the environment variable that a reference names."""
+    """The name of a reference's environment variable."""
     return _REFERENCE.sub(r"\1", _check_reference(reference))
 
 
 def resolve_secret(reference: str) -> SecretStr:
-    """The secret behind `${NAME}`; raises `ConfigurationError` naming the variable if it is not set."""
+    """Resolve `${NAME}` to its secret; raises `ConfigurationError` naming the variable if it is not set."""
     name = variable_of(reference)
     value = os.environ.get(name)
     if not value:
-        raise ConfigurationError(f"environment variable {name} is not set: a tenant file or a setting refers to it.")
+        raise ConfigurationError(
+            f"environment variable {name} is not set: set it, as a tenant file or a setting refers to it."
+        )
     return SecretStr(value)
 
 
 def reveal(reference: str | None) -> str | None:
-    """The secret itself, or None where there is no reference."""
+    """Resolve a reference to the secret's plain text, None to None; raises as `resolve_secret`."""
     return resolve_secret(reference).get_secret_value() if reference else None
