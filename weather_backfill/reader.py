@@ -1,6 +1,6 @@
-"""Read the lake into pandas or Arrow: `read_refined` and `read_raw`, on local and S3 lakes alike.
+"""Reads the lake into pandas or Arrow: `read_refined` and `read_raw`, on local and S3 lakes alike.
 
-Only the objects of the days asked for are opened, and of those only the rows asked for are kept.
+Only the objects of the requested days are opened, and only the requested rows of them are returned.
 """
 
 from __future__ import annotations
@@ -44,14 +44,14 @@ def read_refined(
     as_: As = "pandas",
     settings: Settings | None = None,
 ) -> pd.DataFrame | pa.Table:
-    """15-minute windows of one tenant; columns and units as in `schemas.REFINED` and `metrics.METRICS`.
+    """Read the 15-minute windows of one tenant; columns and units as in `schemas.REFINED` and `metrics.METRICS`.
 
     `start` and `end` are UTC days, both included (`date` or "2024-01-31"), or aware times `[start, end)`. Rows come
-    day by day, sorted by station, metric and time; `station_id` and `metric` are categories. `settings` default to
-    the environment's. Days that are not in the lake are left out with a warning.
+    day by day, sorted by station, metric and time; `window_start` is UTC, `station_id` and `metric` are categories.
+    `settings` default to the environment's. Days that are not in the lake are left out with a warning.
 
-    Raises `ConfigurationError` for an argument that cannot be meant, `NotFoundError` if no day of the range is there,
-    `UnreadableObjectError` naming the object where a day is damaged: every page has a checksum, which is looked at.
+    Raises `ConfigurationError` for an invalid argument, `NotFoundError` if the lake has no day of the range, and
+    `UnreadableObjectError` naming the object where a day is damaged: the checksum of every page is verified.
     """
     return _read(layout.REFINED_15M, service, tenant, (start, end), (metrics, stations), as_, settings)
 
@@ -67,7 +67,7 @@ def read_raw(
     as_: As = "pandas",
     settings: Settings | None = None,
 ) -> pd.DataFrame | pa.Table:
-    """Observations as they came, with their flags; columns as in `schemas.RAW`, all else as in `read_refined`."""
+    """Read observations as received, with their flags: columns as in `schemas.RAW`, all else as in `read_refined`."""
     return _read(layout.RAW_OBSERVATIONS, service, tenant, (start, end), (metrics, stations), as_, settings)
 
 
@@ -83,7 +83,7 @@ def _read(
     if as_ not in ("pandas", "arrow"):
         raise ConfigurationError(f"as_ is {as_!r}: expected 'pandas' or 'arrow'.")
     start, end = _span(*bounds)
-    metrics, stations = (_names(given, what) for given, what in zip(names, ("metrics", "stations"), strict=True))
+    metrics, stations = _names(names[0], "metrics"), _names(names[1], "stations")
     store = open_lake(settings or load_settings())
     keys = _objects(store, dataset, service, tenant, start, end)
     condition = _condition(_TIME[dataset], start, end, metrics, stations)
@@ -95,58 +95,58 @@ def _read(
             tables.append(schemas.conformed(parquet.rows(data, condition), _SCHEMAS[dataset], dataset))
         except UnreadableObjectError as error:
             raise UnreadableObjectError(f"{store.uri(key)}: {error}") from error
-    # By name, for some services' days have an upstream's own quality beside ours.
+    # Matched by name: some services' days have the upstream's own quality as a further column.
     table = pa.concat_tables([_plain(t) for t in tables], promote_options="default").unify_dictionaries()
     _check_metrics(metrics or [], table)
     return table.to_pandas() if as_ == "pandas" else table
 
 
 def _span(start: Moment, end: Moment) -> tuple[datetime, datetime]:
-    """`[start, end)` in UTC; a plain day as `end` is included."""
+    """Convert the bounds to `[start, end)` in UTC; a plain day as `end` is included."""
     first, last = _moment(start, "start"), _moment(end, "end", timedelta(days=1))
     if first >= last:
-        raise ConfigurationError(f"start {start} is not before end {end}: nothing could lie between them.")
+        raise ConfigurationError(f"start {start} is not before end {end}: expected an earlier start or a later end.")
     return first, last
 
 
-def _moment(given: Moment, name: str, length_of_day: timedelta = timedelta()) -> datetime:
+def _moment(value: Moment, name: str, length_of_day: timedelta = timedelta()) -> datetime:
     try:
-        if isinstance(given, str):
-            given = date.fromisoformat(given) if len(given) == len("2024-01-31") else datetime.fromisoformat(given)
+        if isinstance(value, str):
+            value = date.fromisoformat(value) if len(value) == len("2024-01-31") else datetime.fromisoformat(value)
     except ValueError as error:
-        raise ConfigurationError(f"{name} is {given!r}: expected a day like '2024-01-31' or an ISO time.") from error
-    if not isinstance(given, datetime):
-        return datetime(given.year, given.month, given.day, tzinfo=UTC) + length_of_day
-    if given.tzinfo is None:
-        raise ConfigurationError(f"{name} is {given.isoformat()} without a time zone: add one, for example '+00:00'.")
-    return given.astimezone(UTC)
+        raise ConfigurationError(f"{name} is {value!r}: expected a day like '2024-01-31' or an ISO time.") from error
+    if not isinstance(value, datetime):
+        return datetime(value.year, value.month, value.day, tzinfo=UTC) + length_of_day
+    if value.tzinfo is None:
+        raise ConfigurationError(f"{name} is {value.isoformat()} without a time zone: add one, for example '+00:00'.")
+    return value.astimezone(UTC)
 
 
-def _names(given: Sequence[str] | None, what: str) -> list[str] | None:
-    if isinstance(given, str):
-        raise ConfigurationError(f"{what} is the text {given!r}: expected a list, for example [{given!r}].")
-    return None if given is None else [str(name) for name in given]
+def _names(values: Sequence[str] | None, argument: str) -> list[str] | None:
+    if isinstance(values, str):
+        raise ConfigurationError(f"{argument} is the text {values!r}: expected a list, for example [{values!r}].")
+    return None if values is None else [str(name) for name in values]
 
 
 def _objects(store: ObjectStore, dataset: str, service: str, tenant: str, start: datetime, end: datetime) -> list[str]:
-    """The objects of the days in the span; warns of absent ones."""
+    """The keys of the objects of the days in `[start, end)`; warns of missing ones."""
     if service not in Services.model_fields:
         raise ConfigurationError(
             f"service {service!r} is not known: expected one of {', '.join(Services.model_fields)}."
         )
     prefix = layout.tenant_prefix(dataset, service, validate_tenant_id(tenant))
-    held = {stored.key for stored in store.list(prefix) if stored.key.endswith(layout.FILE)}
+    stored_keys = {stored.key for stored in store.list(prefix) if stored.key.endswith(layout.FILE)}
     days = days_between(start.date(), (end - timedelta(microseconds=1)).date())
-    wanted = [layout.day_key(dataset, service, PartitionKey(day, tenant)) for day in days]
-    found = [key for key in wanted if key in held]
-    if not found:
-        dates = sorted(layout.date_of(key) for key in held)
+    requested = [layout.day_key(dataset, service, PartitionKey(day, tenant)) for day in days]
+    keys = [key for key in requested if key in stored_keys]
+    if not keys:
+        dates = sorted(layout.date_of(key) for key in stored_keys)
         instead = f"it holds {len(dates)} days from {dates[0]} to {dates[-1]}" if dates else "it holds no day at all"
         raise NotFoundError(f"{store.uri(prefix)} has no day from {days[0]} to {days[-1]}: {instead}.")
-    if len(found) < len(wanted):
-        missing = f"{len(wanted) - len(found)} of {len(wanted)} days of {dataset} are not in the lake."
-        warnings.warn(missing, stacklevel=4)
-    return found
+    if len(keys) < len(requested):
+        message = f"{len(requested) - len(keys)} of {len(requested)} days of {dataset} are not in the lake."
+        warnings.warn(message, stacklevel=4)
+    return keys
 
 
 def _condition(
@@ -161,15 +161,15 @@ def _condition(
 
 
 def _plain(table: pa.Table) -> pa.Table:
-    """Without the footer's metadata, which differs by day."""
+    """Drop the footer's metadata, which differs by day."""
     return table.replace_schema_metadata(None)
 
 
-def _check_metrics(asked: list[str], table: pa.Table) -> None:
-    """Refuse a metric that neither the table of metrics nor the rows know: it is a slip of the pen."""
-    held = set(pc.unique(table["metric"]).cast(pa.string()).to_pylist())
-    for name in asked:
-        if name not in METRICS and name not in held:
+def _check_metrics(requested: list[str], table: pa.Table) -> None:
+    """Raise `ConfigurationError` for a metric that is neither in the table of metrics nor in the rows: a typo."""
+    present = set(pc.unique(table["metric"]).cast(pa.string()).to_pylist())
+    for name in requested:
+        if name not in METRICS and name not in present:
             close = difflib.get_close_matches(name, METRICS, 3)
             hint = f"did you mean {' or '.join(close)}?" if close else "see weather_backfill.model.metrics.METRICS."
-            raise ConfigurationError(f"no row has the metric {name!r}, and it is not a known one: {hint}")
+            raise ConfigurationError(f"metric {name!r} is unknown, and no row has it: {hint}")

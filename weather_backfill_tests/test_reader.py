@@ -49,18 +49,20 @@ def small_lake(store: ObjectStore) -> None:
     for tenant in ("acme", "007"):
         fill_lake(store, rows, 3600, tenant)
     features = layout.day_key(layout.QUARTERLY_FEATURES, "dwd", PartitionKey(FIRST, "acme"))
-    store.put(features, parquet.encode(PLANTED.slice(0, 1), {}))
+    store.put(features, parquet.encode(PLANTED.slice(0, 1), {}).data)
     store.put(
         layout.tenant_key(layout.STATION_HISTORY, "dwd", "acme"),
-        parquet.encode(history(("1", DAY, None, 1.0)), {}),
+        parquet.encode(history(("1", DAY, None, 1.0)), {}).data,
     )
     own = pa.table(parquet.decode(store.get(layout.day_key(layout.RAW_OBSERVATIONS, "dwd", PartitionKey(DAY, "acme")))))
     other = own.slice(0, 5).append_column(schemas.SOURCE_QUALITY, pa.array([7] * 5, pa.int8()))
-    store.put(layout.day_key(layout.RAW_OBSERVATIONS, "tempest", PartitionKey(DAY, "acme")), parquet.encode(other, {}))
+    store.put(
+        layout.day_key(layout.RAW_OBSERVATIONS, "tempest", PartitionKey(DAY, "acme")), parquet.encode(other, {}).data
+    )
     reject = {"reason": "no time", "source_object": "a.json", "raw_text": "{}"}
     rejects = pa.Table.from_pylist([reject], schemas.REJECTS)
     store.put(
-        layout.day_key(layout.REJECTED_OBSERVATIONS, "dwd", PartitionKey(DAY, "acme")), parquet.encode(rejects, {})
+        layout.day_key(layout.REJECTED_OBSERVATIONS, "dwd", PartitionKey(DAY, "acme")), parquet.encode(rejects, {}).data
     )
 
 

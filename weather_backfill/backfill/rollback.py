@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from datetime import date
 from typing import Any
@@ -69,13 +68,13 @@ def rollback(
     current = versions.current_sha(context.store, service, key)
     document = {"version": version.name, "from": current, "to": version.sha}
     retrying()(context.store.put, intent, json.dumps(document).encode())
-    data = retrying()(versions.put_back, context.store, service, key, version)
+    file = parquet.Encoded.of(retrying()(versions.put_back, context.store, service, key, version))
     refined = retrying()(write_day, context.store, service, layout.REFINED_15M, refine_day(context.store, service, key))
     stored = context.store.head(layout.day_key(layout.RAW_OBSERVATIONS, service, key))
-    entries = [provenance.entry(stored, data), *refined.written]
+    entries = [provenance.entry(stored, file), *refined.written]
     provenance.save(context.store, f"rollback-{version.sha}.{service}.{tenant}.{day}", entries)
-    metadata = parquet.metadata_of(data)
-    raw_facts = {"rows": metadata.num_rows if metadata else 0, "sha256": hashlib.sha256(data).hexdigest()}
+    metadata = parquet.metadata_of(file.data)
+    raw_facts = {"rows": metadata.num_rows if metadata else 0, "sha256": file.sha256}
     for dataset, facts in ((layout.RAW_OBSERVATIONS, raw_facts), (layout.REFINED_15M, dict(refined.metadata))):
         _record(context.instance, service, dataset, key, {**facts, "rolled_back_to": version.name})
     outcome = {"service": service, "tenant": tenant, "day": str(day), "version": version.name, **raw_facts}

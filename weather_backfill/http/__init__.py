@@ -1,1 +1,1 @@
-"""The HTTP client of every source: retries, rate limits, circuit breakers, shared by all processes."""
+"""The HTTP client of every source: retries, and rate limits and circuit breakers shared by all processes."""

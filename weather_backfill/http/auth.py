@@ -1,4 +1,4 @@
-"""The bearer token of a request, resolved from its reference for each one."""
+"""Bearer authentication: the token is resolved from its reference for each request."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ class BearerAuth(httpx.Auth):
         return f"BearerAuth({self.reference!r})"
 
     def secret(self) -> str:
-        """The secret; raises `ConfigurationError` if it is not set or no header can carry it."""
+        """Resolve the secret; raises `ConfigurationError` if it is not set or no header can carry it."""
         value = resolve_secret(self.reference).get_secret_value()
         if not value.isascii() or not value.isprintable() or value != value.strip():
             raise ConfigurationError(
                 f"the secret behind {self.reference} holds spaces at its ends, line breaks or characters "
-                "outside ASCII: no header can carry it. Often a line break at the end of a file; set it "
-                "without."
+                "outside ASCII: no header can carry it. Set it without them; often it is the line break at the end of "
+                "a file."
             )
         return value
 

@@ -1,10 +1,10 @@
 """The circuit breaker of a service, shared by all processes of its runs.
 
-*Closed*: requests pass. After `threshold` failures in a row it is *open*: nobody asks for `cooldown` seconds.
+*Closed*: requests pass. After `threshold` failures in a row it is *open*: no request is sent for `cooldown` seconds.
 Then it is *half-open*: one request goes through as a probe; its success closes the breaker, its failure opens
 it for twice as long (up to `longest`).
 
-A request meeting an open breaker waits while the outage is younger than `patience`, so that a hiccup does not
+A request that meets an open breaker waits while the outage is younger than `patience`, so that a hiccup does not
 cost a day; after that it fails at once, so that thirty days of an API that is down fail in seconds, not
 hours.
 """
@@ -21,16 +21,16 @@ from weather_backfill.model.errors import NotAskedError
 from weather_backfill.model.partitions import UTC
 
 BREAKERS = "breaker:"
-"""How the scopes of breakers begin."""
+"""The prefix of circuit breakers' scopes."""
 _POLL_SECONDS = 0.25
 
 
 class BreakerOpenError(NotAskedError):
-    """The service failed too often lately; it was not asked."""
+    """The circuit breaker is open after too many failures; no request was sent."""
 
 
 class BreakerState(StrEnum):
-    """What the breaker does with the next request."""
+    """The state of a circuit breaker: it passes, refuses or probes with the next request."""
 
     CLOSED = "closed"
     OPEN = "open"
@@ -39,8 +39,10 @@ class BreakerState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class BreakerRules:
-    """Failures in a row that open it, and seconds: open at first, open at most, waited at most, for a
-    probe.
+    """The limits of a circuit breaker.
+
+    It opens after `threshold` failures in a row. In seconds: `cooldown` is how long it is open at first, `longest` how
+    long at most; requests wait for it while the outage is younger than `patience`; a probe has `probe` to end.
     """
 
     threshold: int = 8
@@ -52,7 +54,7 @@ class BreakerRules:
 
 @dataclass(frozen=True, slots=True)
 class BreakerStatus:
-    """What an operator sees: state, failures in a row, outage start and next try (UTC), the last failure."""
+    """A circuit breaker's status: state, failures in a row, start of the outage and next try (UTC), last failure."""
 
     scope: str
     state: BreakerState
@@ -63,12 +65,12 @@ class BreakerStatus:
 
 
 def breaker_scope(service: str, host: str) -> str:
-    """One breaker a service and host: a tenant whose own server is down does not stop the others."""
+    """The scope of a service's breaker, one per host: a tenant's own server that is down does not stop the others."""
     return f"{BREAKERS}{service}@{host}"
 
 
 def admit(document: Document, now: float, rules: BreakerRules) -> float | None:
-    """0 to go ahead (perhaps as the probe), seconds to wait, or `None` to give up."""
+    """Admit a request (0, perhaps as the probe), or return the seconds to wait, or `None` to give up."""
     since = document.get("since")
     if since is None:
         return 0.0
@@ -81,19 +83,19 @@ def admit(document: Document, now: float, rules: BreakerRules) -> float | None:
 
 
 def forget_probe(document: Document, now: float) -> None:
-    """The probe ended without news of the service: another may go."""
+    """Free the probe's place: it ended without showing whether the service is up."""
     document.pop("probe_until", None)
 
 
 def succeeded(document: Document, now: float) -> None:
-    """The service answered: close."""
+    """Close the breaker: the service answered."""
     document.clear()
 
 
 def failed(document: Document, now: float, rules: BreakerRules, error: str) -> None:
-    """The service failed: count, and open when it is too much."""
+    """Count a failure of the service, and open the breaker at the threshold or after a failed probe."""
     if document.get("since") is not None and document.get("until", 0.0) > now:
-        return  # sent before it opened: no news
+        return  # sent before the breaker opened: it adds nothing
     document["failures"] = document.get("failures", 0) + 1
     document["last_error"] = error[:300]
     document.pop("probe_until", None)
@@ -107,7 +109,7 @@ def failed(document: Document, now: float, rules: BreakerRules, error: str) -> N
 
 
 def status_of(document: Document, now: float, scope: str) -> BreakerStatus:
-    """The status a document stands for."""
+    """The status in a breaker's document."""
     since, until = document.get("since"), document.get("until")
     state = BreakerState.CLOSED
     if since is not None:
@@ -122,45 +124,45 @@ def _time(seconds: float | None) -> datetime | None:
 
 
 class Breaker:
-    """One breaker in a shared store. `sleep` waits; it may raise to end the wait."""
+    """One circuit breaker in a shared store. `sleep` waits; it may raise to end the wait."""
 
     def __init__(self, state: SharedState, scope: str, rules: BreakerRules, sleep: Callable[[float], None]) -> None:
         self._state, self.scope, self._rules, self._sleep = state, scope, rules, sleep
 
     def wait(self) -> None:
-        """Return when a request may be sent; raises `BreakerOpenError` if that would take too long."""
+        """Wait until a request may be sent; raises `BreakerOpenError` if that would take too long."""
         while True:
             if self._state.read(self.scope)[0].get("since") is None:
                 return  # the usual case takes no lock
-            wait = self._state.change(self.scope, lambda d, now: admit(d, now, self._rules))
-            if wait is None:
+            seconds = self._state.change(self.scope, lambda d, now: admit(d, now, self._rules))
+            if seconds is None:
                 raise BreakerOpenError(self._refusal())
-            if not wait:
+            if not seconds:
                 return
-            self._sleep(wait)
+            self._sleep(seconds)
 
     def check(self) -> None:
-        """Raise `BreakerOpenError` if `wait` would refuse now; claims nothing."""
+        """Raise `BreakerOpenError` if `wait` would raise now; does not become the probe."""
         document, now = self._state.read(self.scope)
         if admit(document, now, self._rules) is None:
             raise BreakerOpenError(self._refusal())
 
     def release(self) -> None:
-        """The request ended and says nothing about the service: a key that is missing, a cancelled run."""
+        """Record a request that ended without showing whether the service is up: a missing key, a cancelled run."""
         if self._state.read(self.scope)[0].get("probe_until"):
             self._state.change(self.scope, forget_probe)
 
     def success(self) -> None:
-        """The service answered."""
+        """Record that the service answered."""
         if self._state.read(self.scope)[0]:
             self._state.change(self.scope, succeeded)
 
     def failure(self, error: str) -> None:
-        """The service failed; `error` must hold no secret."""
+        """Record that the service failed; `error` must hold no secret."""
         self._state.change(self.scope, lambda d, now: failed(d, now, self._rules, error))
 
     def status(self) -> BreakerStatus:
-        """Closed, open or half-open, since when and why."""
+        """The breaker's status, read without a lock."""
         return status_of(*self._state.read(self.scope), self.scope)
 
     def _refusal(self) -> str:

@@ -1,12 +1,12 @@
-"""The polite HTTP client that every HTTP source uses.
+"""The polite HTTP client of all HTTP sources.
 
-A request asks the breaker whether the service is up, takes a slot of the shared rate limit, and is sent with
-limits on connect, read, the whole and the size of the answer. What fails for a moment (408, 5xx, broken
-connections) is tried again after 2, 4 and 8 s; 429 makes every process wait for as long as the server says;
-what will not get better (401, 403, 404, any other 4xx) is said at once, with what to check.
+A request passes the circuit breaker, takes a slot of the shared rate limit, and is sent with limits on the time to
+connect, to read and in total, and on the size of the answer. Transient failures (408, 5xx, broken connections) are
+retried after 2, 4 and 8 s; 429 makes every process wait for as long as the server asks; permanent ones (401, 403,
+404, any other 4xx) are raised at once, with what to check.
 
-The secret stands nowhere but in the header of the request under way: it is resolved from its reference for
-each request and taken out of every text that could carry it.
+The secret exists only in the header of the request in flight: it is resolved from its reference for each request and
+redacted from every message that could carry it.
 """
 
 from __future__ import annotations
@@ -41,31 +41,31 @@ from weather_backfill.security.secrets import resolve_secret
 from weather_backfill.security.tenant_policy import check_address, check_url
 
 if TYPE_CHECKING:
-    import httpcore  # what httpx is made of
+    import httpcore  # the transport below httpx
 
 _RETRIED = frozenset({408, 425, 500, 502, 503, 504, 507, 509, 520, 521, 522, 523, 524, 529, 598, 599})
-_SAID = 300  # characters of an answer's body that an error quotes
+_QUOTED = 300  # characters of an answer's body that an error quotes
 
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """How patient a client is. Times in seconds, sizes in bytes."""
+    """Time-outs, retries and limits of a client. Times in seconds, sizes in bytes."""
 
     connect_timeout: float = 10.0
     read_timeout: float = 60.0
     total_timeout: float = 300.0
     retry_waits: tuple[float, ...] = (2.0, 4.0, 8.0)
-    jitter: float = 0.5  # a wait is longer by up to this share of itself
+    jitter: float = 0.5  # a wait is prolonged by up to this share
     pause_without_retry_after: float = 30.0
     most_pauses: int = 20  # answers 429 to one request before it fails
     max_body: int = 256 << 20
     connections: int = 8
-    lifetime: float | None = None  # after so long the client begins nothing more, and waits for nothing
+    lifetime: float | None = None  # after this the client starts no request and no wait
     breaker: BreakerRules = field(default_factory=BreakerRules)
 
 
 def hurried(policy: Policy) -> Policy:
-    """The same for somebody who has others to see to: one try, no waits worth the name, and soon the end of it."""
+    """The same policy for callers that must not block: one attempt, short time-outs, a deadline after 20 s."""
     breaker = replace(policy.breaker, patience=0.0)
     return replace(
         policy, connect_timeout=3.0, read_timeout=5.0, total_timeout=20.0, lifetime=20.0, retry_waits=(),
@@ -83,8 +83,8 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """What goes with a request."""
+class _Request:
+    """The query parameters and headers of a request."""
 
     params: dict[str, str] = field(default_factory=dict)
     headers: dict[str, str] = field(default_factory=dict)
@@ -92,33 +92,34 @@ class Asked:
 
 @dataclass
 class Usage:
-    """What a client has cost so far: requests tried again, and seconds of all its threads at the rate limit."""
+    """Counters of a client: requests tried again, and seconds that all its threads waited for the rate limit."""
 
     retries: int = 0
     limiter_wait: float = 0.0
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
-    _told: tuple[int, float] = (0, 0.0)
+    _reported: tuple[int, float] = (0, 0.0)
 
     def add(self, retries: int = 0, limiter_wait: float = 0.0) -> None:
-        """Count."""
+        """Add to the counters."""
         with self._lock:
             self.retries += retries
             self.limiter_wait += limiter_wait
 
     def since_last(self) -> tuple[int, float]:
-        """Retries and seconds since this was asked last: what the day that was just read has cost."""
+        """Retries and seconds since the last call: those of the day that was just read."""
         with self._lock:
-            now, before = (self.retries, self.limiter_wait), self._told
-            self._told = now
+            now, before = (self.retries, self.limiter_wait), self._reported
+            self._reported = now
         return now[0] - before[0], now[1] - before[1]
 
 
 class PoliteClient:
     """An HTTP client for one service at one base URL, safe to use from several threads.
 
-    `blames_key(status, body)` says whether an answer may mean a key that is not known; such answers count as
-    that until the key was accepted once, because some services answer 500 to a wrong key. `private` says whether
-    loopback and private addresses may be asked; link-local ones, where metadata endpoints are, never are.
+    `blames_key(status, body)` tells whether an answer may mean an unknown key; such answers are taken for that until
+    the key has been accepted once, because some services answer 500 to a wrong key. `private`: loopback and private
+    addresses may be connected to; link-local ones, where metadata endpoints are, never. Raises `ConfigurationError`
+    for a `base_url` that is invalid or not allowed.
     """
 
     def __init__(
@@ -145,7 +146,7 @@ class PoliteClient:
         )  # fmt: skip
         self._ends = self._clock() + self._policy.lifetime if self._policy.lifetime else float("inf")
         self._closed = threading.Event()
-        self._until = threading.local()  # when the answer under way has to be whole
+        self._deadline = threading.local()  # `at`: the time by which the current answer must be complete
         self._key_accepted = False
         self.usage = Usage()
         self._nap: Callable[[float], object] = sleep or self._closed.wait
@@ -168,7 +169,7 @@ class PoliteClient:
         return f"PoliteClient({self.service!r}, {self.base_url!r})"
 
     def close(self) -> None:
-        """End every wait and every connection; requests under way fail."""
+        """End every wait and every connection; requests in flight fail."""
         self._closed.set()
         self._http.close()
 
@@ -177,8 +178,8 @@ class PoliteClient:
     ) -> Answer:
         """GET `path` (quoted, below the base URL) and return its whole answer (2xx, or 304 to a condition).
 
-        Raises `SourceUnavailableError` after the last try, `NotAskedError` without asking (again), and
-        `AccessDeniedError`, `NotFoundError` or `PermanentError` for what asking again does not change.
+        Raises `SourceUnavailableError` after the last attempt, `NotAskedError` if no (further) request was sent, and
+        `AccessDeniedError`, `NotFoundError` or `PermanentError` for permanent failures.
         """
         waits = self._policy.retry_waits
         retrying = tenacity.Retrying(
@@ -186,33 +187,33 @@ class PoliteClient:
                 lambda e: isinstance(e, SourceUnavailableError) and not isinstance(e, NotAskedError)
             ),
             stop=tenacity.stop_after_attempt(len(waits) + 1),
-            # tenacity also asks how long to wait after the last try, where it stops
+            # tenacity also computes a wait after the last attempt, where it stops
             wait=lambda retry: self._jittered((*waits, 0.0)[retry.attempt_number - 1]),
             sleep=self._wait,
             before_sleep=lambda _: self.usage.add(retries=1),
             reraise=True,
         )
         try:
-            return retrying(self._try, path, Asked(dict(params or {}), dict(headers or {})))
+            return retrying(self._attempt, path, _Request(dict(params or {}), dict(headers or {})))
         except _SuspectKeyError as error:
             raise AccessDeniedError(
                 f"{self._name(path)}: {error} to each of {len(waits) + 1} tries, and no request with this "
-                f"key has succeeded: {self.service} answers so to a key it does not know. Check "
+                f"key has succeeded: {self.service} answers so to an unknown key. Check "
                 f"{self._key_name()}; if the key is right, the service itself fails."
             ) from None
 
-    def _try(self, path: str, asked: Asked) -> Answer:
+    def _attempt(self, path: str, request: _Request) -> Answer:
         for _ in range(self._policy.most_pauses):
-            answer = self._send(path, asked)
+            answer = self._send(path, request)
             if answer.status != 429:
-                return self._judge(path, answer)
-            self.limiter.pause(self._asked_wait(path, answer))
+                return self._checked(path, answer)
+            self.limiter.pause(self._pause_of(path, answer))
         raise SourceUnavailableError(
             f"{self._name(path)}: 429 Too Many Requests {self._policy.most_pauses} times in a row, although "
             "every wait it asked for was kept. Lower requests_per_minute, and see what else uses this key."
         )
 
-    def _send(self, path: str, asked: Asked) -> Answer:
+    def _send(self, path: str, request: _Request) -> Answer:
         self._check_time(0.0)
         self.breaker.check()
         started = self._clock()
@@ -232,7 +233,7 @@ class PoliteClient:
                 self.limiter.answered(slot)
 
         try:
-            answer = self._exchange(path, asked, answered)
+            answer = self._exchange(path, request, answered)
         except httpx.HTTPError as error:
             self._fail(path, f"{type(error).__name__}: {error}")
         except BaseException:
@@ -240,23 +241,23 @@ class PoliteClient:
             raise
         finally:
             answered()
-        return self._tell_breaker(path, answer)
+        return self._report(path, answer)
 
-    def _exchange(self, path: str, asked: Asked, answered: Callable[[], None]) -> Answer:
+    def _exchange(self, path: str, request: _Request, answered: Callable[[], None]) -> Answer:
         started = self._clock()
         limit = min(self._policy.total_timeout, self._ends - started)
-        self._until.at = started + limit
+        self._deadline.at = started + limit
         auth = self._auth or httpx.USE_CLIENT_DEFAULT
         with self._http.stream(
             "GET",
             f"{self.base_url}{path}",
-            params=asked.params or None,
-            headers=asked.headers,
+            params=request.params or None,
+            headers=request.headers,
             auth=auth,
             extensions={"trace": self._guard},
         ) as response:
             answered()
-            body, size = io.BytesIO(), 0  # hands out what it holds without a copy, unlike a list of chunks
+            body, size = io.BytesIO(), 0  # its value is no copy, unlike that of joined chunks
             for chunk in response.iter_bytes():
                 size += body.write(chunk)
                 if size > self._policy.max_body:
@@ -269,65 +270,63 @@ class PoliteClient:
             return Answer(response.status_code, dict(response.headers), body.getvalue())
 
     def _guard(self, event: str, info: Mapping[str, Any]) -> None:
-        """Look at each new connection's other end before anything is sent: a name can lead anywhere by now."""
+        """Check the address of each new connection before anything is sent: the name may resolve anew by then."""
         if event in ("connection.connect_tcp.complete", "connection.start_tls.complete"):
-            self._bound(info["return_value"])
+            self._limit_reads(info["return_value"])
         if event == "connection.connect_tcp.complete":
             host = str(info["return_value"].get_extra_info("server_addr")[0]).split("%")[0]
             check_address(ipaddress.ip_address(host), self.base_url, private=self._private)
 
-    def _bound(self, stream: httpcore.NetworkStream) -> None:
-        """Let no read of a connection go past the end of the answer's time: headers that trickle in would, for each of
-        their bytes begins the time for a read anew."""
+    def _limit_reads(self, stream: httpcore.NetworkStream) -> None:
+        """End a connection's reads at the answer's deadline: headers that trickle in restart the read time-out."""
         read = stream.read
 
-        def in_time(max_bytes: int, timeout: float | None = None) -> bytes:
-            left = max(self._until.at - self._clock(), 0.001)
+        def read_in_time(max_bytes: int, timeout: float | None = None) -> bytes:
+            left = max(self._deadline.at - self._clock(), 0.001)
             return read(max_bytes, left if timeout is None else min(timeout, left))
 
-        stream.read = in_time  # type: ignore[method-assign]
+        stream.read = read_in_time  # type: ignore[method-assign]
 
-    def _tell_breaker(self, path: str, answer: Answer) -> Answer:
+    def _report(self, path: str, answer: Answer) -> Answer:
+        """Report an answer to the circuit breaker, and return it."""
         if answer.status not in _RETRIED:
             self.breaker.success()
             self._key_accepted |= answer.status < 300
         elif self._suspects_key(answer):
             self.breaker.release()  # one tenant's wrong key is no outage of the service
         else:
-            self.breaker.failure(f"{answer.status} {self._said(answer)}")
-            self._hold_back(path, answer)
+            self.breaker.failure(f"{answer.status} {self._quote(answer)}")
+            if answer.status == 503 and "retry-after" in answer.headers:
+                self.limiter.pause(self._pause_of(path, answer))
         return answer
 
-    def _hold_back(self, path: str, answer: Answer) -> None:
-        if answer.status == 503 and "retry-after" in answer.headers:
-            self.limiter.pause(self._asked_wait(path, answer))
-
-    def _judge(self, path: str, answer: Answer) -> Answer:
+    def _checked(self, path: str, answer: Answer) -> Answer:
+        """Return a successful answer; raises the error that any other stands for."""
         status = answer.status
         if 200 <= status < 300 or status == 304:
             return answer
-        said = f"{status} {self._said(answer)}"
-        where = self._name(path)
+        message = f"{status} {self._quote(answer)}"
+        request = self._name(path)
         if self._suspects_key(answer):
-            raise _SuspectKeyError(said)
+            raise _SuspectKeyError(message)
         if status in _RETRIED:
-            raise SourceUnavailableError(f"{where}: {said}. The service failed; retry the failed days later.")
+            raise SourceUnavailableError(f"{request}: {message}. The service failed; retry the failed days later.")
         if status == 401:
-            raise AccessDeniedError(f"{where}: {said}. The key was not accepted: check {self._key_name()}.")
+            raise AccessDeniedError(f"{request}: {message}. The key was not accepted: check {self._key_name()}.")
         if status == 403:
             raise AccessDeniedError(
-                f"{where}: {said}. The key does not reach this: check the name in the address, and what "
+                f"{request}: {message}. The key does not reach this: check the name in the address, and what "
                 f"{self._key_name()} is allowed to read."
             )
         if status == 404:
-            raise NotFoundError(f"{where}: {said}. Check the names in the address and base_url.")
+            raise NotFoundError(f"{request}: {message}. Check the names in the address and base_url.")
         if 300 <= status < 400:
             raise PermanentError(
-                f"{where}: {status}, a redirect to {self.redact(answer.headers.get('location', '?'))[:200]}. "
+                f"{request}: {status}, a redirect to {self.redact(answer.headers.get('location', '?'))[:200]}. "
                 "Redirects are not followed, as they would carry the key elsewhere: set base_url to the "
                 "final address."
             )
-        raise PermanentError(f"{where}: {said}. The service does not accept this request.")
+        raise PermanentError(f"{request}: {message}. The service does not accept this request.")
 
     def _suspects_key(self, answer: Answer) -> bool:
         return not self._key_accepted and answer.status >= 400 and self._blames_key(answer.status, answer.body)
@@ -336,26 +335,27 @@ class PoliteClient:
         if self._closed.is_set():
             self.breaker.release()
             raise SourceUnavailableError(f"{self._name(path)}: cancelled.") from None
-        told = self.redact(" ".join(text.split()))[:_SAID]
-        self.breaker.failure(told)
+        message = self.redact(" ".join(text.split()))[:_QUOTED]
+        self.breaker.failure(message)
         # Without the cause: httpx and h11 quote headers in some errors, and tracebacks print causes.
         raise SourceUnavailableError(
-            f"{self._name(path)}: {told}. The service did not answer properly; check base_url and the "
+            f"{self._name(path)}: {message}. The service did not answer properly; check base_url and the "
             "network, or retry the failed days later."
         ) from None
 
-    def _asked_wait(self, path: str, answer: Answer) -> float:
-        asked = parse_retry_after(answer.headers.get("retry-after"), answer.headers.get("date"))
-        if asked is not None and asked > LONGEST_PAUSE_SECONDS:
+    def _pause_of(self, path: str, answer: Answer) -> float:
+        """The pause in seconds that an answer asks for; raises `LongPauseError` if it is longer than the longest."""
+        seconds = parse_retry_after(answer.headers.get("retry-after"), answer.headers.get("date"))
+        if seconds is not None and seconds > LONGEST_PAUSE_SECONDS:
             self.limiter.pause(LONGEST_PAUSE_SECONDS, refuse=True)
             raise LongPauseError(
-                f"{self._name(path)}: {answer.status}, and it asks to wait {asked / 3600:.1f} hours. Retry "
+                f"{self._name(path)}: {answer.status}, and it asks to wait {seconds / 3600:.1f} hours. Retry "
                 "the failed days after that; a lower requests_per_minute may avoid it."
             )
-        return self._policy.pause_without_retry_after if asked is None else asked
+        return self._policy.pause_without_retry_after if seconds is None else seconds
 
     def redact(self, text: str) -> str:
-        """The text without the secret."""
+        """Replace the secret in a text by `***`."""
         if self._auth is None:
             return text
         try:
@@ -367,9 +367,9 @@ class PoliteClient:
                 text = text.replace(form, "***")
         return text
 
-    def _said(self, answer: Answer) -> str:
-        text = " ".join(answer.body[: _SAID * 4].decode("utf-8", "replace").split())
-        return self.redact(text)[:_SAID] or "(no text)"
+    def _quote(self, answer: Answer) -> str:
+        text = " ".join(answer.body[: _QUOTED * 4].decode("utf-8", "replace").split())
+        return self.redact(text)[:_QUOTED] or "(no text)"
 
     def _name(self, path: str) -> str:
         return f"GET {self.base_url}{path}"
@@ -383,14 +383,14 @@ class PoliteClient:
     def _check_time(self, seconds: float) -> None:
         if self._clock() + seconds > self._ends:
             raise SourceUnavailableError(
-                f"{self.service}: it takes longer than the {self._policy.lifetime:g} s that there are for a look."
+                f"{self.service}: a poll takes longer than its limit of {self._policy.lifetime:g} s."
             )
 
     def _wait(self, seconds: float) -> None:
         self._check_time(seconds)
-        if self._nap(seconds):  # of the event that it is closed
+        if self._nap(seconds):  # True: the client was closed
             raise SourceUnavailableError(f"{self.service}: cancelled while waiting.")
 
 
 class _SuspectKeyError(SourceUnavailableError):
-    """An answer that may mean a wrong key: tried again like a 5xx, reported as a wrong key."""
+    """An answer that may mean a wrong key: retried like a 5xx, reported as a wrong key after the last attempt."""

@@ -2,11 +2,11 @@
 
 A request holds a slot from the moment it is allowed until one window (a minute) after its answer came. The
 server counted it before it answered, so in no window can the server count more requests than there are slots,
-however long a request was under way. A sliding window over send times cannot promise that: a slow request and
+however long a request was in flight. A sliding window over send times cannot promise that: a slow request and
 a quick one sent 60 s later may arrive 59 s apart.
 
-`Retry-After` is kept beside the slots: who is told to wait tells everyone. Up to an hour is waited; who is told to
-wait longer tells everyone to give up at once, for a run that waits for hours holds a place that others want.
+`Retry-After` is stored beside the slots, so that all processes wait. They wait up to an hour; if the server asks for a
+longer pause, all give up at once, as a run that waits for hours occupies a place that other runs need.
 """
 
 from __future__ import annotations
@@ -23,12 +23,15 @@ from weather_backfill.model.errors import ConfigurationError, NotAskedError
 WINDOW_SECONDS = 60.0
 SLACK_SECONDS = 0.1  # clocks of two hosts drift apart by up to 30 ms a minute while they are being corrected
 LONGEST_PAUSE_SECONDS = 3600.0
-POLL_SECONDS = 0.2  # all slots are taken by requests under way: nobody knows when one comes free
+POLL_SECONDS = 0.2  # all slots are taken by requests in flight: when one comes free is unknown
 
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """`requests` in any `window` seconds; a process that dies frees its slots after `hold` seconds more."""
+    """`requests` in any `window` seconds; the slots of a process that died come free after `hold` seconds more.
+
+    Raises `ConfigurationError` for less than one request or a window of no length.
+    """
 
     requests: int
     window: float = WINDOW_SECONDS
@@ -42,24 +45,24 @@ class Rate:
 
 
 class LongPauseError(NotAskedError):
-    """The service has asked to be left alone for longer than anybody waits."""
+    """The service asked for a pause longer than `LONGEST_PAUSE_SECONDS`."""
 
 
 def limit_scope(service: str, host: str, tenant: str | None = None) -> str:
-    """Who shares a limit: all tenants of a service's host, or one tenant that has its own allowance there."""
+    """The scope of a limit: all tenants of a service's host, or one tenant with its own allowance there."""
     return f"limit:{service}:{tenant}@{host}" if tenant else f"limit:{service}@{host}"
 
 
 def whose(scope: str) -> tuple[str, str]:
-    """The service and the tenant (or "") of a scope."""
+    """Parse a scope into its service and its tenant ("" for one shared by all tenants)."""
     service, _, tenant = scope.removeprefix("limit:").partition("@")[0].partition(":")
     return service, tenant
 
 
 def counting(document: Document, now: float, rate: Rate) -> list[Any]:
-    """The slots that count now, `[id, taken, answered]`."""
+    """The slots that are in use now, `[id, taken, answered]`, times in seconds since 1970."""
     slots = [
-        # A clock that was set back must not keep a slot for hours: what lies ahead counts from now.
+        # After a clock was set back, a time in the future counts as now: else it would hold its slot for hours.
         [key, min(taken, now), min(answered, now) if answered is not None else None]
         for key, taken, answered in document.get("slots", [])
     ]
@@ -68,7 +71,7 @@ def counting(document: Document, now: float, rate: Rate) -> list[Any]:
 
 
 def take_slot(document: Document, now: float, rate: Rate, slot: str) -> float:
-    """Take a slot if one is free: 0, or the seconds after which to ask again."""
+    """Take a slot if one is free: returns 0 then, else the seconds after which to try again."""
     document["slots"] = slots = counting(document, now, rate)
     pause = paused_for(document, now)
     if pause > 0:
@@ -77,26 +80,26 @@ def take_slot(document: Document, now: float, rate: Rate, slot: str) -> float:
         slots.append([slot, now, None])
         return 0.0
     answered = sorted(s[2] for s in slots if s[2] is not None)
-    must_go = len(slots) - rate.requests
-    if must_go >= len(answered):
+    excess = len(slots) - rate.requests
+    if excess >= len(answered):
         return POLL_SECONDS
-    return max(answered[must_go] + rate.window + SLACK_SECONDS - now, 0.001)
+    return max(answered[excess] + rate.window + SLACK_SECONDS - now, 0.001)
 
 
 def give_answer(document: Document, now: float, slot: str) -> None:
-    """The slot's answer came (or its connection broke): from here it counts for one window more."""
+    """Record that a slot's answer came (or its connection broke): it is in use for one window more."""
     for entry in document.get("slots", []):
         if entry[0] == slot:
             entry[2] = now
 
 
 def give_back(document: Document, now: float, slot: str) -> None:
-    """The slot was not used."""
+    """Free a slot that was not used."""
     document["slots"] = [entry for entry in document.get("slots", []) if entry[0] != slot]
 
 
 def pause_all(document: Document, now: float, seconds: float, refuse: bool = False) -> None:
-    """Nobody asks before `seconds` have passed; a longer pause stands. With `refuse` nobody waits for it either."""
+    """Pause all requests for `seconds`; a longer pause stands. With `refuse`, requests fail instead of waiting."""
     until = now + min(max(seconds, 0.0), LONGEST_PAUSE_SECONDS)
     document["paused_until"] = max(until, now + paused_for(document, now))
     if refuse:
@@ -104,22 +107,22 @@ def pause_all(document: Document, now: float, seconds: float, refuse: bool = Fal
 
 
 def paused_for(document: Document, now: float) -> float:
-    """Seconds until the pause ends, 0 if there is none."""
+    """Seconds until the pause ends; 0 if there is none."""
     return _left(document, now, "paused_until")
 
 
 def refused_for(document: Document, now: float) -> float:
-    """Seconds for which nobody need wait for a slot, 0 if there is no such pause."""
+    """Seconds for which requests fail instead of waiting for a slot; 0 if there is no such pause."""
     return _left(document, now, "refused_until")
 
 
-def _left(document: Document, now: float, what: str) -> float:
-    return min(max(document.get(what, 0.0) - now, 0.0), LONGEST_PAUSE_SECONDS)
+def _left(document: Document, now: float, name: str) -> float:
+    return min(max(document.get(name, 0.0) - now, 0.0), LONGEST_PAUSE_SECONDS)
 
 
 @dataclass(frozen=True, slots=True)
 class LimitStatus:
-    """What an operator sees of a limit: slots taken of `requests`, and the seconds of a pause."""
+    """A limit's status: slots taken of `requests`, and seconds until a pause ends."""
 
     scope: str
     taken: int
@@ -134,7 +137,7 @@ class Limiter:
         self._state, self.scope, self.rate, self._sleep = state, scope, rate, sleep
 
     def acquire(self) -> str:
-        """Wait for a slot; returns its id, to be given to `answered`. Raises `LongPauseError` where nobody waits."""
+        """Wait for a slot and return its id, for `answered` or `cancel`; raises `LongPauseError` in a long pause."""
         slot = uuid.uuid4().hex[:16]
         while True:
             wait, refused = self._state.change(
@@ -142,7 +145,7 @@ class Limiter:
             )
             if refused:
                 raise LongPauseError(
-                    f"{self.scope}: the service has asked to be left alone for hours; it is asked again "
+                    f"{self.scope}: the service has asked for a pause of hours; the next request is sent "
                     f"in {refused / 60:.0f} minutes. Retry failed days later; a lower requests_per_minute may avoid it."
                 )
             if not wait:
@@ -151,19 +154,19 @@ class Limiter:
             self._sleep(wait + random.uniform(0, 0.02))  # noqa: S311 - no secret
 
     def answered(self, slot: str) -> None:
-        """The answer's head came, or the request failed."""
+        """Record that a slot's answer began to arrive, or that its request failed."""
         self._state.change(self.scope, lambda d, now: give_answer(d, now, slot))
 
     def cancel(self, slot: str) -> None:
-        """Nothing was sent."""
+        """Give back a slot whose request was not sent."""
         self._state.change(self.scope, lambda d, now: give_back(d, now, slot))
 
     def pause(self, seconds: float, *, refuse: bool = False) -> None:
-        """Make every process wait, or with `refuse` give up."""
+        """Make the requests of all processes wait for `seconds`, or with `refuse` fail."""
         self._state.change(self.scope, lambda d, now: pause_all(d, now, seconds, refuse))
 
     def status(self) -> LimitStatus:
-        """How full the limit is."""
+        """The limit's status, read without a lock."""
         document, now = self._state.read(self.scope)
         taken = len(counting(document, now, self.rate))
         return LimitStatus(self.scope, taken, self.rate.requests, paused_for(document, now))

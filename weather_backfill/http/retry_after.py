@@ -1,4 +1,4 @@
-"""What a server's `Retry-After` header asks for."""
+"""Parser of the `Retry-After` header."""
 
 from __future__ import annotations
 
@@ -7,11 +7,10 @@ from email.utils import parsedate_to_datetime
 
 
 def parse_retry_after(value: str | None, date: str | None = None) -> float | None:
-    """Seconds to wait by a `Retry-After` header: a number of seconds or an HTTP date; `None` if it says
-    nothing.
+    """Parse a `Retry-After` header, a number of seconds or an HTTP date, into seconds to wait.
 
-    A date is measured from the answer's own `Date` header where there is one, as the server's clock may be
-    off.
+    `None` if it is absent or invalid. A date is measured from the answer's own `Date` header where there is one, as the
+    server's clock may be off.
     """
     if value is None:
         return None
@@ -19,7 +18,7 @@ def parse_retry_after(value: str | None, date: str | None = None) -> float | Non
         seconds = float(value)
     except ValueError:
         until, now = _http_date(value), _http_date(date) or datetime.now(UTC)
-        # HTTP dates have whole seconds: one more keeps a rounded-down date from being asked too early.
+        # HTTP dates have whole seconds: one second more, so that a rounded-down date is not too early.
         return max((until - now).total_seconds(), 0.0) + 1.0 if until else None
     return seconds if 0 <= seconds < float("inf") else None
 

@@ -1,1 +1,1 @@
-"""The lake: objects (storage), where they lie (layout) and how Dagster's assets reach them (io_manager)."""
+"""The lake: layout of objects, Parquet files, versions, provenance, and the warehouse's views."""

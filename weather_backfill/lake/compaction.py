@@ -1,10 +1,10 @@
-"""Small JSON objects that are old, many in one: what a record says stays, only its object goes.
+"""Compaction of old JSON records into monthly JSON Lines archives; contents are kept, the single objects deleted.
 
-    _archive/<kind>/YYYY-MM/<hash of what is in it>.jsonl     one line an object: its key, its time, what it said
+    _archive/<kind>/YYYY-MM/<hash of the contents>.jsonl     one line per object: its key, its time, its JSON
 
-A line is written before its object is deleted, and an archive is replaced by one that holds all of it, so that a
-reader who looks at the objects first and here second never misses any, wherever a process was killed. Objects and
-lines of one key may be there at once: the object counts, else the line of the latest time.
+A line is written before its object is deleted, and an archive is replaced by one with all of its lines, so that a
+reader who reads the objects first and the archives second never misses any, wherever a process was killed. An object
+and a line of one key may exist at once: the object counts, else the latest line.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _TRIES = 5
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One archived object; `modified` is the time of the object, UTC as ISO text."""
+    """One archived object: its key, its last modification (UTC, ISO text) and its JSON."""
 
     key: str
     modified: str
@@ -37,61 +37,63 @@ class Line:
 def months(store: ObjectStore, kind: str) -> list[str]:
     """The months that have archives, `YYYY-MM`, latest first."""
     try:
-        found = store.folders(layout.archive_prefix(kind))
+        folders = store.folders(layout.archive_prefix(kind))
     except NotFoundError:
         return []
-    return sorted((month for month in found if month != layout.NOTHING), reverse=True)
+    return sorted((month for month in folders if month != layout.NOTHING), reverse=True)
 
 
 def read(store: ObjectStore, kind: str, month: str = "") -> dict[str, Line]:
-    """The archived objects by key, of one month or all; a damaged archive is passed over and said."""
-    found: list[Line] = []
+    """Read the archived objects by key, of one month or all; a damaged archive is logged and skipped."""
+    lines: list[Line] = []
     for key, data in _archives(store, kind, month):
         try:
-            found += _lines(store, key, data)
-        except UnreadableObjectError as error:  # old records of others must not stop what is wanted now
-            _log.error("passed over: %s", error)
-    return latest(found)
+            lines += _lines(store, key, data)
+        except UnreadableObjectError as error:  # a damaged archive must not hide the others
+            _log.error("skipped: %s", error)
+    return latest(lines)
 
 
 def _archives(store: ObjectStore, kind: str, month: str) -> list[tuple[str, bytes | WeatherError]]:
     for _ in range(_TRIES):  # an archive may be replaced by a larger one while we read
-        found = list(store.read_many([o.key for o in store.list(layout.archive_prefix(kind, month))]))
-        if not any(isinstance(data, NotFoundError) for _, data in found):
-            return found
-    raise StorageUnavailableError(f"{store.uri(layout.archive_prefix(kind, month))} changes all the time: try again.")
+        archives = list(store.read_many([o.key for o in store.list(layout.archive_prefix(kind, month))]))
+        if not any(isinstance(data, NotFoundError) for _, data in archives):
+            return archives
+    raise StorageUnavailableError(
+        f"{store.uri(layout.archive_prefix(kind, month))} changed during each of {_TRIES} reads: try again."
+    )
 
 
 def latest(lines: Iterable[Line]) -> dict[str, Line]:
     """The latest line of each key."""
-    found: dict[str, Line] = {}
+    by_key: dict[str, Line] = {}
     for line in lines:
-        if line.key not in found or found[line.key].modified <= line.modified:
-            found[line.key] = line
-    return found
+        if line.key not in by_key or by_key[line.key].modified <= line.modified:
+            by_key[line.key] = line
+    return by_key
 
 
 def compact(
     store: ObjectStore, kind: str, month: str, objects: list[StoredObject], still: Callable[[str], bool]
 ) -> None:
-    """Archive objects in a month's one archive and delete them, except those that have changed meanwhile.
+    """Move objects into a month's one archive; those that changed meanwhile are not deleted.
 
-    `still(key)` is asked once more just before an object goes. Objects that are no JSON stay where they are.
-    Raises `UnreadableObjectError`, and changes nothing, where the month's archive is damaged.
+    `still(key)` is called once more just before an object is deleted: False keeps it. Objects that are not JSON stay
+    where they are. Raises `UnreadableObjectError`, and changes nothing, where the month's archive is damaged.
     """
     prefix = layout.archive_prefix(kind, month)
-    parts = [stored.key for stored in store.list(prefix)]
-    kept = latest(line for key, data in _archives(store, kind, month) for line in _lines(store, key, data))
-    found = store.each(lambda stored: _line(store, stored), objects)  # many small objects: not one after another
-    taken = {line.key: line for line in found if line is not None}
-    if not taken and len(parts) < 2:
+    archives = [stored.key for stored in store.list(prefix)]
+    archived = latest(line for key, data in _archives(store, kind, month) for line in _lines(store, key, data))
+    read_lines = store.each(lambda stored: _line(store, stored), objects)  # many small objects: concurrently
+    new = {line.key: line for line in read_lines if line is not None}
+    if not new and len(archives) < 2:
         return
-    lines = latest([*kept.values(), *taken.values()])
+    lines = latest([*archived.values(), *new.values()])
     data = "".join(json.dumps(asdict(lines[key]), sort_keys=True) + "\n" for key in sorted(lines)).encode()
     target = f"{prefix}/{hashlib.sha256(data).hexdigest()[:16]}.jsonl"
     store.put(target, data)
-    store.delete([key for key in parts if key != target])
-    store.delete([o.key for o in objects if o.key in taken and _unchanged(store, o) and still(o.key)])
+    store.delete([key for key in archives if key != target])
+    store.delete([o.key for o in objects if o.key in new and _unchanged(store, o) and still(o.key)])
 
 
 def _unchanged(store: ObjectStore, stored: StoredObject) -> bool:
@@ -104,7 +106,7 @@ def _unchanged(store: ObjectStore, stored: StoredObject) -> bool:
 
 def _line(store: ObjectStore, stored: StoredObject) -> Line | None:
     try:
-        with json_documents.reading("this is no JSON", "it stays."):
+        with json_documents.reading("this is not JSON", "it is not archived."):
             return Line(stored.key, stored.last_modified.isoformat(), json_documents.parsed(store.get(stored.key)))
     except (NotFoundError, UnreadableObjectError):
         return None

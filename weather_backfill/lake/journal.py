@@ -1,4 +1,4 @@
-"""The journal of a run: one small object per finished day, the evidence that a resumed run starts from."""
+"""The journal of a run: one small object per finished day, from which a resumed run continues."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from weather_backfill.util import json_documents
 
 
 def record_to_json(record: DayRecord) -> bytes:
-    """A day's record as a journal object."""
+    """Encode a day's record as a journal object."""
     return json.dumps(asdict(record) | {"key": str(record.key)}, default=str).encode()
 
 
 def record_from_json(data: bytes) -> DayRecord:
-    """The record in a journal object; raises `UnreadableObjectError` if it is none."""
-    with json_documents.reading("this is no record of a day", "delete it, and the day is read again."):
+    """Parse a journal object; raises `UnreadableObjectError` if it is not a record."""
+    with json_documents.reading("this is not the record of a day", "delete it, and the day is read again."):
         document = json_documents.parsed(data)
         document["key"] = PartitionKey.parse(document["key"])
         document["checks"] = [CheckResult(**result) for result in document["checks"]]
         record = DayRecord(**document)
         if not isinstance(record.object_key, str) or not isinstance(record.metadata, dict):
-            raise TypeError("object_key is a text and metadata a mapping")
+            raise TypeError("expected object_key to be a text and metadata a mapping")
         return record
 
 
@@ -34,15 +34,15 @@ def _record(data: bytes) -> DayRecord | None:
     try:
         return record_from_json(data)
     except WeatherError:
-        return None  # without its evidence a day is read again
+        return None  # a day without a record is read again
 
 
 @dataclass(frozen=True, slots=True)
 class Journal:
-    """One small object per finished day under the root run's id: the evidence a resumed run starts from.
+    """One small object per finished day under the root run's id: the evidence from which a resumed run continues.
 
-    Dagster's own events cannot be that evidence: written at the end of a step they die with a killed process,
-    written day by day they are doubled when the step succeeds. The journal goes when the run ends by itself.
+    Dagster's own events cannot be that evidence: written at the end of a step they are lost with a killed process,
+    written day by day they are doubled when the step succeeds. The journal is deleted when the run ends by itself.
     """
 
     store: ObjectStore
@@ -55,24 +55,24 @@ class Journal:
         return layout.journal_prefix(self.root_run_id, self.asset)
 
     def finished(self) -> dict[PartitionKey, DayRecord]:
-        """The days that earlier tries of this run have written and whose objects are still what they wrote."""
+        """The days that earlier attempts of this run have written, if their objects have not changed since."""
         keys = [stored.key for stored in self.store.list(self.prefix)]
-        found = (_record(data) for _, data in self.store.read_many(keys) if isinstance(data, bytes))
-        return {record.key: record for record in found if record and self._still_there(record)}
+        records = (_record(data) for _, data in self.store.read_many(keys) if isinstance(data, bytes))
+        return {record.key: record for record in records if record and self._unchanged(record)}
 
-    def _still_there(self, record: DayRecord) -> bool:
+    def _unchanged(self, record: DayRecord) -> bool:
         try:
             return self.store.head(record.object_key).etag == record.metadata.get("etag")
         except NotFoundError:
             return False
 
     def add(self, record: DayRecord) -> None:
-        """Remember a written day."""
-        self.store.put(self._object(record), record_to_json(record))
+        """Record a written day."""
+        self.store.put(self._key(record), record_to_json(record))
 
     def clear(self) -> None:
-        """Forget the run: it ended by itself."""
+        """Delete the journal: the run ended by itself."""
         self.store.delete([stored.key for stored in self.store.list(self.prefix)])
 
-    def _object(self, record: DayRecord) -> str:
+    def _key(self, record: DayRecord) -> str:
         return f"{self.prefix}/tenant={record.key.tenant}/{record.key.date.isoformat()}.json"

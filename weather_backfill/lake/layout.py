@@ -1,23 +1,23 @@
-"""Where things lie in the lake: the only place that builds or reads a path.
+"""The lake's layout: object keys are built and parsed nowhere else.
 
-    <dataset>/service=<s>/tenant=<t>/date=YYYY-MM-DD/part.parquet      one object a day
-    quarterly_features/…/date=<first day of the quarter>/part.parquet   one object a quarter
-    station_history/service=<s>/tenant=<t>/part.parquet                 one object a tenant
-    _journal/<root run>/<asset>/tenant=<t>/<date>.json                 days a run has finished
-    _backfills/<id>/manifest.json, summary.json                        what was asked for, what came of it
-    _catalog/<id>/manifest.json, summary.json                          partitions to register, and what came of it
-    _audit/date=YYYY-MM-DD/<time>-<id>.json                            who asked for what, one object an event
-    _alerts/open/, ending/, told/                                      incidents, and who was told of them
-    _metrics/<instance>.json                                           counters as the exporter last saw them
-    _versions/<dataset>/…/date=YYYY-MM-DD/<created>-<sha>.parquet       what a day was before it was replaced
-    _open/<id>                                                         a backfill whose summary says no end yet
-    _ledger/date=YYYY-MM-DD/<run>.<service>.<dataset>.json              which run wrote which object, one object a step
-    _archive/<kind>/YYYY-MM/<hash>.jsonl                               old backfills, audit and ledger, many in one
-    _rollback/service=<s>/tenant=<t>/date=YYYY-MM-DD.json              a rollback that has begun
-    _held/<id>                                                         a backfill that a person has paused or cancelled
-    _looks/<kind>/<tenant>-<service>.json                              when a sensor last looked at an upstream in vain
+    <dataset>/service=<s>/tenant=<t>/date=YYYY-MM-DD/part.parquet      one object per day
+    quarterly_features/…/date=<first day of the quarter>/part.parquet   one object per quarter
+    station_history/service=<s>/tenant=<t>/part.parquet                 one object per tenant
+    _journal/<root run>/<asset>/tenant=<t>/<date>.json                 journal: the days that a run has finished
+    _backfills/<id>/manifest.json, summary.json                        a backfill's request, its result
+    _catalog/<id>/manifest.json, summary.json                          partitions to register, the result
+    _audit/date=YYYY-MM-DD/<time>-<id>.json                            audit: one object per event
+    _alerts/open/, ending/, told/                                      incidents, and the channels told of them
+    _metrics/<instance>.json                                           the exporter's counters
+    _versions/<dataset>/…/date=YYYY-MM-DD/<created>-<sha>.parquet       version store: replaced versions of a day
+    _open/<id>                                                         marker of a backfill that has not ended
+    _ledger/date=YYYY-MM-DD/<run>.<service>.<dataset>.json              provenance: objects written, one object per step
+    _archive/<kind>/YYYY-MM/<hash>.jsonl                               old backfills, audit and provenance, compacted
+    _rollback/service=<s>/tenant=<t>/date=YYYY-MM-DD.json              intent of a rollback that has begun
+    _held/<id>                                                         marker of a backfill a person paused or cancelled
+    _looks/<kind>/<tenant>-<service>.json                              polling: the last poll that found nothing to do
 
-Names starting with `_` are ours and no dataset; Hive-style readers skip them.
+Names starting with `_` are internal and no datasets; Hive-style readers skip them.
 """
 
 from __future__ import annotations
@@ -49,29 +49,29 @@ ARCHIVE = "_archive"
 ROLLBACK = "_rollback"
 JOURNAL = "_journal"
 NOTHING = "_nothing"
-"""The name of empty objects that keep a pattern of a view from matching nothing; no id or date is called so."""
+"""The name of empty objects, so that a view's pattern always matches one; no id or date has this name."""
 ONBOARD = "onboard-"
-"""What the ids of onboardings start with, and no other's."""
+"""The prefix of the ids of onboardings, and of no others."""
 BACKFILL_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
 
 
 def tenant_prefix(dataset: str, service: str, tenant: str) -> str:
-    """The folder of one tenant in a dataset."""
+    """The folder of one tenant in a dataset; raises `ConfigurationError` for an invalid tenant id."""
     return f"{dataset}/service={service}/tenant={validate_tenant_id(tenant)}"
 
 
 def day_key(dataset: str, service: str, key: PartitionKey) -> str:
-    """The object that holds one day of a dataset."""
+    """The key of the object with one day of a dataset."""
     return f"{tenant_prefix(dataset, service, key.tenant)}/date={key.date.isoformat()}/{FILE}"
 
 
 def tenant_key(dataset: str, service: str, tenant: str) -> str:
-    """The object of a dataset that is one table a tenant, without days."""
+    """The key of a tenant's object in a dataset without days."""
     return f"{tenant_prefix(dataset, service, tenant)}/{FILE}"
 
 
 def date_of(object_key: str) -> date:
-    """The day of an object made by `day_key`."""
+    """Parse the day of a key made by `day_key`; raises `ConfigurationError` for a key without one."""
     for part in object_key.split("/"):
         if part.startswith("date="):
             try:
@@ -79,7 +79,8 @@ def date_of(object_key: str) -> date:
             except ValueError:
                 break
     raise ConfigurationError(
-        f"{object_key[:300]!r} is not the object of a day: no date=YYYY-MM-DD in it. Move it out of the lake."
+        f"{object_key[:300]!r} is not the object of a day: expected date=YYYY-MM-DD in its key. "
+        "Move it out of the lake."
     )
 
 
@@ -89,57 +90,57 @@ def journal_prefix(root_run_id: str, asset: str) -> str:
 
 
 def manifest_key(backfill_id: str) -> str:
-    """The manifest of a managed backfill."""
+    """The key of a managed backfill's manifest; raises `ConfigurationError` for an invalid id."""
     return f"{BACKFILLS}/{_checked_id(backfill_id)}/manifest.json"
 
 
 def summary_key(backfill_id: str) -> str:
-    """The summary of a managed backfill that has ended."""
+    """The key of the summary of a managed backfill that has ended; raises as `manifest_key`."""
     return f"{BACKFILLS}/{_checked_id(backfill_id)}/summary.json"
 
 
 def audit_key(moment: datetime, mark: str) -> str:
-    """An event of the audit; `mark` tells events of the same microsecond apart."""
+    """The key of an audit event; `mark` tells events of the same microsecond apart."""
     return f"{AUDIT}/date={moment:%Y-%m-%d}/{moment:%H%M%S.%f}-{mark[:8]}.json"
 
 
 def registration_keys(registration_id: str) -> tuple[str, str]:
-    """Manifest and summary of a registration of partitions."""
+    """The keys of the manifest and the summary of a registration of partitions."""
     return f"{CATALOG}/{registration_id}/manifest.json", f"{CATALOG}/{registration_id}/summary.json"
 
 
 def versions_prefix(dataset: str, service: str, key: PartitionKey) -> str:
-    """The folder of a day's replaced objects."""
+    """The folder of a day's replaced versions."""
     return f"{VERSIONS}/{day_key(dataset, service, key).removesuffix('/' + FILE)}"
 
 
 def open_key(backfill_id: str) -> str:
-    """The marker of a managed backfill that has not ended."""
+    """The key of the marker of a managed backfill that has not ended; raises as `manifest_key`."""
     return f"{OPEN}/{_checked_id(backfill_id)}"
 
 
 def held_key(backfill_id: str) -> str:
-    """The marker of a managed backfill that a person has paused or cancelled."""
+    """The key of the marker of a managed backfill that a person has paused or cancelled; raises as `manifest_key`."""
     return f"{HELD}/{_checked_id(backfill_id)}"
 
 
 def look_key(kind: str, connection: str) -> str:
-    """The marker of the last look at a connection."""
+    """The key of the marker of a connection's last poll."""
     return f"{LOOKS}/{kind}/{connection}.json"
 
 
 def ledger_key(moment: datetime, writer: str) -> str:
-    """What a writer wrote that ended at this time."""
+    """The key of the provenance of a writer (a run's step, a rollback) that ended at this time."""
     return f"{LEDGER}/date={moment:%Y-%m-%d}/{writer}.json"
 
 
 def archive_prefix(kind: str, month: str = "") -> str:
-    """The folder of archives of objects below `kind` (of one month)."""
+    """The folder of the archives of objects below `kind` (of one month `YYYY-MM`)."""
     return "/".join(filter(None, (ARCHIVE, kind.removeprefix("_"), month)))
 
 
 def rollback_key(service: str, key: PartitionKey) -> str:
-    """The intent of a rollback of a day."""
+    """The key of the intent to roll a day back."""
     return f"{ROLLBACK}/service={service}/tenant={validate_tenant_id(key.tenant)}/date={key.date.isoformat()}.json"
 
 

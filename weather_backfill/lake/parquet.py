@@ -1,8 +1,8 @@
-"""Tables to Parquet bytes and back: sorted, small, the same bytes for the same rows.
+"""Encoding and decoding of the lake's Parquet files: sorted, small, the same bytes for the same rows.
 
 zstd level 3, dictionary pages for ids, metrics and values, delta encoding for times. A row group never splits
 the series of a station and metric, so a reader can aggregate one row group after
-another without meeting the same series twice; the footer says so under `weather.row_groups`.
+another without meeting the same series twice; such files have `weather.row_groups` in the footer.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from datetime import datetime
 
 import numpy as np
@@ -28,21 +29,37 @@ from weather_backfill.util import json_documents
 
 ROW_GROUP_ROWS = 1_000_000
 PAGE_ROWS = 131_072
-"""Rows of a page at most: zstd sees the same stamps, or values alike, of some ninety series at once, where pages of
-20,000 rows hide one series from the other (the times of a day of scans take 0.02 bytes a row instead of 0.12)."""
-FOOTER_BYTES = 64 * 1024  # ours take a few kB
-SHARED_STAMPS = 0.01  # distinct stamps a row
+"""Most rows of a page: zstd then compresses the equal stamps and similar values of some ninety series together (the
+times of a day of scans take 0.02 bytes a row; with pages of 20,000 rows, 0.12)."""
+FOOTER_BYTES = 64 * 1024  # more than enough: our footers take a few kB
+SHARED_STAMPS = 0.01  # distinct stamps per row
 REGULAR_STEPS = 16
 WHOLE_SERIES = "whole series"
 TAGS = ("station_id", "metric")
 _OURS = b"weather."
 
 
-def encode(table: pa.Table, lineage: Mapping[str, str]) -> bytes:
-    """A dataset's day as the bytes of a Parquet file, `lineage` and the schema's metadata in the footer.
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """A Parquet file's bytes, their sha256 in hex, and the `content` of its footer (None if the footer has none)."""
 
-    The footer also says which time the rows span, under `content` a hash of all that the file holds, and under `rows`
-    a hash of the rows alone.
+    data: bytes = field(repr=False)
+    sha256: str
+    content: str | None
+
+    @classmethod
+    def of(cls, data: bytes) -> Encoded:
+        """Hash a file that was read and parse its footer; `content` is None where the footer is damaged."""
+        metadata = metadata_of(data)
+        content = footer_of(metadata).get("content") if metadata else None
+        return cls(data, hashlib.sha256(data).hexdigest(), content)
+
+
+def encode(table: pa.Table, lineage: Mapping[str, str]) -> Encoded:
+    """Encode one day of a dataset as a Parquet file, `lineage` and the schema's metadata in the footer.
+
+    The footer also holds the time that the rows span (`first_observation`, `last_observation`, UTC), under `content`
+    a hash of the pages and the metadata, and under `rows` a hash of the pages alone.
     """
     has_tags = set(TAGS) <= set(table.schema.names)
     metrics = _distinct(table, "metric") if has_tags else []
@@ -51,8 +68,8 @@ def encode(table: pa.Table, lineage: Mapping[str, str]) -> bytes:
     if has_tags:
         footer["row_groups"] = WHOLE_SERIES
     schema = file_schema(table.schema, footer, metrics)
-    # Stamps of a station's own clock pack best as deltas; stamps that many rows share, as a dictionary.
-    times = [f.name for f in schema if pa.types.is_timestamp(f.type) and not _packs_as_dictionary(table[f.name])]
+    # Times of a station's own clock compress best as deltas; times that many rows share, as a dictionary.
+    times = [f.name for f in schema if pa.types.is_timestamp(f.type) and not _suits_dictionary(table[f.name])]
     sink = io.BytesIO()
     with pq.ParquetWriter(
         pa.PythonFile(sink),
@@ -72,30 +89,33 @@ def encode(table: pa.Table, lineage: Mapping[str, str]) -> bytes:
         content = hashlib.sha256(json.dumps(sorted(pairs.items())).encode())
         with sink.getbuffer() as pages:
             content.update(pages)
-            rows = hashlib.sha256(pages)
-        hashes = {"weather.content": content.hexdigest()[:32], "weather.rows": rows.hexdigest()[:32]}
+            file_hash, size = hashlib.sha256(pages), len(pages)
+        hashes = {"weather.content": content.hexdigest()[:32], "weather.rows": file_hash.hexdigest()[:32]}
         writer.add_key_value_metadata({**pairs, **hashes})
-    return sink.getvalue()
+    data = sink.getvalue()
+    file_hash.update(memoryview(data)[size:])  # the pages are hashed already
+    return Encoded(data, file_hash.hexdigest(), hashes["weather.content"])
 
 
 def _prepared(table: pa.Table, ranges: Sequence[tuple[int, int]]) -> Iterator[pa.Table]:
-    """The row groups' rows, each made ready on another thread while the one before is being written: Arrow encodes
-    on one thread, and nothing else of a large day takes as long.
+    """Yield the rows of each row group in canonical form, prepared on another thread while the previous one is written.
+
+    Arrow encodes on one thread, and that takes most of the time of a large day.
     """
     if len(ranges) == 1:  # a small day: a thread would cost more than it gives
         yield _canonical(table)
         return
-    with ThreadPoolExecutor(1, thread_name_prefix="parquet") as ahead:
-        parts = (ahead.submit(_canonical, table.slice(start, stop - start)) for start, stop in ranges)
-        waiting = next(parts)
+    with ThreadPoolExecutor(1, thread_name_prefix="parquet") as pool:
+        parts = (pool.submit(_canonical, table.slice(start, stop - start)) for start, stop in ranges)
+        pending = next(parts)
         for following in parts:
-            yield waiting.result()
-            waiting = following
-        yield waiting.result()
+            yield pending.result()
+            pending = following
+        yield pending.result()
 
 
 def span_of(table: pa.Table) -> tuple[datetime | None, datetime | None]:
-    """The first and the last time of the first column, UTC; None without rows or where it holds no times."""
+    """The first and the last time (UTC) of the first column; None without rows or if it is not a time column."""
     first = table.schema.field(0)
     if not table.num_rows or not pa.types.is_timestamp(first.type):
         return None, None
@@ -104,11 +124,11 @@ def span_of(table: pa.Table) -> tuple[datetime | None, datetime | None]:
 
 
 def _canonical(table: pa.Table) -> pa.Table:
-    """The same rows with dictionaries of just the names that occur, sorted: then the same rows are the same bytes."""
+    """Reduce dictionaries to the names that occur, sorted, so that the same rows are encoded to the same bytes."""
     table = table.unify_dictionaries().combine_chunks()
-    for position, field in enumerate(table.schema):
+    for position, tag in enumerate(table.schema):
         column = table.column(position).combine_chunks()
-        if pa.types.is_dictionary(field.type) and table.num_rows and not column.null_count:
+        if pa.types.is_dictionary(tag.type) and table.num_rows and not column.null_count:
             codes = np.asarray(column.indices)
             used = np.flatnonzero(np.bincount(codes, minlength=len(column.dictionary)))
             names = column.dictionary.take(pa.array(used))
@@ -118,14 +138,14 @@ def _canonical(table: pa.Table) -> pa.Table:
             rank = np.zeros(len(column.dictionary), dtype="i4")
             rank[used[order]] = np.arange(len(used), dtype="i4")
             tags = pa.DictionaryArray.from_arrays(pa.array(rank[codes]), names.take(pa.array(order)))
-            table = table.set_column(position, field, tags)
+            table = table.set_column(position, tag, tags)
     return table
 
 
-def _packs_as_dictionary(times: pa.ChunkedArray) -> bool:
-    """Whether few irregular stamps serve many rows, as when all points of a site are read in one scan.
+def _suits_dictionary(times: pa.ChunkedArray) -> bool:
+    """Return whether many rows share few irregular times, as when all points of a site are read in one scan.
 
-    Regular stamps are nothing but a step to the delta encoding, however many rows share them.
+    Regular times are a constant step to the delta encoding, however many rows share them.
     """
     stamps = np.sort(np.asarray(pc.unique(times.cast(pa.int64()))))
     regular = len(np.unique(np.diff(stamps))) <= REGULAR_STEPS
@@ -133,7 +153,7 @@ def _packs_as_dictionary(times: pa.ChunkedArray) -> bool:
 
 
 def _row_groups(table: pa.Table, has_tags: bool) -> list[tuple[int, int]]:
-    """Row ranges of at most about `ROW_GROUP_ROWS`, cut where the series changes."""
+    """Row ranges `[start, stop)` of at most about `ROW_GROUP_ROWS`, cut where the series changes."""
     rows = table.num_rows
     if rows <= ROW_GROUP_ROWS or not has_tags:
         return [(0, rows)]
@@ -151,7 +171,7 @@ def _row_groups(table: pa.Table, has_tags: bool) -> list[tuple[int, int]]:
 
 
 def series_starts(table: pa.Table) -> np.ndarray:
-    """The first row of every (station, metric) series of a sorted table."""
+    """The numbers of the first rows of the (station, metric) series of a sorted table."""
     if not table.num_rows:
         return np.empty(0, "i8")
     table = unified(table.select(TAGS))
@@ -164,7 +184,7 @@ def series_starts(table: pa.Table) -> np.ndarray:
 
 
 def unified(table: pa.Table) -> pa.Table:
-    """The table with one dictionary a column: the same table where it has that already, as unifying copies."""
+    """Unify the dictionaries of each column; a table that needs it not is returned as it is, as unifying copies."""
     for column in table.columns:
         if pa.types.is_dictionary(column.type) and column.num_chunks > 1:
             first = column.chunk(0).dictionary
@@ -178,9 +198,9 @@ def _distinct(table: pa.Table, column: str) -> list[str]:
 
 
 def open_file(source: object) -> pq.ParquetFile:
-    """A Parquet file of ours, its tags as dictionaries; `source` is a path or a buffer.
+    """Open a Parquet file of the lake, tags as dictionaries; `source` is a path or a buffer.
 
-    Raises `UnreadableObjectError` if the footer is damaged. Pages are checked when they are read.
+    Raises `UnreadableObjectError` if the footer is damaged. Pages' checksums are verified when they are read.
     """
     with _reading():
         metadata = pq.read_metadata(source)
@@ -206,7 +226,7 @@ def _reading() -> Iterator[None]:
 
 
 def decode(data: bytes) -> pa.Table:
-    """A whole file as a table; raises `UnreadableObjectError` if it is damaged."""
+    """Decode a whole file; raises `UnreadableObjectError` if it is damaged."""
     with _reading():
         table = open_file(pa.BufferReader(data)).read()
         table.validate(full=True)
@@ -214,9 +234,9 @@ def decode(data: bytes) -> pa.Table:
 
 
 def rows(data: bytes, condition: pc.Expression) -> pa.Table:
-    """The rows of a file that a condition holds for, tags as dictionaries; only their row groups are taken apart.
+    """Decode the rows of a file that meet a condition, tags as dictionaries; other row groups are not decoded.
 
-    Raises `UnreadableObjectError` if what is taken apart is damaged.
+    Raises `UnreadableObjectError` if the footer or a decoded row group is damaged.
     """
     with _reading():
         table = pq.read_table(
@@ -227,12 +247,12 @@ def rows(data: bytes, condition: pc.Expression) -> pa.Table:
 
 
 def footer(file: pq.ParquetFile) -> dict[str, str]:
-    """Our part of a file's key-value metadata, without the prefix."""
+    """The file's key-value metadata that starts with `weather.`, without that prefix."""
     return footer_of(file.metadata)
 
 
 def metadata_of(tail: bytes) -> pq.FileMetaData | None:
-    """A file's metadata from its last bytes (or all); None if they do not hold a whole footer."""
+    """Parse a file's metadata from its last bytes (or all); None if they do not hold a whole footer."""
     try:
         with _reading():
             return pq.read_metadata(pa.BufferReader(tail))
@@ -241,7 +261,7 @@ def metadata_of(tail: bytes) -> pq.FileMetaData | None:
 
 
 def footer_of(metadata: pq.FileMetaData) -> dict[str, str]:
-    """Our part of the key-value metadata of a file's footer."""
+    """`footer` of parsed metadata."""
     pairs = metadata.metadata or {}
     return {
         key[len(_OURS) :].decode(errors="replace"): value.decode(errors="replace")
@@ -251,17 +271,18 @@ def footer_of(metadata: pq.FileMetaData) -> dict[str, str]:
 
 
 def cadence_lineage(cadence: Cadence) -> dict[str, str]:
-    """A cadence for the footer: refining a raw file needs nothing but the file."""
+    """Encode a cadence for the footer, so that refining a raw file needs nothing but the file."""
     return {"cadence": json.dumps({"seconds": cadence.seconds, "by_metric": dict(sorted(cadence.by_metric.items()))})}
 
 
 def cadence_of(footers: Mapping[str, str]) -> Cadence:
-    """The cadence that `cadence_lineage` wrote; raises `UnreadableObjectError` if the footer holds none."""
-    with json_documents.reading("this file's footer says no cadence", "reprocess its day."):
-        found = json_documents.parsed(footers["cadence"])
-        return Cadence(int(found["seconds"]), {str(name): int(own) for name, own in found["by_metric"].items()})
+    """Parse the cadence that `cadence_lineage` wrote; raises `UnreadableObjectError` if the footer has none."""
+    with json_documents.reading("this file's footer has no valid cadence", "reprocess its day."):
+        document = json_documents.parsed(footers["cadence"])
+        by_metric = {str(name): int(seconds) for name, seconds in document["by_metric"].items()}
+        return Cadence(int(document["seconds"]), by_metric)
 
 
 def concat(tables: Sequence[pa.Table], schema: pa.Schema) -> pa.Table:
-    """Tables below one another, dictionaries unified; an empty list gives an empty table of the schema."""
+    """Concatenate tables, dictionaries unified; no tables give an empty table of the schema."""
     return pa.concat_tables(tables).unify_dictionaries() if tables else schema.empty_table()

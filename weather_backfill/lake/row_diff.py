@@ -1,6 +1,6 @@
-"""Two versions of the same rows: what was inserted, changed and removed.
+"""Row differences between two versions of a day: rows inserted, changed and removed.
 
-A row is known by station, metric and time. It was *inserted* if only the new version has it, *removed* if only
+A row is identified by station, metric and time. It was *inserted* if only the new version has it, *removed* if only
 the old one has it, and *changed* if its value or its source's quality level differ (both missing is equal).
 """
 
@@ -24,16 +24,17 @@ Rows = npt.NDArray[np.int64]
 _KEY = ("station_id", "metric", "observed_at")
 _NO_LEVEL = -(1 << 15)
 KEPT_SHARE = 0.5
-"""Share of a station's rows that a new version of a day must have. Upstreams take single rows back when they restate;
-a station or most of a day that is gone was moved, expired, or not listed by a server that is being refilled."""
+"""Share of a station's rows that a new version of a day must have. Upstreams remove single rows when they restate;
+where a station or most of a day is missing, it was moved, has expired, or a server being refilled does not list it yet.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class RowChanges:
-    """How many rows two versions differ in.
+    """Counts of the rows that differ between two versions.
 
-    `expired` rows are in the old version only, because the upstream's window rolled on: nobody took them back,
-    so they make no difference by themselves.
+    `expired` rows are in the old version only, because the upstream's window rolled on: they were not removed, and
+    alone they are no difference (`bool` is False).
     """
 
     inserted: int = 0
@@ -63,32 +64,32 @@ class Differences:
 
 
 def differences(old: pa.Table, new: pa.Table) -> Differences:
-    """Which rows differ. Both tables have the columns of `schemas.RAW`, optionally `source_quality`."""
+    """Find the rows that differ. Both tables have the columns of `schemas.RAW`, optionally `source_quality`."""
     old_keys, new_keys = _keys(old, new)
     order = None
     if not (np.diff(old_keys) > 0).all():  # rows of the lake are in order as a rule
         order = np.argsort(old_keys, kind="stable")
         old_keys = old_keys[order]
-    at = np.minimum(np.searchsorted(old_keys, new_keys), max(len(old_keys) - 1, 0))
-    known = old_keys[at] == new_keys if len(old_keys) else np.zeros(len(new_keys), dtype=bool)
-    gone = np.ones(len(old_keys), dtype=bool)
-    gone[at[known]] = False
-    source = at if order is None else order[at] if len(order) else at
-    common = np.flatnonzero(known)
-    same = _same(_values(old)[source[common]], _values(new)[common])
-    same &= _levels(old)[source[common]] == _levels(new)[common]
-    removed = np.flatnonzero(gone)
-    return Differences(np.flatnonzero(~known), common[~same], removed if order is None else order[removed])
+    position = np.minimum(np.searchsorted(old_keys, new_keys), max(len(old_keys) - 1, 0))
+    in_old = old_keys[position] == new_keys if len(old_keys) else np.zeros(len(new_keys), dtype=bool)
+    only_old = np.ones(len(old_keys), dtype=bool)
+    only_old[position[in_old]] = False
+    old_row = position if order is None else order[position] if len(order) else position
+    common = np.flatnonzero(in_old)
+    same = _same(_values(old)[old_row[common]], _values(new)[common])
+    same &= _levels(old)[old_row[common]] == _levels(new)[common]
+    removed = np.flatnonzero(only_old)
+    return Differences(np.flatnonzero(~in_old), common[~same], removed if order is None else order[removed])
 
 
 def count_changes(old: pa.Table, new: pa.Table) -> RowChanges:
-    """How many rows differ."""
-    found = differences(old, new)
-    return RowChanges(len(found.inserted), len(found.changed), len(found.removed))
+    """Count the rows that differ, as `differences`."""
+    rows = differences(old, new)
+    return RowChanges(len(rows.inserted), len(rows.changed), len(rows.removed))
 
 
 def previous_of(store: ObjectStore, object_key: str) -> bytes | None:
-    """What an object holds now; None if there is none."""
+    """Read an object's current bytes; None if it does not exist."""
     try:
         return store.get(object_key)
     except NotFoundError:
@@ -96,7 +97,7 @@ def previous_of(store: ObjectStore, object_key: str) -> bytes | None:
 
 
 def lost_rows(old: pa.Table, new: pa.Table, kept_share: float) -> dict[str, tuple[int, int]]:
-    """Stations of which `new` has less than `kept_share` of the rows of `old`: how many rows there were and are."""
+    """Stations that keep less than `kept_share` of their rows: the numbers of rows in `old` and in `new`."""
     before, after = _rows_by_station(old), _rows_by_station(new)
     return {
         station: (rows, after.get(station, 0))
@@ -117,17 +118,18 @@ def _refuse_loss(old: pa.Table, new: pa.Table, kept_share: float) -> None:
         named = ", ".join(f"{station} ({after:,} of {before:,})" for station, (before, after) in list(lost.items())[:5])
         more = f" and {len(lost) - 5} more" if len(lost) > 5 else ""
         raise LostRowsError(
-            f"the upstream has fewer rows than the lake holds of station(s) {named}{more}: the lake keeps what it has. "
-            "Take the day again when the upstream is whole, or, if the rows are to go, with --accept-loss "
+            f"the upstream has fewer rows than the lake holds of station(s) {named}{more}: the lake keeps its rows. "
+            "Reprocess the day when the upstream is whole, or, to replace the rows all the same, with --accept-loss "
             "(in Dagster: the tag weather/accept_loss with the value true)."
         )
 
 
 def against_previous(previous: bytes | None, data: bytes, table: pa.Table, kept_share: float = 0.0) -> dict[str, Any]:
-    """What writing `data`, the file of `table`, changes in an object; empty where nothing is replaced.
+    """Compare `data`, the file of `table`, with the object it replaces; empty where there is none.
 
-    Equal bytes are not looked into. A previous object that cannot be read any more is named and not counted. Raises
-    `LostRowsError` where a station of the previous object keeps less than `kept_share` of its rows.
+    Returns `previous_sha256`, and `rows_inserted`, `rows_changed` and `rows_removed`, or `previous_unreadable` where
+    the previous object is damaged. Equal bytes are not decoded. Raises `LostRowsError` where a station of the previous
+    object keeps less than `kept_share` of its rows.
     """
     if previous is None:
         return {}
@@ -138,7 +140,7 @@ def against_previous(previous: bytes | None, data: bytes, table: pa.Table, kept_
             old = parquet.decode(previous)
             _refuse_loss(old, table, kept_share)
             changes = count_changes(old, table)
-        except MemoryError:  # Arrow's is an ArrowException too, and no reason to let rows go
+        except MemoryError:  # Arrow's is an ArrowException too, and no reason to replace rows unchecked
             raise
         except (UnreadableObjectError, pa.ArrowException, KeyError) as error:
             return facts | {"previous_unreadable": str(error)[:200]}
@@ -147,7 +149,7 @@ def against_previous(previous: bytes | None, data: bytes, table: pa.Table, kept_
 
 
 def _keys(old: pa.Table, new: pa.Table) -> tuple[Rows, Rows]:
-    """One number a row, alike in both tables, rising where rows are sorted by station, metric and time."""
+    """A number per row, equal for the same row in both tables, in the order of station, metric and time."""
     series = np.zeros(old.num_rows + new.num_rows, dtype=np.int64)
     for name in _KEY[:2]:
         codes, size = _codes(old[name], new[name])
@@ -163,15 +165,15 @@ def _keys(old: pa.Table, new: pa.Table) -> tuple[Rows, Rows]:
 
 
 def _codes(old: pa.ChunkedArray, new: pa.ChunkedArray) -> tuple[Rows, int]:
-    """Names as their places among all names of both columns, sorted."""
-    one, other = (_encoded(column) for column in (old, new))
-    names = sorted({*one.dictionary.to_pylist(), *other.dictionary.to_pylist()})
-    place = {name: number for number, name in enumerate(names)}
+    """Encode the names of both columns as their ranks among all names, sorted; and the number of names."""
+    encoded = [_encoded(column) for column in (old, new)]
+    names = sorted({name for column in encoded for name in column.dictionary.to_pylist()})
+    rank_of = {name: rank for rank, name in enumerate(names)}
     parts = []
-    for column in (one, other):
-        places = np.array([place[name] for name in column.dictionary.to_pylist()], dtype=np.int64)
+    for column in encoded:
+        ranks = np.array([rank_of[name] for name in column.dictionary.to_pylist()], dtype=np.int64)
         indices = np.asarray(column.indices, dtype=np.int64)
-        parts.append(places[indices] if len(indices) else indices)
+        parts.append(ranks[indices] if len(indices) else indices)
     return np.concatenate(parts), max(len(names), 1)
 
 
@@ -196,5 +198,5 @@ def _levels(table: pa.Table) -> npt.NDArray[np.int16]:
     return np.asarray(levels, dtype=np.int16)
 
 
-def _same(one: npt.NDArray[np.float64], other: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
-    return np.asarray((one == other) | (np.isnan(one) & np.isnan(other)))
+def _same(old: npt.NDArray[np.float64], new: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
+    return np.asarray((old == new) | (np.isnan(old) & np.isnan(new)))

@@ -1,8 +1,8 @@
-"""Replaced versions of raw days: kept below `_versions/`, listed, and put back.
+"""The version store: replaced versions of raw days are stored below `_versions/`, listed, and put back.
 
-Refined is not kept: it follows from the raw file alone and is made again. A day's rejects are kept with their raw
-object under the same name, before it: once the raw version is there, both are. Nothing reads below `_versions/`
-but this module, so that readers, views and listings never see it.
+Refined days are not stored: they follow from the raw file alone and are made again. A day's rejects are stored under
+the name of their raw object, before it: once the raw version exists, both do. Only this module reads below
+`_versions/`, so that readers, views and listings never see it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _RAW, _REJECTS = layout.RAW_OBSERVATIONS, layout.REJECTED_OBSERVATIONS
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """One version of a raw day; `replaced_at` is None for the current one."""
+    """One version of a raw day, times in UTC; `replaced_at` is None for the current one."""
 
     name: str
     object_key: str
@@ -37,15 +37,15 @@ class Version:
 
     @property
     def sha(self) -> str:
-        """The first characters of the content's sha256."""
+        """The first 16 characters of the file's sha256."""
         return self.name.rsplit("-", 1)[-1]
 
 
 def keep(store: ObjectStore, service: str, key: PartitionKey, data: bytes) -> str:
-    """Keep `data`, the raw object that a day has now, with its rejects; returns the version's name.
+    """Store `data`, a day's current raw object, and its rejects as a version; returns the version's name.
 
-    To be called before either is replaced. A kill in between leaves the day as it was, and the next call does
-    not replace what is kept already, for by then the rejects may be the new ones.
+    Call it before either is replaced. A kill in between leaves the day as it was. A version that is stored already is
+    not replaced by the next call, as the rejects may be the new ones by then.
     """
     created = store.head(layout.day_key(_RAW, service, key)).last_modified
     name = _name(created, data)
@@ -59,30 +59,32 @@ def keep(store: ObjectStore, service: str, key: PartitionKey, data: bytes) -> st
 
 
 def versions_of(store: ObjectStore, service: str, key: PartitionKey) -> list[Version]:
-    """The versions of a day, the current one first, then the one replaced last."""
+    """List the versions of a day, the current one first, then the others from the last replaced to the first."""
     current = layout.day_key(_RAW, service, key)
     data = previous_of(store, current)
     created = store.head(current).last_modified if data is not None else None
-    listed = store.list(layout.versions_prefix(_RAW, service, key))
-    found = [
+    stored_versions = store.list(layout.versions_prefix(_RAW, service, key))
+    versions = [
         Version(_name_of(stored), stored.key, stored.size, _created(_name_of(stored)), replaced)
-        for stored, replaced in _replaced(listed, created)
+        for stored, replaced in _replaced(stored_versions, created)
     ]
     if data is not None and created:
-        found.insert(0, Version(_name(created, data), current, len(data), created))
-    return found
+        versions.insert(0, Version(_name(created, data), current, len(data), created))
+    return versions
 
 
-def _replaced(kept: list[StoredObject], now: datetime | None = None) -> list[tuple[StoredObject, datetime]]:
-    """A day's kept objects, the one replaced last first, with when each was replaced.
+def _replaced(
+    objects: list[StoredObject], current_created: datetime | None = None
+) -> list[tuple[StoredObject, datetime]]:
+    """A day's stored versions, the last replaced first, each with the time at which it was replaced.
 
-    Every version was the current one until the next was written, so the names alone give order and times; `now` is when
-    the current one was written. The store's own times are those of a restore, after one: they only bound the last.
+    Every version was the current one until the next was written, so the names alone give order and times. After a
+    restore the store's own times are those of the restore: they are only an upper bound.
     """
-    ours = [stored for stored in kept if _NAME.fullmatch(_name_of(stored))]
-    ordered = sorted(ours, key=lambda o: (_created(_name_of(o)), o.last_modified, o.key))
-    nexts = [*(_created(_name_of(o)) for o in ordered[1:]), now]
-    pairs = zip(ordered, nexts, strict=True) if ordered else ()
+    named = [stored for stored in objects if _NAME.fullmatch(_name_of(stored))]
+    ordered = sorted(named, key=lambda o: (_created(_name_of(o)), o.last_modified, o.key))
+    successors = [*(_created(_name_of(o)) for o in ordered[1:]), current_created]
+    pairs = zip(ordered, successors, strict=True) if ordered else ()
     return [(o, min(o.last_modified, after) if after else o.last_modified) for o, after in pairs][::-1]
 
 
@@ -91,13 +93,13 @@ def _name_of(stored: StoredObject) -> str:
 
 
 def current_sha(store: ObjectStore, service: str, key: PartitionKey) -> str | None:
-    """The `Version.sha` of what a day holds now; None if it holds nothing."""
+    """The `Version.sha` of a day's current raw object; None if there is none."""
     data = previous_of(store, layout.day_key(_RAW, service, key))
     return None if data is None else _digest(data)
 
 
 def describe(store: ObjectStore, version: Version) -> dict[str, Any]:
-    """A version as a row: what the file itself says, and when it was written and replaced."""
+    """Describe a version as a row: facts of its footer, and when it was written and replaced (UTC, ISO text)."""
     metadata = parquet.metadata_of(store.get(version.object_key))
     footer = parquet.footer_of(metadata) if metadata else {}
     return {
@@ -111,60 +113,64 @@ def describe(store: ObjectStore, version: Version) -> dict[str, Any]:
     }
 
 
-def choose(found: list[Version], wanted: str | None, day: str) -> Version:
-    """The version of this name, or the one that was current before; raises `ConfigurationError` if there is none."""
-    names = ", ".join(v.name for v in found) or "none"
-    if wanted:
-        for version in found:
-            if version.name == wanted:
+def choose(versions: list[Version], name: str | None, day: str) -> Version:
+    """Choose the version of this name, or without a name the previous one; raises `ConfigurationError` if none is."""
+    names = ", ".join(v.name for v in versions) or "none"
+    if name:
+        for version in versions:
+            if version.name == name:
                 return version
-        raise ConfigurationError(f"{day} has no version {wanted[:60]!r}: expected one of {names}.")
-    current = next((v.sha for v in found if v.replaced_at is None), None)
-    for version in found:
+        raise ConfigurationError(f"{day} has no version {name[:60]!r}: expected one of {names}.")
+    current = next((v.sha for v in versions if v.replaced_at is None), None)
+    for version in versions:
         if version.replaced_at is not None and version.sha != current:
             return version
     raise ConfigurationError(f"{day} has no earlier version to go back to (versions: {names}).")
 
 
 def put_back(store: ObjectStore, service: str, key: PartitionKey, version: Version) -> bytes:
-    """Make a version the current one, rejects first; the replaced one is kept. Safe to call again.
+    """Make a version the current one, rejects first, and return its bytes; the replaced one is stored as a version.
 
-    Raises `VerificationError`, and changes nothing, if the version's bytes are not what its name says.
+    Safe to call again. Raises `VerificationError`, and changes nothing, if the bytes do not match the sha in the
+    version's name.
     """
     data = store.get(version.object_key)
     if _digest(data) != version.sha:
-        raise VerificationError(f"{store.uri(version.object_key)} is damaged: its sha256 is {_digest(data)}….")
-    current = layout.day_key(_RAW, service, key)
-    now = previous_of(store, current)
-    if now == data:
+        raise VerificationError(
+            f"{store.uri(version.object_key)} is damaged: its sha256 is {_digest(data)}…, expected {version.sha}…. "
+            "Restore it from a backup, or choose another version."
+        )
+    current_key = layout.day_key(_RAW, service, key)
+    current = previous_of(store, current_key)
+    if current == data:
         return data
-    if now is not None:
-        keep(store, service, key, now)
+    if current is not None:
+        keep(store, service, key, current)
     rejects = previous_of(store, _object(_REJECTS, service, key, version.name))
     if rejects is not None:
         store.put(layout.day_key(_REJECTS, service, key), rejects)
     else:
         store.delete(layout.day_key(_REJECTS, service, key))
-    store.put(current, data)
+    store.put(current_key, data)
     return data
 
 
 def expired(store: ObjectStore, before: datetime) -> list[str]:
-    """The objects of versions that were replaced before a time."""
+    """The keys of the stored versions, and of their rejects, that were replaced before a time."""
     days: dict[str, dict[str, list[StoredObject]]] = defaultdict(lambda: defaultdict(list))
     for stored in store.list(layout.VERSIONS):
         _, dataset, day = stored.key.rsplit("/", 1)[0].split("/", 2)
         days[day][dataset].append(stored)
-    found: list[str] = []
+    keys: list[str] = []
     for datasets in days.values():
-        gone = {_name_of(stored) for stored, replaced in _replaced(datasets[_RAW]) if replaced < before}
-        # The rejects of a version go with it; those whose version is not there, by their own time.
-        here = {_name_of(stored) for stored in datasets[_RAW]}
+        expired_names = {_name_of(stored) for stored, replaced in _replaced(datasets[_RAW]) if replaced < before}
+        # A version's rejects expire with it; rejects without a version, by their own time.
+        raw_names = {_name_of(stored) for stored in datasets[_RAW]}
         for stored in (stored for objects in datasets.values() for stored in objects):
             name = _name_of(stored)
-            if name in gone or (name not in here and stored.last_modified < before):
-                found.append(stored.key)
-    return found
+            if name in expired_names or (name not in raw_names and stored.last_modified < before):
+                keys.append(stored.key)
+    return keys
 
 
 def _object(dataset: str, service: str, key: PartitionKey, name: str) -> str:

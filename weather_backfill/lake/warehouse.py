@@ -1,7 +1,7 @@
-"""Views over the lake's Parquet for DuckDB: what they are, and how to open them.
+"""The warehouse: DuckDB views over the lake's Parquet files.
 
 A lake in a local folder can be read with any DuckDB. For one on S3, DuckDB would download its httpfs extension and
-want credentials of its own; `connect_warehouse` registers our object store instead, with the settings' credentials.
+need credentials of its own; `connect_warehouse` registers our object store instead, with the settings' credentials.
 
 Times are TIMESTAMPTZ; `connect_warehouse` shows them in UTC.
 """
@@ -31,7 +31,7 @@ COLUMNS: Mapping[str, pa.Schema] = {
     layout.QUARTERLY_FEATURES: pa.schema([*schemas.FEATURES, *_OWNER, _DATE]),
     layout.STATION_HISTORY: pa.schema([*STATION_HISTORY, *_OWNER]),
 }
-"""The datasets and the columns of their views; `date` is the day, or the first day of the quarter."""
+"""The columns of the datasets' views; `date` is the UTC day, or the first day of the quarter."""
 
 VIEWS = (*COLUMNS, "quality_issues", "dataset_versions", "backfill_log")
 
@@ -66,8 +66,8 @@ SELECT NULL::VARCHAR AS dataset, NULL::VARCHAR AS service, NULL::VARCHAR AS tena
     NULL::VARCHAR AS schema_version, NULL::VARCHAR AS run_id, NULL::VARCHAR AS object
 WHERE false
 """
-# The latest that wrote this content there: the same bytes may be written again.
-_LEDGER = """
+# The latest entry of an object and content, as the same bytes may be written again.
+_PROVENANCE = """
 WITH documents AS (
     SELECT written FROM read_json('{objects}', columns = {{written: '{written}'}})
     UNION ALL
@@ -77,10 +77,9 @@ WITH documents AS (
 SELECT DISTINCT ON (object, content) * FROM (SELECT unnest(written, recursive := true) FROM documents)
 ORDER BY created_at DESC
 """
-_WRITTEN = (
-    "STRUCT(object VARCHAR, content VARCHAR, sha256 VARCHAR, created_at TIMESTAMPTZ, run_id VARCHAR)[]"  # ledger.Entry
-)
-# What was archived and gone on with is there twice: its object counts.
+# A list of `provenance.ProvenanceEntry`.
+_WRITTEN = "STRUCT(object VARCHAR, content VARCHAR, sha256 VARCHAR, created_at TIMESTAMPTZ, run_id VARCHAR)[]"
+# A backfill that was archived and then resumed is there twice: its object counts.
 _LOG = """
 WITH live AS (SELECT {names} FROM read_json('{objects}', columns = {{{columns}}}) WHERE backfill_id IS NOT NULL),
 archived AS (
@@ -99,11 +98,11 @@ _LOG_COLUMNS = {
 
 
 def connect_warehouse(path: str | Path | None = None, settings: Settings | None = None) -> duckdb.DuckDBPyConnection:
-    """The warehouse, opened to read, on local and S3 lakes alike; default: the settings' file and lake.
+    """Open the warehouse for reading, on local and S3 lakes alike; default: the settings' file and lake.
 
-    Views: raw_observations, refined_15m, rejected_observations, quarterly_features, station_history,
-    quality_issues, dataset_versions, backfill_log. Raises `NotFoundError` if the asset `warehouse` has not been
-    materialized.
+    Views: raw_observations, refined_15m, rejected_observations, quarterly_features, station_history (columns in
+    `COLUMNS`), quality_issues, dataset_versions, backfill_log. The connection's time zone is UTC. Raises
+    `NotFoundError` if the asset `warehouse` has not been materialized.
     """
     settings = settings or load_settings()
     file = Path(path or settings.warehouse_path())
@@ -116,17 +115,17 @@ def connect_warehouse(path: str | Path | None = None, settings: Settings | None 
 
 
 def create_views(connection: duckdb.DuckDBPyConnection, store: ObjectStore) -> dict[str, list[str]]:
-    """Create all views over a lake, empty ones for empty datasets; the columns by view."""
+    """Create all views over a lake, empty ones for empty datasets; returns the names of the columns by view."""
     store.register(connection)
     connection.execute("CREATE OR REPLACE MACRO part(path, name) AS regexp_extract(path, '/' || name || '=([^/]*)', 1)")
     globs = {dataset: _globs(store, dataset) for dataset in COLUMNS}
-    for dataset, found in globs.items():
-        _create(connection, dataset, _dataset_view(connection, dataset, found))
+    for dataset, by_service in globs.items():
+        _create(connection, dataset, _dataset_view(connection, dataset, by_service))
     _create(connection, "quality_issues", _QUALITY_ISSUES)
     versions = [_VERSIONS.format(dataset=dataset, glob=glob) for dataset in COLUMNS for glob in globs[dataset].values()]
-    held = _LEDGER.format(**_records(store, layout.LEDGER, "*/*.json"), written=_WRITTEN)
+    provenance = _PROVENANCE.format(**_records(store, layout.LEDGER, "*/*.json"), written=_WRITTEN)
     union = "\nUNION ALL ".join(versions or [_NO_VERSIONS])
-    _create(connection, "dataset_versions", f"WITH ledger AS MATERIALIZED ({held})\n{union}")
+    _create(connection, "dataset_versions", f"WITH ledger AS MATERIALIZED ({provenance})\n{union}")
     _create(connection, "backfill_log", _log_view(store))
     return {view: [row[0] for row in connection.execute(f"DESCRIBE {view}").fetchall()] for view in VIEWS}
 
@@ -136,18 +135,18 @@ def _create(connection: duckdb.DuckDBPyConnection, view: str, query: str) -> Non
 
 
 def _globs(store: ObjectStore, dataset: str) -> dict[str, str]:
-    """The patterns of a dataset's objects by service; only services that have any."""
+    """The patterns of a dataset's objects by service, for services that have any."""
     days = "" if _DATE not in COLUMNS[dataset] else "date=*/"
-    found = {}
+    patterns = {}
     for folder in store.folders(dataset):
         if any(stored.key.endswith(layout.FILE) for stored in store.list(f"{dataset}/{folder}")):
             pattern = store.uri(f"{dataset}/{folder}/tenant=*/{days}{layout.FILE}")
-            found[folder.removeprefix("service=")] = pattern.replace("'", "''")
-    return found
+            patterns[folder.removeprefix("service=")] = pattern.replace("'", "''")
+    return patterns
 
 
 def _log_view(store: ObjectStore) -> str:
-    """One row a managed backfill, from the summaries and their archives."""
+    """The query of `backfill_log`: one row per managed backfill, from the summaries and their archives."""
     return _LOG.format(
         **_records(store, layout.BACKFILLS, "*/summary.json"),
         names=", ".join(_LOG_COLUMNS),
@@ -157,7 +156,7 @@ def _log_view(store: ObjectStore) -> str:
 
 
 def _records(store: ObjectStore, kind: str, names: str) -> dict[str, str]:
-    """The patterns of records and of their archives. Each has an empty object, as a pattern must match something."""
+    """The patterns of records and of their archives, each with an empty object, as a pattern must match one."""
     patterns = {"objects": f"{kind}/{names}", "archives": f"{layout.archive_prefix(kind)}/*/*.jsonl"}
     for pattern in patterns.values():
         store.create(pattern.replace("*", layout.NOTHING), b"")
@@ -165,9 +164,10 @@ def _records(store: ObjectStore, kind: str, names: str) -> dict[str, str]:
 
 
 def _dataset_view(connection: duckdb.DuckDBPyConnection, dataset: str, globs: Mapping[str, str]) -> str:
-    """One view over the services of a dataset.
+    """The query of a dataset's view: all services.
 
-    Each has files of one schema, so that binding reads one footer; all of them where a later version added a column.
+    A service's files have one schema, so that binding reads one footer; where a later schema version added a column,
+    it reads all footers.
     """
     columns = COLUMNS[dataset]
     selects = []
@@ -181,12 +181,12 @@ def _dataset_view(connection: duckdb.DuckDBPyConnection, dataset: str, globs: Ma
 
 
 def _select(connection: duckdb.DuckDBPyConnection, columns: pa.Schema, present: set[str]) -> str:
-    """The columns in order, those that a service's files do not have as nulls of the right type."""
+    """The select list: the columns in order, those missing from a service's files as nulls of the right type."""
     empty = connection.from_arrow(_plain(columns).empty_table())
     types = dict(zip(empty.columns, empty.types, strict=True))
     return ", ".join(f'"{name}"' if name in present else f'NULL::{types[name]} AS "{name}"' for name in columns.names)
 
 
 def _plain(columns: pa.Schema) -> pa.Schema:
-    """Tags as plain strings, as files hold them."""
+    """Replace dictionary types by plain strings, as in the files."""
     return pa.schema([f.with_type(pa.string()) if pa.types.is_dictionary(f.type) else f for f in columns])

@@ -1,8 +1,7 @@
-"""Writes a day into the lake: rejects first, then observations, verified, nothing lost in silence."""
+"""Writes a day into the lake: rejects first, then observations; refuses to lose rows."""
 
 from __future__ import annotations
 
-import hashlib
 import time
 from typing import Any
 
@@ -24,30 +23,31 @@ SCHEMAS = {
 
 
 def write_day(store: ObjectStore, service: str, dataset: str, day: DayTable) -> DayRecord:
-    """Write a day's objects, rejects first: once the observations are there, the day is whole.
+    """Write a day's objects, rejects first: once the observations exist, the day is whole.
 
-    A raw day replaces what the lake holds only if it keeps (nearly) all stations and rows, a partial one only if it
-    keeps all: raises `LostRowsError` and writes nothing otherwise, unless the day accepts the loss.
+    A raw day replaces the lake's only if each station keeps `row_diff.KEPT_SHARE` of its rows, an incomplete one only
+    if each keeps all: else raises `LostRowsError` and writes nothing, unless the day accepts the loss. A replaced raw
+    day goes into the version store. The record's metadata has counts, sha256, size, path, seconds and row changes.
     """
     started = time.monotonic()
     lineage = {**day.lineage, **({"incomplete": day.incomplete} if day.incomplete else {})}
-    data = parquet.encode(day.table, lineage)
+    file = parquet.encode(day.table, lineage)
     object_key = layout.day_key(dataset, service, day.key)
-    traceable = dataset == layout.RAW_OBSERVATIONS
-    previous = row_diff.previous_of(store, object_key) if traceable else None
+    versioned = dataset == layout.RAW_OBSERVATIONS
+    previous = row_diff.previous_of(store, object_key) if versioned else None
     kept_share = 0.0 if day.accept_loss else 1.0 if day.incomplete else row_diff.KEPT_SHARE
-    replaced = row_diff.against_previous(previous, data, day.table, kept_share)
-    if previous is not None and previous != data:
+    replaced = row_diff.against_previous(previous, file.data, day.table, kept_share)
+    if previous is not None and previous != file.data:
         versions.keep(store, service, day.key, previous)
     reported, written = _write_rejects(store, service, day)
-    stored = store.put(object_key, data)
-    written.append(provenance.entry(stored, data))
+    stored = store.put(object_key, file.data)
+    written.append(provenance.entry(stored, file))
     metadata = {
         **_describe(day.table),
         **day.facts,
         **replaced,
         "bytes": stored.size,
-        "sha256": hashlib.sha256(data).hexdigest(),
+        "sha256": file.sha256,
         "etag": stored.etag,
         "path": store.uri(object_key),
         "seconds": round(day.facts.get("seconds", 0) + time.monotonic() - started, 3),
@@ -57,13 +57,13 @@ def write_day(store: ObjectStore, service: str, dataset: str, day: DayTable) -> 
 
 
 def _write_rejects(store: ObjectStore, service: str, day: DayTable) -> tuple[bool, list[provenance.ProvenanceEntry]]:
-    """Write or clear a day's rejects; whether there is anything to report, and what was written."""
+    """Write or delete a day's rejects; returns whether there is a change to report, and what was written."""
     if day.rejects is None:
         return False, []
     key = layout.day_key(layout.REJECTED_OBSERVATIONS, service, day.key)
     if day.rejects.num_rows:
-        data = parquet.encode(day.rejects, {})
-        return True, [provenance.entry(store.put(key, data), data)]
+        file = parquet.encode(day.rejects, {})
+        return True, [provenance.entry(store.put(key, file.data), file)]
     if store.exists(key):
         store.delete(key)
         return True, []

@@ -1,1 +1,1 @@
-"""Values that every floor shares: days, partitions, schemas, metrics, errors, tags."""
+"""Values shared by all packages: days, partitions, schemas, metrics, errors, tags."""

@@ -1,7 +1,7 @@
-"""The day: the unit that flows from a source into the lake.
+"""Day types: the units that flow from a source into the lake.
 
 A source yields each UTC day as a `RawDay` or a `DayFailure`; an asset hands the lake each day as a `DayTable` (to be
-written), a `DayFailure`, or the `DayRecord` of a day that an earlier try of the same run has written already.
+written), a `DayFailure`, or the `DayRecord` of a day that an earlier attempt of the same run has written already.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from weather_backfill.model.schemas import REJECTS
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
-    """One check's verdict on one day; serialisable, so that a resumed run can report it again."""
+    """One check's result for one day; serialisable, so that a resumed run can report it again."""
 
     check: str
     passed: bool
@@ -30,26 +30,26 @@ class CheckResult:
 
 @dataclass(frozen=True, slots=True)
 class Cadence:
-    """Seconds between the samples a complete day holds: the grid that coverage is counted on."""
+    """Seconds between the samples of a complete day: the grid on which coverage is counted."""
 
     seconds: int
     by_metric: Mapping[str, int] = field(default_factory=dict)
 
     def of(self, metric: str) -> int:
-        """The cadence of a metric."""
+        """The cadence of a metric, in seconds."""
         return self.by_metric.get(metric, self.seconds)
 
 
 @dataclass(frozen=True, slots=True)
 class RawDay:
-    """One day as read: observations, rejects, and the facts about how it was read.
+    """One UTC day as read: observations, rejects, and the facts about how it was read.
 
-    `expected_stations` names stations that should be there, so that one that is silent all day is noticed.
-    `incomplete` says why the day is not whole: its good rows are written and the day itself fails, so that one
-    damaged station file never costs the others.
+    `expected_stations` names stations that should report, so that one that is silent all day is noticed.
+    `incomplete` is the reason why the day is not whole: its good rows are written and the day itself fails, so that
+    one damaged station file never costs the others.
 
     `table` has the columns of `schemas.RAW` (optionally `source_quality` at the end), sorted by station,
-    metric and time, unique by those, with `quality` still to be judged (the caller flags). `facts` become
+    metric and time, unique by those, with `quality` not judged yet (the caller flags). `facts` become
     materialization metadata; `lineage` follows from the data alone and goes into the file's footer.
     """
 
@@ -65,25 +65,25 @@ class RawDay:
 
 @dataclass(frozen=True, slots=True)
 class DayFailure:
-    """One day that could not be made, and why. A source knows no tenants: `of` adds whose day it is."""
+    """A day that could not be read or made, with its error. Sources know no tenants: `of` adds the tenant."""
 
     date: date
     error: BaseException
     tenant: str = ""
 
     def of(self, tenant: str) -> DayFailure:
-        """The failure of a tenant's day."""
+        """Return this failure as that of a tenant's day."""
         return replace(self, tenant=tenant)
 
     @property
     def key(self) -> PartitionKey:
-        """The partition that failed."""
+        """The failed partition."""
         return PartitionKey(self.date, self.tenant)
 
 
 @dataclass(frozen=True, slots=True)
 class DayInventory:
-    """The upstream's holdings of a day, learned without reading them: what a plan counts with."""
+    """Objects, bytes and requests that reading a day takes, counted without reading it: the input of a plan."""
 
     objects: int
     bytes: int
@@ -92,7 +92,11 @@ class DayInventory:
 
 @dataclass(frozen=True, slots=True)
 class DayTable:
-    """A day to be written: `table` into the asset's dataset, `rejects` into the service's rejects."""
+    """A day to write: `table` into the asset's dataset, `rejects` into the service's rejects.
+
+    `lineage` goes into the file's footer, `facts` into the materialization's metadata. `incomplete`: why the day is not
+    whole, if it is not.
+    """
 
     key: PartitionKey
     table: pa.Table
@@ -101,12 +105,12 @@ class DayTable:
     checks: Sequence[CheckResult] = ()
     rejects: pa.Table | None = None
     incomplete: str | None = None
-    accept_loss: bool = False  # whether rows that the lake holds may go
+    accept_loss: bool = False  # write the day even where it has fewer rows than the lake
 
 
 @dataclass(frozen=True, slots=True)
 class DayRecord:
-    """A day that lies in the lake: the object, and its materialization's metadata."""
+    """A day written to the lake: the key of its object, and its materialization's metadata."""
 
     key: PartitionKey
     object_key: str
@@ -114,7 +118,7 @@ class DayRecord:
     checks: Sequence[CheckResult] = ()
     rejects: int = 0
     reported_rejects: bool = False
-    written: Sequence[Mapping[str, Any]] = ()  # entries of the provenance
+    written: Sequence[Mapping[str, Any]] = ()  # provenance entries
 
 
 Day = DayTable | DayFailure | DayRecord
@@ -122,7 +126,7 @@ Day = DayTable | DayFailure | DayRecord
 
 @dataclass(slots=True)
 class DayStream:
-    """The days an asset hands to the IO manager; `records` and `failures` fill as they are written."""
+    """The days an asset hands to the IO manager, which fills `records` and `failures` while it writes them."""
 
     days: Iterator[Day]
     records: list[DayRecord] = field(default_factory=list)

@@ -1,8 +1,8 @@
-"""The taxonomy of failures: what may go well next time, and what will not.
+"""The taxonomy of errors: retryable ones and permanent ones.
 
 Every error of this package is a `WeatherError` and says what was wrong, what was expected and what to do.
 `retryable` decides whether a day is tried again at once (`sources/base.py`); a permanent error fails its
-day on the first try, because asking again only costs time and the upstream's patience.
+day on the first attempt, because asking again only costs time and the upstream's patience.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import re
 
 
 class WeatherError(Exception):
-    """Base of all our own errors; `retryable` says whether the same call may succeed a little later."""
+    """Base of all errors of this package; `retryable`: the same call may succeed a little later."""
 
     retryable = False
 
@@ -31,15 +31,15 @@ class SourceUnavailableError(RetryableError):
 
 
 class NotAskedError(SourceUnavailableError):
-    """The upstream was not asked, or not again: its breaker is open, or it wants to be left alone for hours."""
+    """No (further) request was sent: the circuit breaker is open, or the server asked for a pause of hours."""
 
 
 class CatalogUnavailableError(RetryableError):
-    """Glue or Athena did not answer, throttled us for longer than we try, or answered 5xx."""
+    """Glue or Athena did not answer, answered 5xx, or throttled every attempt."""
 
 
 class PermanentError(WeatherError):
-    """Asking again gives the same answer: 401, 403, 404, a schema we do not know, damaged data."""
+    """Asking again gives the same answer: 401, 403, 404, an unknown schema, damaged data."""
 
 
 class AccessDeniedError(PermanentError):
@@ -47,27 +47,27 @@ class AccessDeniedError(PermanentError):
 
 
 class NotFoundError(PermanentError):
-    """404, or an object that must be there is not."""
+    """404, or a required object that does not exist."""
 
 
 class AlreadyThereError(PermanentError):
-    """An object that was to be created exists."""
+    """The object to be created exists already."""
 
 
 class UnreadableObjectError(PermanentError):
-    """An object's container is damaged (cut gzip, broken zip): its rows cannot be known."""
+    """An object is damaged (truncated gzip, broken zip, no Parquet footer): its rows cannot be known."""
 
 
 class SchemaError(PermanentError):
-    """Columns or types are not what the format says."""
+    """Columns or types differ from those of the format."""
 
 
 class IncompleteDayError(PermanentError):
-    """A day of which only some stations could be read: its good rows are written, the day fails."""
+    """Only some of a day's stations could be read: its good rows are written, the day fails."""
 
 
 class LostRowsError(PermanentError):
-    """A day whose upstream holds less than the lake does: the lake keeps what it has, and the day fails."""
+    """The upstream has fewer rows of a day than the lake: the lake keeps its rows, and the day fails."""
 
 
 class ConfigurationError(PermanentError):
@@ -79,10 +79,10 @@ class CatalogError(PermanentError):
 
 
 class VerificationError(RetryableError):
-    """What the object store holds after an upload is not what was sent."""
+    """The object store holds other bytes after an upload than were sent."""
 
 
 def shown(url: str) -> str:
-    """A URL as an error may show it: without user, password and query, in which secrets go astray."""
+    """Redact a URL for an error's text: without user, password and query, which may hold secrets."""
     without_user = re.sub(r"^([a-z0-9+.-]*:?/*).*@", r"\1…@", url, flags=re.IGNORECASE | re.DOTALL)
     return re.sub(r"\?.*", "?…", without_user, flags=re.DOTALL)[:200]

@@ -1,4 +1,4 @@
-"""The table of metrics: one row per quantity the lake can hold, and the only place that knows them.
+"""The table of metrics: one row per quantity that the lake can hold, defined nowhere else.
 
 Names are CF standard names (CF Standard Name Table v90) wherever CF has one; `cf=False` marks ours.
 
@@ -8,7 +8,7 @@ program can convert without guessing. `kg m-2` of liquid water is one millimetre
 
 Limits are Zahumenský's (WMO CBS/OPAG-IOS, Guidelines on Quality Control Procedures for Data from Automatic
 Weather Stations, 2004): a fixed plausible range, the largest believable step per minute, and the smallest
-believable change in 60 minutes. `None` means that the source gives no rule, and none is invented.
+believable change in 60 minutes. `None`: the guidelines give no rule, and none is invented.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from enum import StrEnum
 
 
 class Rule(StrEnum):
-    """How the samples of a window become the window's value."""
+    """The aggregation rule that makes a window's value of its samples."""
 
     MEAN = "mean"
     SUM = "sum"  # null when the window is incomplete: a partial rain sum reads like a dry spell
@@ -26,12 +26,12 @@ class Rule(StrEnum):
     MINIMUM = "minimum"
     DIRECTION = "direction"  # unit-vector mean, calms excluded, with the resultant length
     LAST = "last"  # codes and running totals, which neither add nor average
-    STRIKES = "strikes"  # mean over the lightning strikes: a minute in which nothing struck has no distance
+    STRIKES = "strikes"  # mean over the lightning strikes; a minute without strikes has no distance
 
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """One quantity: its name, stored and CF units, aggregation rule and plausible limits (stored units)."""
+    """One quantity: name, stored unit, CF unit, aggregation rule and plausible limits (in the stored unit)."""
 
     name: str
     unit: str
@@ -126,6 +126,6 @@ assert len(METRICS) == len(_TABLE), "a metric stands twice in the table"
 
 
 def rule_of(name: str) -> Rule:
-    """The aggregation rule of a metric; a point we have no rule for is averaged, as most sensors want."""
+    """The aggregation rule of a metric; one that is not in the table is averaged, which suits most sensors."""
     metric = METRICS.get(name)
     return metric.rule if metric else Rule.MEAN

@@ -1,4 +1,4 @@
-"""Partitions: a day of a tenant. The only place that makes or parses a partition key.
+"""Partitions: one UTC day of one tenant. Partition keys are made and parsed nowhere else.
 
 A key is Dagster's multi-partition key `YYYY-MM-DD|tenant` (dimensions sorted by name: date, tenant).
 """
@@ -17,7 +17,7 @@ TENANT_ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 
 
 def validate_tenant_id(tenant: str) -> str:
-    """Return the id, or raise `ConfigurationError`: ids become keys, paths and command-line arguments."""
+    """Return the id if it is allowed, else raise `ConfigurationError`: ids become keys, paths and arguments."""
     if not isinstance(tenant, str) or not TENANT_ID.fullmatch(tenant):
         raise ConfigurationError(
             f"tenant id {str(tenant)[:80]!r} is not allowed: expected 1 to 63 characters of a-z, 0-9, '-' and "
@@ -35,7 +35,7 @@ class PartitionKey:
 
     @classmethod
     def parse(cls, text: str) -> PartitionKey:
-        """From `YYYY-MM-DD|tenant`; raises `ConfigurationError` with what was expected."""
+        """Parse `YYYY-MM-DD|tenant`; raises `ConfigurationError` for anything else."""
         day, separator, tenant = text.partition("|")
         try:
             if not separator:
@@ -55,22 +55,22 @@ class PartitionKey:
 
     @property
     def start(self) -> datetime:
-        """Midnight UTC at which the day starts."""
+        """The start of the day: midnight, UTC."""
         return datetime.combine(self.date, datetime.min.time(), UTC)
 
 
 def tenants_partition_name(service: str) -> str:
-    """The name of a service's dynamic partitions: its tenants."""
+    """The name of the dynamic partitions of a service, whose keys are tenant ids."""
     return f"{service}_tenants"
 
 
 def quarter_of(day: date) -> date:
-    """The first day of the quarter a day lies in."""
+    """The first day of a day's quarter."""
     return date(day.year, day.month - (day.month - 1) % 3, 1)
 
 
 def quarter_end(start: date) -> date:
-    """The day after a quarter's last."""
+    """The first day after the quarter that starts on `start`."""
     return quarter_of(start + timedelta(days=95))
 
 

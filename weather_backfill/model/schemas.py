@@ -1,4 +1,4 @@
-"""Arrow schemas of the lake's datasets, and the metadata every file carries in its footer.
+"""Arrow schemas of the lake's datasets, and the metadata in every file's footer.
 
 All times are UTC and aware (`timestamp[us, UTC]`); windows are `[start, end)` labelled by their start.
 `station_id` and `metric` are dictionary-encoded in memory and plain strings (dictionary pages) in the file,
@@ -17,10 +17,10 @@ from weather_backfill.model.metrics import METRICS
 
 SCHEMA_VERSION = "1"
 SINCE: Mapping[str, Mapping[str, str]] = {}
-"""Columns that a later schema version than 1 has added, by dataset: `{"refined_15m": {"median": "2"}}`.
+"""Columns added by schema versions after 1, by dataset: `{"refined_15m": {"median": "2"}}`.
 
 Older files lack them and are read with nulls, so they are nullable. Columns are only ever added: a new meaning gets a
-new name. docs/operations.md, "Upgrading", says what an operator sees of it.
+new name. For the operator's view see docs/operations.md, "Upgrading".
 """
 
 TIMESTAMP = pa.timestamp("us", tz="UTC")
@@ -38,10 +38,10 @@ RAW = pa.schema(
         pa.field("quality", pa.int8(), nullable=False),
     ]
 )
-"""One row an observation; sorted by station, metric, time; unique by those three. Null value = missing."""
+"""One row per observation; sorted by station, metric, time; unique by those three. Null value = missing."""
 
 SOURCE_QUALITY = pa.field("source_quality", pa.int8())
-"""The upstream's own quality level, kept beside ours where the service has one (DWD's QN)."""
+"""The upstream's own quality level, kept beside `quality` where the service has one (DWD's QN)."""
 
 REFINED = pa.schema(
     [
@@ -62,7 +62,7 @@ REFINED = pa.schema(
         pa.field("quality", pa.int8(), nullable=False),
     ]
 )
-"""One row a 15-minute window, station and metric; sorted by station, metric, window."""
+"""One row per 15-minute window, station and metric; sorted by station, metric, window."""
 
 FEATURES = pa.schema(
     [
@@ -101,7 +101,7 @@ FEATURES = pa.schema(
         pa.field("height", pa.float64()),
     ]
 )
-"""One row a station and quarter, sorted by station; days and hours are UTC's. °C, mm, m/s, hPa, percent, okta.
+"""One row per station and quarter, sorted by station; days and hours are UTC's. °C, mm, m/s, hPa, percent, okta.
 
 Frost day: minimum < 0; ice day: maximum < 0; heat day: maximum >= 30. Frost and heat hours: clock hours whose mean
 is < 0 and >= 30. Wet hour: more than 0.1 mm. `prevailing_sector`: of sixteen (N, NNE, ...), the one most windows'
@@ -119,35 +119,35 @@ REJECTS = pa.schema(
         pa.field("raw_text", pa.string(), nullable=False),
     ]
 )
-"""What was read and could not be kept: why, from which object, and its text cut at `RAW_TEXT_LIMIT` bytes."""
+"""Rejected rows: the reason, the source object, and the row's text cut at `RAW_TEXT_LIMIT` bytes."""
 
 RAW_TEXT_LIMIT = 1000
 
 
 def is_older(version: str | None) -> bool:
-    """Whether a file of this schema version was written before today's; one that says none is older than all."""
+    """Return whether a file's schema version precedes today's; a file without one is older than all."""
     return version is None or not version.isdecimal() or int(version) < int(SCHEMA_VERSION)
 
 
-def require_columns(held: Collection[str], wanted: Collection[str]) -> None:
-    """Raises `UnreadableObjectError` where a file lacks a column that files of every version have.
+def require_columns(present: Collection[str], required: Collection[str]) -> None:
+    """Raise `UnreadableObjectError` where a file lacks a column that files of every version have.
 
     A damaged footer can rename a column and still be read: nulls in its place would be values lost in silence.
     """
-    lacking = [name for name in wanted if name not in held]
-    if lacking:
+    missing = [name for name in required if name not in present]
+    if missing:
         raise UnreadableObjectError(
-            f"this Parquet file has no column {', '.join(lacking)}, which files of every schema version have (it has "
-            f"{', '.join(held)}): it is damaged or none of ours. Reprocess its day, or restore the "
-            "object's previous version."
+            f"this Parquet file has no column {', '.join(missing)}, which files of every schema version have (it has "
+            f"{', '.join(present)}): it is damaged or was not written by this program. Reprocess its day, "
+            "or restore the object's previous version."
         )
 
 
 def conformed(table: pa.Table, schema: pa.Schema, dataset: str) -> pa.Table:
-    """A file's table with the columns of `schema` first and in order, nulls where the file is older than a column.
+    """Bring a file's table to today's schema: the columns of `schema` in order, nulls where the file is older.
 
-    A column that is not there and that files of every version of the dataset have (all but those of `SINCE`) raises
-    `UnreadableObjectError`. What a file has besides (an upstream's own quality) stays at the end.
+    Raises `UnreadableObjectError` where a column is missing that files of every version of the dataset have (all but
+    those of `SINCE`). Further columns of the file (an upstream's own quality) stay at the end.
     """
     if table.schema.names[: len(schema)] == schema.names:
         return table
@@ -161,7 +161,7 @@ def conformed(table: pa.Table, schema: pa.Schema, dataset: str) -> pa.Table:
 
 
 def file_schema(schema: pa.Schema, lineage: dict[str, str], metrics: list[str]) -> pa.Schema:
-    """The schema with the footer's metadata attached.
+    """Attach the footer's metadata to a schema.
 
     `lineage` follows from the data alone (source objects, code version), never from the run, so that the
     same input gives the same bytes.

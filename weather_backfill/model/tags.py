@@ -9,4 +9,4 @@ SERVICE_TAG = "weather/service"
 
 
 ACCEPT_LOSS_TAG = "weather/accept_loss"
-"""With the value `true`, a run may replace days by such as have fewer rows (`lake/row_diff.py`)."""
+"""With the value `true`, a run may replace days by ones with fewer rows (`lake/row_diff.py`)."""

@@ -1,1 +1,1 @@
-"""Refine: quality flags on raw observations, and 15-minute windows made from them."""
+"""Refinement: quality flags, checks, 15-minute windows and quarterly features."""

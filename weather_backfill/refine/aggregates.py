@@ -1,8 +1,8 @@
-"""Sums, extremes and counts of sorted rows by window, in one pass of numpy over runs of rows.
+"""Aggregation of sorted rows by window: sums, extremes and counts in one pass of numpy over runs of rows.
 
 Rows of the lake are sorted by series and time, so the rows of a window follow each other: a window is a run, and
-`reduceat` adds up runs at a third of the cost of a hash table, which is what a database would make. It adds in the
-order of the rows on one thread: the same rows give the same bits.
+`reduceat` aggregates runs at a third of the cost of a database's hash table. It adds in the order of the rows on one
+thread: the same rows give the same bits.
 """
 
 from __future__ import annotations
@@ -22,12 +22,14 @@ _BLOCK_ROWS = 150_000
 def aggregate(
     series: np.ndarray, time: np.ndarray, value: np.ndarray, quality: np.ndarray, slot_us: np.ndarray
 ) -> pa.Table:
-    """One row a series and window that has rows, in order of both.
+    """Aggregate rows into one row per series and window that has rows, in order of both.
 
-    `series` numbers each row's series; `time` is in microseconds since 1970, `value` is NaN where missing, and
-    `slot_us` has the microseconds between two grid slots by series. Failed and missing values only count in
-    `flags`, a bit a flag that occurs: 2 pass, 4 not evaluated, 8 suspect, 16 fail, 512 missing. Statistics are null
-    where no value is good, `deviation` (of a sample) where fewer than two are.
+    `series` is each row's series number, `time` in microseconds since 1970 (UTC), `value` NaN where missing, and
+    `slot_us` the microseconds between two grid slots by series. Columns: `series`, `window_number` (windows of 900 s
+    since 1970), `flags`, `good` (values that are neither failed nor missing), `slots` (grid slots that hold one), and
+    of the good values `minimum`, `maximum`, `total`, `first_value`, `last_value`, `deviation`. Failed and missing
+    values only count in `flags`, a bit per flag that occurs: 2 pass, 4 not evaluated, 8 suspect, 16 fail, 512 missing.
+    Statistics are null where no value is good, `deviation` (of a sample) where fewer than two are.
     """
     if _disordered(series, time):
         order = np.lexsort((time, series))
@@ -51,7 +53,7 @@ def _aggregate(
 
 
 def _blocks(series: np.ndarray) -> Iterator[slice]:
-    """Whole series of about `_BLOCK_ROWS` rows: their columns fit the processor's cache."""
+    """Slices of whole series with about `_BLOCK_ROWS` rows each: their columns fit the processor's cache."""
     edges = np.append(_starts(series), len(series))
     first = 0
     while first < len(edges) - 1:
@@ -67,7 +69,7 @@ def _disordered(series: np.ndarray, time: np.ndarray) -> bool:
 
 
 def _starts(*columns: np.ndarray) -> np.ndarray:
-    """The first row of each run in which no column changes."""
+    """The numbers of the first rows of the runs in which no column changes."""
     changed = np.zeros(len(columns[0]), dtype=bool)
     changed[:1] = True
     for column in columns:
@@ -76,36 +78,37 @@ def _starts(*columns: np.ndarray) -> np.ndarray:
 
 
 def _slots(time: np.ndarray, series: np.ndarray, slot_us: np.ndarray) -> np.ndarray:
-    """The grid slot of each row, counted from 1970. Dividing a column by one number is several times faster."""
+    """The grid slot of each row, counted from 1970."""
+    # Dividing by a scalar is several times faster than by a column.
     slots: np.ndarray = time // (slot_us[0] if slot_us.min() == slot_us.max() else slot_us[series])
     return slots
 
 
 def _statistics(run: np.ndarray, value: np.ndarray, slot: np.ndarray, windows: int) -> dict[str, pa.Array]:
-    """The statistics of good values by the number of their window, of which some may have none."""
+    """The statistics of good values by window number `run`; windows without good values get nulls."""
     starts = _starts(run)
     present = run[starts]
     empty = np.ones(windows, dtype=bool)
     empty[present] = False
 
-    def spread(found: np.ndarray, unknown: np.ndarray | None = empty) -> pa.Array:
-        full = np.zeros(windows, dtype=found.dtype)
-        full[present] = found
-        return pa.array(full, mask=unknown)
+    def spread(statistic: np.ndarray, null: np.ndarray | None = empty) -> pa.Array:
+        full = np.zeros(windows, dtype=statistic.dtype)
+        full[present] = statistic
+        return pa.array(full, mask=null)
 
     if not len(value):
         return {name: spread(np.empty(0)) for name in _FLOATS} | {n: spread(np.empty(0, "i8"), None) for n in _COUNTS}
     count = np.diff(starts, append=len(value))
     total = np.add.reduceat(value, starts)
-    apart = value - np.repeat(total / count, count)
+    residual = value - np.repeat(total / count, count)
     with np.errstate(divide="ignore", invalid="ignore"):
-        deviation = np.sqrt(np.add.reduceat(np.square(apart, out=apart), starts) / (count - 1))
-    new = _starts(run, slot)
+        deviation = np.sqrt(np.add.reduceat(np.square(residual, out=residual), starts) / (count - 1))
+    first_of_slot = _starts(run, slot)
     single = empty.copy()
     single[present] |= count < 2
     return {
         "good": spread(count, None),
-        "slots": spread(np.bincount(run[new], minlength=windows)[present], None),
+        "slots": spread(np.bincount(run[first_of_slot], minlength=windows)[present], None),
         "minimum": spread(np.minimum.reduceat(value, starts)),
         "maximum": spread(np.maximum.reduceat(value, starts)),
         "total": spread(total),

@@ -1,7 +1,7 @@
-"""Asset checks, per partition: what must hold of a day, judged from its table alone.
+"""Asset checks per partition: each judges one day from its table alone.
 
 Gaps warn, corruption is an error. In a run over a range Dagster records no partition for an
-`AssetCheckResult`, so each day's outcome is logged as an evaluation of its partition (`dagster/events.py`)
+`AssetCheckResult`, so each day's result is logged as an evaluation of its partition (`dagster/events.py`)
 and one result for the run sums them up (`summarize`).
 """
 
@@ -26,30 +26,30 @@ _BLOCK_ROWS = 1_000_000
 
 RAW_CHECKS = {
     "completeness": "Distinct grid slots that hold a value, against the expected, by station and metric",
-    "no_duplicates": "One row for a station, metric and time, in order",
-    "schema": "Columns and types as the raw schema says",
+    "no_duplicates": "One row per station, metric and time, in order",
+    "schema": "Columns and types are those of the raw schema",
     "plausible_values": "Few values fail the range and step tests",
     "rejects_under_limit": "Few rows were rejected",
 }
 REFINED_CHECKS = {
-    "schema": "Columns and types as the refined schema says",
-    "counts_agree": "The windows hold every good raw value once",
+    "schema": "Columns and types are those of the refined schema",
+    "counts_agree": "The windows hold every good raw value exactly once",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Coverage:
-    """How much of a day's grid holds values: the share over all, and the worst series."""
+    """The share (0 to 1) of a day's grid slots that hold a value: mean over the stations, and the worst stations."""
 
     share: float
     worst: Mapping[str, float]
 
 
 def coverage(day: RawDay) -> Coverage:
-    """Distinct filled slots against the expected ones over the stations and metrics of the day.
+    """Compare the distinct filled grid slots with the expected ones, over the stations and metrics of the day.
 
-    Counts metrics with a CF name and points we have no row for; a station's battery or codes are not weather.
-    An expected station without rows counts as empty; a day without rows has coverage 0.
+    Counts metrics with a CF name and points that the table of metrics lacks; a station's battery or codes are not
+    weather. An expected station without rows counts as empty; a day without rows has coverage 0.
     """
     if not day.table.num_rows:
         return Coverage(0.0, dict.fromkeys(sorted(day.expected_stations)[:_WORST], 0.0))
@@ -64,7 +64,7 @@ def coverage(day: RawDay) -> Coverage:
     series = np.bincount(station[counted], minlength=len(station_names))
     total = np.bincount(station[counted], filled, minlength=len(station_names))
     by_station = {station_names[code]: float(total[code] / series[code]) for code in np.flatnonzero(series)}
-    reporting = {station_names[code] for code in np.unique(station)}  # the dictionary may name others
+    reporting = {station_names[code] for code in np.unique(station)}  # the dictionary may hold further names
     by_station |= dict.fromkeys(set(day.expected_stations) - reporting, 0.0)
     share = float(np.mean(list(by_station.values()))) if by_station else 0.0
     worst = dict(sorted(by_station.items(), key=lambda item: (item[1], item[0]))[:_WORST])
@@ -79,7 +79,7 @@ def _codes_at(table: pa.Table, column: str, rows: np.ndarray) -> tuple[np.ndarra
 
 
 def _filled_slots(table: pa.Table, starts: np.ndarray, slot_seconds: np.ndarray) -> np.ndarray:
-    """Distinct grid slots with a value, by series; about a million rows at a time, for the memory."""
+    """Count the distinct grid slots with a value by series, about a million rows at a time to save memory."""
     edges = np.append(starts, table.num_rows)
     filled = np.zeros(len(starts), "i8")
     first = 0
@@ -92,32 +92,33 @@ def _filled_slots(table: pa.Table, starts: np.ndarray, slot_seconds: np.ndarray)
 
 
 def _filled_in(part: pa.Table, lengths: np.ndarray, slot_seconds: np.ndarray) -> np.ndarray:
-    """The same of some whole series; rows are sorted by time within a series."""
+    """Count the filled slots of some whole series; rows are sorted by time within a series."""
     series = np.repeat(np.arange(len(lengths), dtype="i4"), lengths)
     time = np.asarray(part["observed_at"].cast(pa.int64()))
-    one = slot_seconds.min() == slot_seconds.max()  # dividing by one number is several times faster
-    slots = time // (slot_seconds[0] * 1_000_000 if one else (slot_seconds * 1_000_000)[series])
+    uniform = slot_seconds.min() == slot_seconds.max()  # dividing by a scalar is several times faster
+    slots = time // (slot_seconds[0] * 1_000_000 if uniform else (slot_seconds * 1_000_000)[series])
     if part["value"].null_count:
         valid = np.asarray(part["value"].is_valid())
         slots, series = slots[valid], series[valid]
-    new = np.ones(len(slots), dtype=bool)
-    new[1:] = (slots[1:] != slots[:-1]) | (series[1:] != series[:-1])
-    return np.bincount(series[new], minlength=len(lengths))
+    distinct = np.ones(len(slots), dtype=bool)
+    distinct[1:] = (slots[1:] != slots[:-1]) | (series[1:] != series[:-1])
+    return np.bincount(series[distinct], minlength=len(lengths))
 
 
-def check_raw(day: RawDay, held: Coverage, completeness_target: float, rejects_limit: float) -> list[CheckResult]:
-    """All checks of a raw day; `day.table` is flagged."""
+def check_raw(day: RawDay, covered: Coverage, completeness_target: float, rejects_limit: float) -> list[CheckResult]:
+    """Run all checks of a raw day with a flagged `table`; the target and the limit are shares (0 to 1)."""
     rows, rejected = day.table.num_rows, day.rejects.num_rows
     failed = int(np.sum(np.asarray(day.table["quality"]) == FAIL))
-    worst = ", ".join(f"{name} {share:.0%}" for name, share in held.worst.items()) or "no station reported"
+    share = covered.share
+    worst = ", ".join(f"{name} {part:.0%}" for name, part in covered.worst.items()) or "no station reported"
     rejected_share = rejected / max(rejected + day.facts.get("reports_kept", rows), 1)
     return [
         CheckResult(
             "completeness",
-            held.share >= completeness_target,
+            share >= completeness_target,
             False,
-            f"{held.share:.1%} of the expected slots hold a value (target {completeness_target:.0%}); worst: {worst}",
-            {"completeness": held.share, "worst_stations": worst},
+            f"{share:.1%} of the expected slots hold a value (target {completeness_target:.0%}); worst: {worst}",
+            {"completeness": share, "worst_stations": worst},
         ),
         _duplicates(day.table),
         _schema(day.table, RAW),
@@ -139,7 +140,7 @@ def check_raw(day: RawDay, held: Coverage, completeness_target: float, rejects_l
 
 
 def check_refined(table: pa.Table, good_raw_values: int) -> list[CheckResult]:
-    """All checks of a refined day against the number of good values of its raw day."""
+    """Run all checks of a refined day, against the number of good values of its raw day."""
     samples = int(np.sum(np.asarray(table["sample_count"]))) if table.num_rows else 0
     return [
         _schema(table, REFINED),
@@ -159,23 +160,23 @@ def _duplicates(table: pa.Table) -> CheckResult:
     later = np.ones(len(time), dtype=bool)
     later[1:] = time[1:] > time[:-1]
     later[starts] = True
-    wrong = int((~later).sum())
+    repeated = int((~later).sum())
     station, metric = (_ranks_at(table, name, starts) for name in parquet.TAGS)
     rising = np.where(station[1:] == station[:-1], metric[1:] > metric[:-1], station[1:] > station[:-1])
     disordered = int((~rising).sum())
     return CheckResult(
         "no_duplicates",
-        not wrong and not disordered,
+        not repeated and not disordered,
         True,
-        f"{wrong} rows repeat or step back, {disordered} series stand twice or out of order"
-        if wrong or disordered
-        else "every station, metric and time stands once, in order",
-        {"duplicates": wrong + disordered},
+        f"{repeated} rows repeat or step back in time, {disordered} series are repeated or out of order"
+        if repeated or disordered
+        else "every station, metric and time occurs once, in order",
+        {"duplicates": repeated + disordered},
     )
 
 
 def _ranks_at(table: pa.Table, column: str, rows: np.ndarray) -> np.ndarray:
-    """Numbers in the order of the names that a column holds at some rows."""
+    """The ranks of a column's names at some rows, in the order of the names."""
     if not len(rows):
         return rows
     codes, names = _codes_at(parquet.unified(table), column, rows)
@@ -195,9 +196,9 @@ def _schema(table: pa.Table, expected: pa.Schema) -> CheckResult:
 
 
 def summarize(check: str, outcomes: Sequence[tuple[str, CheckResult]]) -> tuple[bool, bool, str]:
-    """One verdict over the days of a run: passed, error, and which days did not pass."""
-    failed = [(key, outcome) for key, outcome in outcomes if not outcome.passed]
+    """Sum up a check over the days of a run, by partition key: passed, error, and a text naming the failed days."""
+    failed = [(key, result) for key, result in outcomes if not result.passed]
     if not failed:
         return True, False, f"passed on {len(outcomes)} days"
     named = ", ".join(key for key, _ in failed[:10]) + (" ..." if len(failed) > 10 else "")
-    return False, any(o.error for _, o in failed), f"failed on {len(failed)} of {len(outcomes)} days: {named}"
+    return False, any(result.error for _, result in failed), f"failed on {len(failed)} of {len(outcomes)} days: {named}"

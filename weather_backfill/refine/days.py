@@ -1,4 +1,4 @@
-"""From a day as read to a day to write: raw days flagged and checked, refined days made from the raw file."""
+"""Makes the days to write: flags and checks raw days, and refines raw files into refined days."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from weather_backfill.storage.object_store import ObjectStore
 
 
 def refine_days(store: ObjectStore, service: str, tenant: str, days: list[date]) -> Iterator[Day]:
-    """Refine a tenant's raw days in order, one ahead of the consumer; a day that cannot be is `DayFailure`."""
-    for made in each_day(days, lambda day: refine_day(store, service, PartitionKey(day, tenant))):
-        yield made.of(tenant) if isinstance(made, DayFailure) else made
+    """Refine a tenant's raw days in order, one ahead of the consumer; yields a `DayFailure` for a day that fails."""
+    for refined in each_day(days, lambda day: refine_day(store, service, PartitionKey(day, tenant))):
+        yield refined.of(tenant) if isinstance(refined, DayFailure) else refined
 
 
 def refine_day(store: ObjectStore, service: str, key: PartitionKey) -> DayTable:
-    """Refine one raw day of the lake; raises `NotFoundError` if it is not there."""
+    """Refine one raw day of the lake; raises `NotFoundError` if the lake does not have it."""
     started = time.monotonic()
     raw_key = layout.day_key(layout.RAW_OBSERVATIONS, service, key)
     with store.local_copy(raw_key) as path:
@@ -45,21 +45,21 @@ def refine_day(store: ObjectStore, service: str, key: PartitionKey) -> DayTable:
 
 
 def to_raw_table(key: PartitionKey, day: RawDay | DayFailure, settings: Settings, accept_loss: bool = False) -> Day:
-    """A day as read to a day to write: flagged, checked, its lineage complete."""
+    """Flag and check a day as read, and complete its lineage; a `DayFailure` only gets the tenant."""
     if isinstance(day, DayFailure):
         return day.of(key.tenant)
-    with ThreadPoolExecutor(1, thread_name_prefix="coverage") as beside:  # neither needs the other's result
-        counting = beside.submit(coverage, day)
+    with ThreadPoolExecutor(1, thread_name_prefix="coverage") as pool:  # concurrently: independent of each other
+        future = pool.submit(coverage, day)
         table = flag(day.table, day.cadence)
-        held = counting.result()
+        covered = future.result()
     flagged = replace(day, table=table)
-    lineage = {**day.lineage, **parquet.cadence_lineage(day.cadence), "completeness": f"{held.share:.6f}"}
+    lineage = {**day.lineage, **parquet.cadence_lineage(day.cadence), "completeness": f"{covered.share:.6f}"}
     return DayTable(
         key=key,
         table=table,
         lineage={**lineage, "rejects": str(day.rejects.num_rows)},
-        facts={**day.facts, "completeness": round(held.share, 6), "rejects": day.rejects.num_rows},
-        checks=check_raw(flagged, held, settings.completeness_target, settings.rejects_limit),
+        facts={**day.facts, "completeness": round(covered.share, 6), "rejects": day.rejects.num_rows},
+        checks=check_raw(flagged, covered, settings.completeness_target, settings.rejects_limit),
         rejects=day.rejects,
         incomplete=day.incomplete,
         accept_loss=accept_loss,

@@ -1,7 +1,7 @@
--- How far lightning struck by 15-minute window, from the raw file $path: the mean over the strikes, and extremes, ends and
--- deviation of the minutes that had any.
+-- Distance of lightning by 15-minute window, from the raw file $path: the mean over the strikes, and the extremes, first
+-- and last value and deviation of the minutes with strikes.
 --
--- A station reports a distance of 0 for a minute in which nothing struck (Tempest's obs_st: positions 14 and 15). Such a
+-- A station reports a distance of 0 for a minute without strikes (Tempest's obs_st: positions 14 and 15). Such a
 -- zero is no distance, and a window without strikes has none. A distance whose count is not known stands for one strike.
 WITH chosen AS (
     SELECT observed_at, station_id, metric, value

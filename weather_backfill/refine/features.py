@@ -1,7 +1,7 @@
-"""A quarter's features from its refined days, one day in memory at a time; the SQL lies beside this module.
+"""Quarterly features of refined days, one day in memory at a time; the SQL is in files beside this module.
 
-A quarter's grid is what it should have held: the slots of each day by the cadence in the day's footer, and for a
-day that is not there those of the metric's fullest day. So a missing month makes a statistic null, not wrong.
+A quarter's grid is the number of slots it should hold: those of each day by the cadence in the day's footer, and for a
+missing day those of the metric's fullest day. So a missing month makes a statistic null, not wrong.
 """
 
 from __future__ import annotations
@@ -31,9 +31,10 @@ PRODUCTS = {
     "humidity": "relative_humidity",
     "cloud": "cloud_area_fraction",
 }
-"""The products of the features, by the metric that says whether a product is there."""
+"""The metric of each product of the features: a product exists where its metric has values."""
 
 COMPLETE = 0.75
+"""The share of a quarter's grid slots that a metric must fill."""
 
 _COLUMNS = (
     "window_start", "station_id", "metric", "sample_count", "expected_count", "completeness",
@@ -54,7 +55,7 @@ _HISTORY = pa.schema(
 
 @dataclass(frozen=True, slots=True)
 class FeatureInput:
-    """One refined day: its windows (columns of `schemas.REFINED`) and the cadence they were made with."""
+    """One refined day: its windows (columns of `schemas.REFINED`) and the cadence of their samples."""
 
     date: date
     table: pa.Table
@@ -62,19 +63,25 @@ class FeatureInput:
 
 
 def read_refined_day(day: date, data: bytes, name: str) -> FeatureInput:
-    """A refined object's day, only the features' rows and columns of it; `name` is for the error."""
+    """Read the rows and columns of a refined object that the features need; `name` is the object's, for errors.
+
+    Raises `UnreadableObjectError` where the object is damaged, lacks a column or has no cadence.
+    """
     with parquet.open_file(pa.BufferReader(data)) as file:
         footer = parquet.footer(file)
         if "cadence" not in footer:
-            raise UnreadableObjectError(f"{name} does not say its cadence: materialize that refined day again.")
+            raise UnreadableObjectError(f"{name} has no cadence in its footer: materialize that refined day again.")
         table = file.read(list(_COLUMNS))
     require_columns(table.schema.names, _COLUMNS)
-    wanted = pc.is_in(table["metric"].cast(pa.string()), pa.array(list(PRODUCTS.values())))
-    return FeatureInput(day, table.filter(wanted), parquet.cadence_of(footer))
+    needed = pc.is_in(table["metric"].cast(pa.string()), pa.array(list(PRODUCTS.values())))
+    return FeatureInput(day, table.filter(needed), parquet.cadence_of(footer))
 
 
 def quarter_features(quarter: date, days: Iterable[FeatureInput], history: pa.Table | None = None) -> pa.Table:
-    """The rows of `schemas.FEATURES` for the quarter that starts on `quarter`; `history` gives the positions."""
+    """Compute the rows of `schemas.FEATURES` of the quarter that starts on `quarter`.
+
+    `history` has the stations' positions (the columns of the station history); without it they are null.
+    """
     summaries, sectors = [], []
     slots: list[dict[str, int]] = []
     with connect() as connection:
@@ -104,7 +111,7 @@ def _slots(cadence: Cadence, metric: str) -> int:
 
 
 def _expected(slots: list[dict[str, int]], days: int) -> pa.Table:
-    """The grid slots of the whole quarter by metric, also those of the days that are not there."""
+    """The grid slots of the whole quarter by metric, including those of missing days."""
     missing = days - len(slots)
     totals = {m: sum(s[m] for s in slots) + missing * max(s[m] for s in slots) for m in PRODUCTS.values()}
     return pa.table({"metric": list(totals), "expected": pa.array(totals.values(), pa.int64())})

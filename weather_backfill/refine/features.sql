@@ -1,7 +1,7 @@
--- One row a station of a quarter, from the rows that features_day.sql and features_sectors.sql made of its days.
+-- One row per station of a quarter, from the rows that features_day.sql and features_sectors.sql made of its days.
 --
 -- `days` and `sectors` hold those rows, `days` with the date and the day's grid slots. `expected` holds the quarter's
--- grid slots by metric, those of days that are missing among them. `history` holds the spans of station_history.
+-- grid slots by metric, including those of missing days. `history` holds the spans of station_history.
 WITH series AS (
     SELECT
         station_id,

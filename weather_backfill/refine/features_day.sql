@@ -1,8 +1,8 @@
--- One row a station and metric of one day: what the quarter's statistics are made of.
+-- One row per station and metric of one day, for the quarter's statistics.
 --
 -- `windows` holds the day's refined rows. Clock hours come first: hourly data has one window in four, 10-minute data
--- fills all, and an hour means the same for both. `filled` counts the grid slots that hold a value. An incomplete
--- window has no `sum`; what fell in it all the same is its mean times its samples. Comparisons are with rounded
+-- fills all, and so hours are alike for both. `filled` counts the grid slots that hold a value. An incomplete
+-- window has no `sum`; the amount that fell in it is its mean times its samples. Comparisons are with rounded
 -- numbers, so that 0.04 + 0.06 is not more than 0.1.
 WITH hours AS (
     SELECT

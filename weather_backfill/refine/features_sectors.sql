@@ -1,4 +1,4 @@
--- How many windows of one day the wind came from each of sixteen sectors (0 is N, 1 NNE, ...), by station.
+-- The number of windows of one day with wind from each of sixteen sectors (0 is N, 1 NNE, ...), by station.
 -- Calm windows have no mean direction and do not count.
 SELECT
     station_id::VARCHAR AS station_id,

@@ -20,10 +20,10 @@ from weather_backfill.model.schemas import FAIL, MISSING, NOT_EVALUATED, PASS, S
 
 MINUTE_US = 60_000_000
 HOUR_US = 60 * MINUTE_US
-MAX_RAIN_PER_MINUTE = 40.0
+MAX_RAIN_PER_MINUTE = 40.0  # mm
 FEWEST_SAMPLES_OF_AN_HOUR = 6
-"""Samples an hour must hold before it is judged by persistence. The rule is made for minute data; two hourly values
-are often equal at a resolution of 0.1, and say nothing of what was between them."""
+"""The fewest samples of an hour for the persistence test. The rule is made for minute data; two hourly values are often
+equal at a resolution of 0.1, whatever happened between them."""
 # lower must not exceed upper where both are reported at the same time
 _ORDERED_PAIRS = (("dew_point_temperature", "air_temperature"), ("wind_speed", "wind_speed_of_gust"))
 
@@ -39,48 +39,48 @@ class _Series:
 
 
 def flag(table: pa.Table, cadence: Cadence) -> pa.Table:
-    """The same rows with `quality` judged.
+    """Judge `quality` by the range, step, persistence and consistency tests; the other columns stay as they are.
 
-    `table` has the columns of `schemas.RAW`, sorted by station, metric and time, without duplicates. The
-    limit of rain follows the cadence: 40 mm a minute.
+    `table` has the columns of `schemas.RAW`, sorted by station, metric and time, without duplicates. The limit of rain,
+    40 mm per minute, is multiplied by the cadence.
     """
     if not table.num_rows:
         return table
-    # Columns stay in the chunks they came in: a day can be a memory-mapped file that is larger than its copy may be.
+    # Columns keep their chunks: a day can be a memory-mapped file too large to be copied.
     table = unified(table)
     metric_codes = _codes(table, "metric")
     names = _dictionary(table, "metric")
-    known = np.array([METRICS.get(name) is not None for name in names], dtype=bool)
-    flags = np.where(known, PASS, NOT_EVALUATED).astype("i1")[metric_codes]
+    has_rules = np.array([METRICS.get(name) is not None for name in names], dtype=bool)
+    flags = np.where(has_rules, PASS, NOT_EVALUATED).astype("i1")[metric_codes]
     value = table["value"].to_numpy()
-    if known.any():
-        _judge_known(table, metric_codes, np.flatnonzero(known), names, value, cadence, flags)
+    if has_rules.any():
+        _judge_metrics(table, metric_codes, np.flatnonzero(has_rules), names, value, cadence, flags)
     flags[np.isnan(value)] = MISSING
     position = table.schema.get_field_index("quality")
     return table.set_column(position, table.schema.field("quality"), pa.array(flags))
 
 
-def _judge_known(
-    table: pa.Table, metric_codes: np.ndarray, known: np.ndarray, names: list[str], value: np.ndarray,
+def _judge_metrics(
+    table: pa.Table, metric_codes: np.ndarray, codes: np.ndarray, names: list[str], value: np.ndarray,
     cadence: Cadence, flags: np.ndarray,
 ) -> None:  # fmt: skip
-    """Judge the metrics that have rules, in place."""
+    """Set the flags of the metrics with these codes, in place."""
     station = _codes(table, "station_id")
     time = np.asarray(table["observed_at"].cast(pa.int64()))
     series: dict[str, _Series] = {}
-    for code in known:
+    for code in codes:
         metric = METRICS[names[code]]
         rows = np.flatnonzero(metric_codes == code)
         rows = rows[~np.isnan(value[rows])]
-        found = series[metric.name] = _Series(rows, station[rows], time[rows], value[rows])
-        flags[rows] = judge(found.station, found.time, found.value, metric, cadence.of(metric.name))
+        samples = series[metric.name] = _Series(rows, station[rows], time[rows], value[rows])
+        flags[rows] = judge(samples.station, samples.time, samples.value, metric, cadence.of(metric.name))
     _judge_pairs(series, flags)
 
 
 def judge(station: np.ndarray, time: np.ndarray, value: np.ndarray, metric: Metric, cadence: int) -> np.ndarray:
-    """Flags of one metric's values by the range, step and persistence tests.
+    """Flag one metric's values by the range, step and persistence tests.
 
-    Rows are sorted by station and time; `time` in microseconds, `cadence` in seconds.
+    Rows are sorted by station and time; `time` in microseconds, `cadence` in seconds, `value` in the stored unit.
     """
     flags = np.full(len(value), PASS, dtype="i1")
     if metric.min_change_per_hour is not None:
@@ -96,9 +96,9 @@ def judge(station: np.ndarray, time: np.ndarray, value: np.ndarray, metric: Metr
 
 
 def _jumps(station: np.ndarray, time: np.ndarray, value: np.ndarray, per_minute: float) -> np.ndarray:
-    """Rows that jump from the row before by more than the limit, unless they return from a jump.
+    """The rows that differ from the row before by more than the limit, unless they return from such a jump.
 
-    Without the exception the good value after every spike would fail as well.
+    Without that exception the good value after every spike would fail as well.
     """
     jump = np.zeros(len(value), dtype=bool)
     jump[1:] = _step(station, time, value, 1) > per_minute
@@ -108,33 +108,33 @@ def _jumps(station: np.ndarray, time: np.ndarray, value: np.ndarray, per_minute:
 
 
 def _step(station: np.ndarray, time: np.ndarray, value: np.ndarray, back: int) -> np.ndarray:
-    """Change a minute against the row `back` rows before; steps under a minute count as one minute."""
+    """The change per minute since the row `back` rows before, 0 across stations; times under a minute count as one."""
     minutes = np.maximum((time[back:] - time[:-back]) / MINUTE_US, 1.0)
     step = np.abs(value[back:] - value[:-back]) / minutes
     return np.where(station[back:] == station[:-back], step, 0.0)
 
 
 def _persistent(station: np.ndarray, time: np.ndarray, value: np.ndarray, least: float) -> np.ndarray:
-    """Rows that end a full hour of enough samples in which the value changed by less than `least`."""
+    """The rows that end a full hour of enough samples in which the value changed by less than `least`."""
     if not len(value):
         return np.zeros(0, dtype=bool)
     order = _order(station, time - time.min())
     begin = np.searchsorted(order, order - HOUR_US, side="right") - 1
-    begin_same = (begin >= 0) & (station[np.maximum(begin, 0)] == station)
+    same_station = (begin >= 0) & (station[np.maximum(begin, 0)] == station)
     begin = np.maximum(begin, 0)
-    fresh = begin_same & (time - time[begin] <= 2 * HOUR_US)  # across a long gap nothing is known
+    fresh = same_station & (time - time[begin] <= 2 * HOUR_US)  # no judgement across a long gap
     spread = _window(value, begin, np.maximum) - _window(value, begin, np.minimum)
-    enough = np.arange(len(value)) - begin >= FEWEST_SAMPLES_OF_AN_HOUR  # with the row at its beginning, one more
+    enough = np.arange(len(value)) - begin >= FEWEST_SAMPLES_OF_AN_HOUR  # not counting the row at `begin`
     return fresh & enough & (spread < least)
 
 
 def _order(station: np.ndarray, time: np.ndarray) -> np.ndarray:
-    """One number for station and time since the first, so that one search finds both: 32,768 stations, nine years."""
+    """Combine station and time since the first into one sortable number: up to 32,768 stations and nine years."""
     return station.astype("i8") * (1 << 48) + time
 
 
 def _window(value: np.ndarray, begin: np.ndarray, best: Callable[..., np.ndarray]) -> np.ndarray:
-    """The largest or smallest of `value[begin[i] : i + 1]` for every i, by doubling spans."""
+    """The largest or smallest (`best`) of `value[begin[i] : i + 1]` for every i, from spans of doubling length."""
     rows = np.arange(len(value))
     width = rows - begin + 1
     level = np.floor(np.log2(width)).astype("i8")
@@ -151,17 +151,17 @@ def _window(value: np.ndarray, begin: np.ndarray, best: Callable[..., np.ndarray
 
 
 def _judge_pairs(series: dict[str, _Series], flags: np.ndarray) -> None:
-    """Mark both values suspect where a lower quantity exceeds its upper one at the same time."""
+    """Mark both values suspect where the lower quantity of a pair exceeds the upper one at the same time."""
     for lower_name, upper_name in _ORDERED_PAIRS:
         lower, upper = series.get(lower_name), series.get(upper_name)
         if lower is None or upper is None or not len(lower.time) or not len(upper.time):
             continue
         start = min(lower.time.min(), upper.time.min())
-        a, b = _order(lower.station, lower.time - start), _order(upper.station, upper.time - start)
-        _, at_lower, at_upper = np.intersect1d(a, b, assume_unique=True, return_indices=True)
-        wrong = lower.value[at_lower] > upper.value[at_upper]
-        for found, at in ((lower, at_lower), (upper, at_upper)):
-            rows = found.rows[at[wrong]]
+        lower_keys, upper_keys = (_order(quantity.station, quantity.time - start) for quantity in (lower, upper))
+        _, in_lower, in_upper = np.intersect1d(lower_keys, upper_keys, assume_unique=True, return_indices=True)
+        contradictory = lower.value[in_lower] > upper.value[in_upper]
+        for samples, positions in ((lower, in_lower), (upper, in_upper)):
+            rows = samples.rows[positions[contradictory]]
             flags[rows] = np.maximum(flags[rows], SUSPECT)
 
 

@@ -18,12 +18,15 @@ from weather_backfill.storage.object_store import ObjectStore
 
 
 def make_quarter(store: ObjectStore, service: str, key: PartitionKey) -> DayTable:
-    """A quarter's features; `key.date` is its first day. Raises `NotFoundError` if none of its days is refined."""
+    """Make a quarter's features; `key.date` is its first day.
+
+    Raises `NotFoundError` if none of its days is refined, and the error of a refined day that cannot be read.
+    """
     started = time.monotonic()
     folder = layout.tenant_prefix(layout.REFINED_15M, service, key.tenant)
-    held = {layout.date_of(o.key) for o in store.list(folder) if o.key.endswith(layout.FILE)}
-    every = days_between(key.date, quarter_end(key.date) - timedelta(days=1))
-    days = [day for day in every if day in held]
+    refined = {layout.date_of(o.key) for o in store.list(folder) if o.key.endswith(layout.FILE)}
+    all_days = days_between(key.date, quarter_end(key.date) - timedelta(days=1))
+    days = [day for day in all_days if day in refined]
     if not days:
         raise NotFoundError(f"{store.uri(folder)} holds no day of the quarter from {key.date}: refine its days first.")
     return DayTable(
@@ -32,7 +35,7 @@ def make_quarter(store: ObjectStore, service: str, key: PartitionKey) -> DayTabl
         lineage={"source": f"{layout.REFINED_15M}/service={service}", "days": str(len(days))},
         facts={
             "source_objects": len(days),
-            "missing_days": len(every) - len(days),
+            "missing_days": len(all_days) - len(days),
             "seconds": time.monotonic() - started,
         },
     )
@@ -43,10 +46,10 @@ def _days(store: ObjectStore, service: str, tenant: str, days: list[date]) -> It
         key = layout.day_key(layout.REFINED_15M, service, PartitionKey(day, tenant))
         return read_refined_day(day, store.get(key), store.uri(key))
 
-    for made in each_day(days, read):
-        if isinstance(made, DayFailure):
-            raise made.error
-        yield made
+    for day in each_day(days, read):
+        if isinstance(day, DayFailure):
+            raise day.error
+        yield day
 
 
 def _history(store: ObjectStore, service: str, tenant: str) -> pa.Table | None:

@@ -1,9 +1,9 @@
-"""Raw observations to 15-minute windows `[start, end)` in UTC, labelled by their start.
+"""Refinement of raw observations into 15-minute windows `[start, end)` in UTC, labelled by their start.
 
-Numbers are added up by `aggregates.py`; what they mean is said in the SQL beside this module. Row groups never
-split a series (`lake/parquet.py`), so each is aggregated by itself, single-threaded, a few at a time: the same raw
-file gives the same bytes whatever the machine, which one query over all threads does not, as floating-point sums
-then depend on who comes first.
+`aggregates.py` computes the numbers; `windows.sql` beside this module makes the refined columns of them. Row groups
+never split a series (`lake/parquet.py`), so each is aggregated by itself, single-threaded, a few at a time: the same
+raw file gives the same bytes on every machine. One query over all threads does not, as floating-point sums then depend
+on the order in which threads finish.
 """
 
 from __future__ import annotations
@@ -34,21 +34,22 @@ _IN_PAIRS: dict[str, tuple[Rule, tuple[str, ...]]] = {
     "directions": (Rule.DIRECTION, ("mean", "resultant_length")),
     "distances": (Rule.STRIKES, ("mean", "minimum", "maximum", "first_value", "last_value", "deviation")),
 }
-"""Queries over the whole raw file, as the two metrics they pair may lie in two row groups: whose windows need them, and
-what they find.
+"""Queries over the whole raw file, as they pair two metrics that may lie in two row groups: by the SQL file's name, the
+rule of the metrics that need them, and the statistics they compute.
 """
 
 
 @cache
 def sql(name: str) -> str:
-    """One of the package's SQL files."""
+    """Read one of the package's SQL files, by its name without `.sql`."""
     return (files("weather_backfill.refine") / f"{name}.sql").read_text()
 
 
 @dataclass(frozen=True, slots=True)
 class WindowedDay:
-    """A day's windows, and of the raw day they were made from: its rows, its good values by their flags, and its
-    footer.
+    """A day's windows (columns of `schemas.REFINED`), and the rows, good values and footer of its raw day.
+
+    `good_values` counts the raw values flagged pass, not evaluated or suspect.
     """
 
     table: pa.Table
@@ -58,7 +59,7 @@ class WindowedDay:
 
 
 def refine_file(path: Path) -> WindowedDay:
-    """The refined windows (columns of `schemas.REFINED`) of one day's raw Parquet file.
+    """Refine one day's raw Parquet file into windows.
 
     Raises `UnreadableObjectError` where the file is damaged or lacks a column.
     """
@@ -86,7 +87,7 @@ def refine_file(path: Path) -> WindowedDay:
 def _refine_row_groups(
     connection: duckdb.DuckDBPyConnection, path: Path, groups: list[int], cadence: Cadence, pairs: dict[str, pa.Table]
 ) -> tuple[pa.Table, int]:
-    """The windows of some row groups, and how many of their values have a good flag."""
+    """Refine some row groups: their windows, and the number of their values with a good flag."""
     with parquet.open_file(path) as file:
         samples = parquet.unified(file.read_row_groups(groups, use_threads=False))
     if not samples.num_rows:
@@ -102,7 +103,7 @@ def _refine_row_groups(
 
 
 def _named(windows: pa.Table, series: pa.Table) -> pa.Table:
-    """Windows of numbered series to columns of `schemas.REFINED`: names are looked up once a series."""
+    """Replace the series numbers of windows by names: the columns of `schemas.REFINED`."""
     number = windows["series"].combine_chunks()
     tags = {name: pc.dictionary_encode(series[name]).combine_chunks().take(number) for name in parquet.TAGS}
     columns = [tags[f.name] if f.name in tags else windows[f.name].cast(f.type) for f in REFINED]
@@ -110,7 +111,7 @@ def _named(windows: pa.Table, series: pa.Table) -> pa.Table:
 
 
 def _series(samples: pa.Table, cadence: Cadence) -> tuple[np.ndarray, pa.Table]:
-    """Every row's series number, and the series by number, in order of station and metric."""
+    """Number the series in order of station and metric: each row's series number, and the table of series."""
     starts = parquet.series_starts(samples)
     pairs = list(zip(*(samples[name].take(starts).cast(pa.string()).to_pylist() for name in parquet.TAGS), strict=True))
     ordered = sorted(set(pairs))
@@ -129,7 +130,7 @@ def _series(samples: pa.Table, cadence: Cadence) -> tuple[np.ndarray, pa.Table]:
 
 
 def _pairs(name: str, path: Path | None) -> pa.Table:
-    """What a query of `_IN_PAIRS` finds in a raw file: a row a station, metric and window. Without a file, none."""
+    """Run a query of `_IN_PAIRS` on a raw file: one row per station, metric and window; no rows without a file."""
     if path is None:
         _, statistics = _IN_PAIRS[name]
         keys = [("station_id", pa.string()), ("metric", pa.string()), ("window_number", pa.int64())]
@@ -139,10 +140,10 @@ def _pairs(name: str, path: Path | None) -> pa.Table:
 
 
 def connect() -> duckdb.DuckDBPyConnection:
-    """An in-memory DuckDB on one thread."""
+    """Open an in-memory DuckDB with one thread."""
     return duckdb.connect(config={"threads": 1})
 
 
 def expected_slots(cadence_seconds: int) -> int:
-    """Grid slots of a whole day."""
+    """The number of grid slots of a whole day."""
     return 86_400 // max(cadence_seconds, 1)

@@ -1,11 +1,11 @@
--- One row a 15-minute window, station and metric, from the aggregates of some whole series of raw observations.
+-- One row per 15-minute window, station and metric, from the aggregates of some whole series of raw observations.
 --
--- `aggregates` holds a row a series and window (900 s since 1970), made by aggregates.py from values that have not
--- failed (quality 4): those stay in the raw data, flagged, and show in `flags`, a bit a flag: 2 pass, 4 not
--- evaluated, 8 suspect, 16 fail, 512 missing. `series` holds a row a series: its number (in order of station and
+-- `aggregates` holds one row per series and window (900 s since 1970), made by aggregates.py from values that have not
+-- failed (quality 4): failed ones stay in the raw data, flagged, and show in `flags`, a bit per flag: 2 pass, 4 not
+-- evaluated, 8 suspect, 16 fail, 512 missing. `series` holds one row per series: its number (in order of station and
 -- metric), names, aggregation rule, and slot_us, the microseconds between two grid slots (the cadence). `directions`
--- holds the vector means made by directions.sql, `distances` what distances.sql says of lightning: these metrics have no
--- other statistics.
+-- holds the vector means of directions.sql, `distances` the lightning statistics of distances.sql: these metrics have
+-- no other statistics.
 WITH counted AS (
     SELECT
         aggregates.*,

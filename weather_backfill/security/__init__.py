@@ -1,1 +1,1 @@
-"""Secrets by reference, and the policy on a tenant's file: folders, servers and secrets it may name."""
+"""Secrets by reference, and the policy on tenant files: the folders, servers and secrets they may name."""

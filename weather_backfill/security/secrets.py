@@ -1,7 +1,7 @@
-"""References to secrets, and their resolution at the last moment.
+"""Secret references: a connection names a secret's environment variable, never the secret.
 
-Secrets appear only as references to environment
-variables, `${ACME_SECRET}`, and are looked up at the last moment.
+A *connection* is one tenant's use of one service. Secrets appear only as references to environment
+variables, `${ACME_SECRET}`, and are resolved at the last moment.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pydantic_core import PydanticCustomError
 from weather_backfill.model.errors import ConfigurationError
 from weather_backfill.security.reach import Names
 
-WITHHELD = "withheld"  # the error type of a value that may be a secret and is not repeated
+WITHHELD = "withheld"  # the pydantic error type of a value that may be a secret: messages must not repeat it
 _REFERENCE = re.compile(r"\$\{([A-Z][A-Z0-9_]*)\}")
 
 
@@ -33,19 +33,21 @@ SecretReference = Annotated[str, Names.SECRET, BeforeValidator(_check_reference)
 
 
 def variable_of(reference: str) -> str:
-    """The name of the environment variable that a reference names."""
+    """The name of a reference's environment variable."""
     return _REFERENCE.sub(r"\1", _check_reference(reference))
 
 
 def resolve_secret(reference: str) -> SecretStr:
-    """The secret behind `${NAME}`; raises `ConfigurationError` naming the variable if it is not set."""
+    """Resolve `${NAME}` to its secret; raises `ConfigurationError` naming the variable if it is not set."""
     name = variable_of(reference)
     value = os.environ.get(name)
     if not value:
-        raise ConfigurationError(f"environment variable {name} is not set: a tenant file or a setting refers to it.")
+        raise ConfigurationError(
+            f"environment variable {name} is not set: set it, as a tenant file or a setting refers to it."
+        )
     return SecretStr(value)
 
 
 def reveal(reference: str | None) -> str | None:
-    """The secret itself, or None where there is no reference."""
+    """Resolve a reference to the secret's plain text, None to None; raises as `resolve_secret`."""
     return resolve_secret(reference).get_secret_value() if reference else None

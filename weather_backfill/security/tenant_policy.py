@@ -1,9 +1,9 @@
-"""What a tenant's file may name: folders, servers, secrets. Checked each time before a connection is opened.
+"""The policy on tenant files: the folders, servers and secrets they may name, checked before a connection is opened.
 
 Tenant files in a local folder are written by whoever runs the platform and may name any folder and any variable
-that is not the platform's own. Files that come from a bucket may have been written by the tenants: they may name no
-folder, no variable, no profile and no plain-HTTP server but what the settings allow (`WEATHER_TENANT_FOLDERS`,
-`WEATHER_TENANT_SECRETS`). A cloud's metadata endpoint is nobody's to name.
+that is not the platform's own. Files that come from a bucket may have been written by the tenants: they may name only
+the folders, variables and profiles that the settings allow (`WEATHER_TENANT_FOLDERS`, `WEATHER_TENANT_SECRETS`), and
+no plain-HTTP server. No tenant file may name a cloud's metadata endpoint.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from weather_backfill.security.secrets import variable_of
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 OUR_VARIABLES = ("AWS_", "DAGSTER_", "WEATHER_")
-"""Variables that begin so are the platform's: no tenant file may name them."""
+"""Prefixes of the platform's own variables: no tenant file may name them."""
 
 _METADATA_NAMES = frozenset({"metadata", "metadata.google.internal", "metadata.goog", "instance-data",
                              "instance-data.ec2.internal"})  # fmt: skip
@@ -31,14 +31,17 @@ _METADATA = frozenset(
     map(ipaddress.ip_address, ("169.254.169.254", "fd00:ec2::254", "fd20:ce::254", "100.100.100.200", "168.63.129.16"))
 )
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
-# Readers of URLs disagree about the rest (backslashes, tabs, percent signs and other scripts in a host), so that
-# what one has checked another would not ask.
+# URL parsers disagree about anything else (backslashes, tabs, percent signs and other scripts in a host): the host
+# checked here could differ from the one that the client then asks.
 _URL = re.compile(r"https?://(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::\d{1,5})?(?:/[!-;=?-\[\]-~]*)?")
 
 
 @dataclass(frozen=True, slots=True)
 class TenantPolicy:
-    """What the settings allow. `folders` None: any; `secrets` None: any variable that is not the platform's."""
+    """Limits that the settings put on tenant files.
+
+    `folders` None: any; `secrets` None: any variable that is not the platform's, else the variables by tenant.
+    """
 
     folders: tuple[Path, ...] | None = None
     secrets: Mapping[str, Collection[str]] | None = field(default=None, repr=False)
@@ -47,7 +50,7 @@ class TenantPolicy:
     endpoint: str | None = None  # the platform's own S3 server
 
     def check(self, tenant: str, reach: Reach) -> None:
-        """Raise `ConfigurationError` naming what the tenant's connection must not reach and the setting for it."""
+        """Raise `ConfigurationError` naming the resource that the connection must not reach, and the setting for it."""
         for url in reach.urls:
             check_url(url, private=self.private_addresses)
             self._check_https(tenant, url, "server", "")
@@ -64,8 +67,8 @@ class TenantPolicy:
     def _check_folder(self, tenant: str, folder: Path) -> None:
         if self.folders is None:
             return
-        place = folder.expanduser().resolve()
-        if not any(place.is_relative_to(allowed) for allowed in self.folders):
+        resolved = folder.expanduser().resolve()
+        if not any(resolved.is_relative_to(allowed) for allowed in self.folders):
             allowed_text = ", ".join(map(str, self.folders)) or "none"
             raise ConfigurationError(
                 f"tenant {tenant!r} may not read the folder {folder}: allowed are the folders below "
@@ -85,7 +88,7 @@ class TenantPolicy:
             )
 
     def _check_https(self, tenant: str, url: str, what: str, instead: str) -> None:
-        """Over plain HTTP a key goes out in clear, and anybody between may answer."""
+        """Refuse plain HTTP, which sends keys in clear and lets anybody in between answer."""
         if not self.plain_http and not url.startswith("https://"):
             raise ConfigurationError(
                 f"tenant {tenant!r} may not use the {what} {url}: its file comes from a bucket, and such a file may "
@@ -101,24 +104,27 @@ class TenantPolicy:
 
 
 def leads_out(folder: Path, path: Path) -> bool:
-    """Whether a path, its links followed, is outside of the folder."""
+    """Return whether a path, with links followed, lies outside the folder."""
     return not path.resolve().is_relative_to(folder.resolve())
 
 
 def check_url(url: str, *, private: bool = True) -> None:
-    """Raise `ConfigurationError` for an address that is none, or that names a metadata endpoint."""
+    """Raise `ConfigurationError` for an invalid URL, and for one that names a metadata endpoint.
+
+    With `private` False also for one that names a loopback or private address.
+    """
     if not _URL.fullmatch(url) or "\\" in url:
         raise ConfigurationError(
-            f"{shown(url)!r} is no address that is asked: expected https://host/path in plain characters, without user "
+            f"{shown(url)!r} is not an allowed URL: expected https://host/path in plain ASCII characters, without user "
             "and password, the host by name or number."
         )
     try:
         parts = urlsplit(url)
         host, port = (parts.hostname or "").rstrip("."), parts.port
     except ValueError as error:
-        raise ConfigurationError(f"{shown(url)!r} is no address that is asked: {error}.") from error
+        raise ConfigurationError(f"{shown(url)!r} is not an allowed URL: {error}.") from error
     if port == 0:
-        raise ConfigurationError(f"{shown(url)!r} is no address that is asked: port 0.")
+        raise ConfigurationError(f"{shown(url)!r} is not an allowed URL: port 0 cannot be connected to.")
     if host in _METADATA_NAMES:
         raise _metadata(host)
     if address := literal(host):
@@ -126,13 +132,16 @@ def check_url(url: str, *, private: bool = True) -> None:
 
 
 def literal(host: str) -> Address | None:
-    """The address that a host is written as, also in the old ways (`2852039166`, `0xa9.254.43518`); None for names."""
+    """Parse a host that is an IP address, also in the old notations (`2852039166`, `0xa9.254.43518`); None for names.
+
+    Raises `ConfigurationError` for a host that ends in a number and is no address.
+    """
     try:
         return ipaddress.ip_address(host)
     except ValueError:
         pass
     if not re.search(r"(^|\.)(0x[0-9a-f]*|\d+)$", host, re.IGNORECASE):
-        return None  # as browsers have it, a host whose last part is a number is an address
+        return None  # as in browsers, a host whose last part is a number must be an address
     try:
         return ipaddress.IPv4Address(socket.inet_aton(host))
     except OSError:
@@ -140,24 +149,24 @@ def literal(host: str) -> Address | None:
 
 
 def addresses_of(host: str) -> list[Address]:
-    """What a host's name resolves to; nothing where it does not, as then nothing is asked either."""
+    """Resolve a host's name; empty where that fails, as then no request can be sent either."""
     try:
-        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+        entries = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
     except OSError:
         return []
-    return [ipaddress.ip_address(str(entry[4][0]).split("%")[0]) for entry in found]
+    return [ipaddress.ip_address(str(entry[4][0]).split("%")[0]) for entry in entries]
 
 
 def check_address(address: Address, host: str, *, private: bool = True) -> None:
-    """Raise `ConfigurationError` for a metadata endpoint or any link-local address, whatever it is wrapped in.
+    """Raise `ConfigurationError` for a metadata endpoint or any link-local address, also one wrapped in IPv6.
 
-    With `private` False also for loopback, private and every other address that is not of the open internet.
+    With `private` False also for loopback, private and all other addresses that are not global.
     """
     inner = _unwrapped(address)
     if inner in _METADATA or inner.is_link_local:
         raise _metadata(f"{host} ({inner})" if str(inner) != host else host)
     if inner.is_multicast:
-        raise ConfigurationError(f"{host} ({inner}) is no address of a server.")
+        raise ConfigurationError(f"{host} ({inner}) is a multicast address: expected the address of a server.")
     if not private and not inner.is_global:
         raise ConfigurationError(
             f"{host} ({inner}) is a private address, which WEATHER_PRIVATE_ADDRESSES=false refuses to tenants."
@@ -165,7 +174,7 @@ def check_address(address: Address, host: str, *, private: bool = True) -> None:
 
 
 def _unwrapped(address: Address) -> Address:
-    """The IPv4 address inside an IPv6 one that carries one (mapped, 6to4, Teredo, NAT64)."""
+    """The IPv4 address inside an IPv6 address that carries one (mapped, 6to4, Teredo, NAT64), else the address."""
     if isinstance(address, ipaddress.IPv4Address):
         return address
     carried = address.ipv4_mapped or address.sixtofour or (address.teredo[1] if address.teredo else None)
@@ -176,6 +185,6 @@ def _unwrapped(address: Address) -> Address:
 
 def _metadata(host: str) -> ConfigurationError:
     return ConfigurationError(
-        f"{host} is a metadata endpoint or link-local, where machines keep their credentials: it is never asked. "
-        "Name the service's own address."
+        f"{host} is a metadata endpoint or link-local, where machines keep their credentials: it is never "
+        "connected to. Name the service's own address."
     )

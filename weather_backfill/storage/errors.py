@@ -1,4 +1,4 @@
-"""The errors of the object store's library and of the file system, in our taxonomy."""
+"""Translation of the object-store library's and the file system's errors into our taxonomy."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from weather_backfill.model.errors import (
     WeatherError,
 )
 
-# Some operations of obstore raise its GenericError for these, with the system's or the server's words in it.
-_NOT_THERE = ("<Code>NoSuchBucket</Code>",)
+# Some operations of obstore raise its GenericError for these, with the system's or the server's text in it.
+_NOT_FOUND = ("<Code>NoSuchBucket</Code>",)
 _DENIED = ("(os error 13)", "status code: 401 ", "status code: 403 ")
 
 
 def translated(error: OSError | BaseError, what: str) -> WeatherError:
-    """An error of the store in our taxonomy."""
+    """Translate an error of the store into our taxonomy; `what` says which operation failed."""
     text = str(error)
-    if isinstance(error, (FileNotFoundError, StoreNotFoundError)) or any(words in text for words in _NOT_THERE):
+    if isinstance(error, (FileNotFoundError, StoreNotFoundError)) or any(words in text for words in _NOT_FOUND):
         return NotFoundError(f"{what}: it is not there.")
     if isinstance(error, (FileExistsError, StoreAlreadyExistsError)):
-        return AlreadyThereError(f"{what}: there is one already.")
+        return AlreadyThereError(f"{what}: it exists already.")
     denied = isinstance(error, (PermissionError, PermissionDeniedError, UnauthenticatedError))
     if denied or any(words in text for words in _DENIED):
         return AccessDeniedError(
@@ -40,5 +40,5 @@ def translated(error: OSError | BaseError, what: str) -> WeatherError:
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of what an error says, or its name."""
+    """The first line of an error's text, at most 300 characters; the error's class name if it has no text."""
     return str(error).strip().splitlines()[0][:300] if str(error).strip() else type(error).__name__

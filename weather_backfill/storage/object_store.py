@@ -1,8 +1,8 @@
-"""One object-store interface for a local folder and S3; the only module that talks to either.
+"""One object-store interface for a local folder and S3; no other module talks to either.
 
 A write is atomic: S3 shows an object when its upload is complete, and a local file is staged below
 `_staging/` and renamed into place, so a reader never sees half an object and a killed process leaves nothing
-inside a dataset. Errors of the store come out as our taxonomy (`errors.py`).
+inside a dataset. Errors of the store are raised as errors of our taxonomy (`errors.py`).
 """
 
 from __future__ import annotations
@@ -53,7 +53,10 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True, slots=True)
 class StoredObject:
-    """What a listing or a head says of an object; `key` is relative to the store's root."""
+    """An object's metadata from a listing or a head request; `key` is relative to the store's root.
+
+    `size` in bytes; `last_modified` is the store's time, aware and in UTC.
+    """
 
     key: str
     size: int
@@ -61,7 +64,7 @@ class StoredObject:
     last_modified: datetime
 
 
-# The class below has a method named `list`.
+# Aliases for annotations in the class below, whose method `list` hides the built-in.
 Listing = list[StoredObject]
 Names = list[str]
 Results = list
@@ -70,9 +73,9 @@ Results = list
 class ObjectStore:
     """Objects below one URL: `file:///folder`, a plain path, or `s3://bucket/prefix`.
 
-    Only a write makes a folder. One that is not there holds nothing; where it has to be there (`must_exist`), as an
-    archive has, listing it raises `NotFoundError`: it may be a folder that is not mounted. `inside`: a link that
-    leads out of the folder is not followed but refused with `AccessDeniedError`.
+    Only a write creates a folder; a missing one counts as empty. With `must_exist`, as for an archive, listing a
+    missing folder raises `NotFoundError`: it may not be mounted. With `inside`, a link that leads out of the folder
+    is refused with `AccessDeniedError`.
     """
 
     def __init__(
@@ -81,73 +84,76 @@ class ObjectStore:
         self.url = url.rstrip("/")
         self.folder: Path | None = None
         self._must_exist, self._inside = must_exist, inside
-        self._made: Any = None
+        self._opened_store: Any = None
         parts = urlsplit(url)
         if parts.scheme == "s3":
             check_s3_url(url)
             self._s3 = s3_arguments(parts.netloc, s3 or S3Options())
-            self._made = self._opened(lambda: S3Store(parts.netloc, prefix=_prefix(parts.path), **self._s3))
+            self._opened_store = self._open(lambda: S3Store(parts.netloc, prefix=_prefix(parts.path), **self._s3))
         elif parts.scheme in ("", "file"):
             self.folder = Path(unquote(parts.path) if parts.scheme else url).expanduser().absolute()
             if self.folder.exists():
-                self._made = self._opened(lambda: LocalStore(str(self.folder)))
+                self._opened_store = self._open(lambda: LocalStore(str(self.folder)))
         else:
             raise ConfigurationError(
                 f"storage URL {url!r} has the scheme {parts.scheme!r}: expected a folder, file:///folder "
                 "or s3://bucket/prefix."
             )
 
-    def _opened(self, make: Callable[[], T]) -> T:
+    def _open(self, constructor: Callable[[], T]) -> T:
         try:
-            return make()
+            return constructor()
         except (OSError, BaseError, ValueError) as error:
             raise ConfigurationError(f"cannot open {self.url!r}: {first_line(error)}.") from error
 
     @property
     def _store(self) -> Any:
-        """The library's store; raises `FileNotFoundError` while there is no folder."""
-        if self._made is None:
-            self._made = LocalStore(str(self.folder)) if self._is_there() else None
-        if self._made is None:
+        """The library's store; raises `FileNotFoundError` while the folder does not exist."""
+        if self._opened_store is None:
+            self._opened_store = LocalStore(str(self.folder)) if self._root_exists() else None
+        if self._opened_store is None:
             raise FileNotFoundError(f"{self.folder} is not there")
-        return self._made
+        return self._opened_store
 
-    def _is_there(self) -> bool:
+    def _root_exists(self) -> bool:
         return self.folder is None or self.folder.is_dir()
 
     def __repr__(self) -> str:
         return f"ObjectStore({self.url!r})"
 
     def uri(self, key: str) -> str:
-        """The full address of an object, for people and metadata."""
+        """The full path or URL of an object, for messages and metadata."""
         return f"{self.folder / key}" if self.folder else f"{self.url}/{key}"
 
     def contains(self, url: str) -> bool:
-        """Whether another storage URL is this one or lies below it; links are followed, endpoints not compared."""
-        own, other = _place(self.url), _place(url)
-        return own[0] == other[0] and other[1][: len(own[1])] == own[1]
+        """Return whether another storage URL equals this one or lies below it.
+
+        Links are followed; S3 endpoints are not compared.
+        """
+        (own_bucket, own_parts), (bucket, parts) = _location(self.url), _location(url)
+        return own_bucket == bucket and parts[: len(own_parts)] == own_parts
 
     def put(self, key: str, data: bytes) -> StoredObject:
-        """Write an object atomically, replacing what was there, and verify that it arrived whole."""
+        """Write an object atomically, replacing any previous one; raises `VerificationError` if its size is wrong."""
         if self.folder:
             self._call("write", key, lambda: self._put_local(key, lambda file: file.write(data), Path.replace))
         else:
             self._call("write", key, lambda: obstore.put(self._store, key, data))
-        return self._arrived(key, len(data))
+        return self._verified(key, len(data))
 
     def put_file(self, key: str, path: Path) -> StoredObject:
-        """`put` of a file of any size, which memory never holds."""
+        """`put` a file of any size without loading it into memory."""
         if self.folder:
-            with path.open("rb") as given:
+            with path.open("rb") as source:
                 self._call(
                     "write", key,
-                    lambda: self._put_local(key, lambda file: shutil.copyfileobj(given, file), Path.replace),
+                    lambda: self._put_local(key, lambda file: shutil.copyfileobj(source, file), Path.replace),
                 )  # fmt: skip
         else:
             self._call("write", key, lambda: obstore.put(self._store, key, path))
-        return self._arrived(key, path.stat().st_size)
+        return self._verified(key, path.stat().st_size)
 
-    def _arrived(self, key: str, expected: int) -> StoredObject:
+    def _verified(self, key: str, expected: int) -> StoredObject:
         stored = self.head(key)
         if stored.size != expected:
             raise VerificationError(
@@ -157,7 +163,7 @@ class ObjectStore:
         return stored
 
     def create(self, key: str, data: bytes) -> bool:
-        """Write an object atomically unless there is one; whether it was written. Of many writers one wins."""
+        """Write an object atomically unless it exists; return whether it was written. Of many writers one wins."""
         try:
             if self.folder:
                 self._call("write", key, lambda: self._put_local(key, lambda file: file.write(data), os.link))
@@ -182,13 +188,13 @@ class ObjectStore:
             staged.unlink(missing_ok=True)
 
     def get(self, key: str) -> bytes:
-        """The whole object; raises `NotFoundError` if it is not there."""
+        """Read a whole object; raises `NotFoundError` if it does not exist."""
         if self.folder:
             return self._call("read", key, lambda: self._path(key).read_bytes())
         return self._call("read", key, lambda: bytes(obstore.get(self._store, key).bytes()))
 
     def get_file(self, key: str, path: Path) -> None:
-        """`get` into a file, of an object of any size, which memory never holds."""
+        """`get` an object of any size into a file without loading it into memory."""
 
         def fetch() -> None:
             with path.open("wb") as file:
@@ -198,7 +204,7 @@ class ObjectStore:
         self._call("read", key, fetch)
 
     def _path(self, key: str) -> Path:
-        """The path of a local object."""
+        """The path of a local object; raises `PermissionError` for one outside the folder (`inside`)."""
         assert self.folder
         path = self.folder / key
         if self._inside and leads_out(self.folder, path):
@@ -206,22 +212,22 @@ class ObjectStore:
         return path
 
     def tail(self, stored: StoredObject, size: int) -> bytes:
-        """The last `size` bytes of an object (all of a smaller one): where a Parquet file keeps its footer."""
+        """Read the last `size` bytes of an object, or all of a smaller one: a Parquet file's footer is there."""
         start = max(0, stored.size - size)
         if start == stored.size:
-            return b""  # no range of an empty object is valid
+            return b""  # an empty object has no valid range
         if self.folder:
-            return self._call("read", stored.key, lambda: _range(self._path(stored.key), start, stored.size))
+            return self._call("read", stored.key, lambda: _read_range(self._path(stored.key), start, stored.size))
         return self._call(
             "read", stored.key, lambda: bytes(obstore.get_range(self._store, stored.key, start=start, end=stored.size))
         )
 
     def head(self, key: str) -> StoredObject:
-        """Size, ETag and time of an object; raises `NotFoundError` if it is not there."""
+        """Size, ETag and time of an object; raises `NotFoundError` if it does not exist."""
         return _stored(self._call("look at", key, lambda: obstore.head(self._store, key)))
 
     def exists(self, key: str) -> bool:
-        """Whether the object is there."""
+        """Return whether the object exists."""
         try:
             self.head(key)
         except NotFoundError:
@@ -229,73 +235,74 @@ class ObjectStore:
         return True
 
     def delete(self, keys: str | Sequence[str]) -> None:
-        """Delete objects; one that is not there is no error. On S3, a thousand with one request."""
-        wanted = [keys] if isinstance(keys, str) else keys
-        # A local folder's bulk delete stops at the first that is not there; S3's does not.
+        """Delete objects; a missing one is no error. On S3 a request deletes up to a thousand."""
+        all_keys = [keys] if isinstance(keys, str) else keys
+        # A local folder's bulk delete stops at the first missing object; S3's does not.
         size = 1 if self.folder else _DELETE_BATCH
-        for batch in (list(wanted[start : start + size]) for start in range(0, len(wanted), size)):
+        for batch in (list(all_keys[start : start + size]) for start in range(0, len(all_keys), size)):
             for key in batch:
                 self._check(key, "delete")
-            with suppress(NotFoundError):  # somebody else deleted it: that is what was wanted
+            with suppress(NotFoundError):  # another process has deleted it
                 self._call("delete", batch[0], partial(self._delete, batch))
 
     def _delete(self, keys: Names) -> None:
         obstore.delete(self._store, keys)
 
     def list(self, prefix: str = "") -> Listing:
-        """All objects below a folder-like prefix, sorted by key; empty if there are none."""
+        """List all objects below a folder-like prefix, sorted by key; empty if there are none."""
         return self._listed(prefix)
 
     def list_if_few(self, prefix: str, most: int) -> Listing | None:
-        """`list`, or None where there are more than `most` objects: no more is asked for than is needed to know."""
-        found = self._listed(prefix, most)
-        return found if len(found) <= most else None
+        """`list` up to `most` objects; None if there are more, without listing the rest."""
+        objects = self._listed(prefix, most)
+        return objects if len(objects) <= most else None
 
     def _listed(self, prefix: str, most: int = sys.maxsize) -> Listing:
-        """All objects, or somewhat more than `most` of them."""
+        """List all objects, or stop after somewhat more than `most` of them."""
 
         def collect() -> Listing:
-            if self._holds_nothing():
+            if self._root_missing():
                 return []
-            found: Listing = []
+            objects: Listing = []
             for chunk in obstore.list(self._store, prefix.rstrip("/") or None, chunk_size=_LIST_CHUNK):
-                found += map(_stored, chunk)
-                if len(found) > most:
+                objects += map(_stored, chunk)
+                if len(objects) > most:
                     break
-            return found
+            return objects
 
         return sorted(self._call("list", prefix, collect), key=lambda o: o.key)
 
     def names(self) -> Names:
-        """The names of the objects directly below the root, sorted; files with impossible names among them.
+        """The names of the objects directly below the root, sorted; local names are not checked to be valid keys.
 
-        Raises `NotFoundError` if there is no such folder or bucket.
+        Raises `NotFoundError` if the folder or bucket does not exist.
         """
         folder = self.folder
         if folder:
             return sorted(self._call("list", "", lambda: [e.name for e in os.scandir(folder) if e.is_file()]))
-        found = self._call("list", "", lambda: obstore.list_with_delimiter(self._store))
-        return sorted(_stored(meta).key for meta in found["objects"])
+        listing = self._call("list", "", lambda: obstore.list_with_delimiter(self._store))
+        return sorted(_stored(meta).key for meta in listing["objects"])
 
     def folders(self, prefix: str = "") -> Names:
         """The names of the folders directly below a prefix, sorted."""
 
         def collect() -> Any:
-            if self._holds_nothing():
+            if self._root_missing():
                 return {"common_prefixes": []}
             return obstore.list_with_delimiter(self._store, prefix.rstrip("/") or None)
 
-        found = self._call("list", prefix, collect)
-        return sorted(p.rstrip("/").rsplit("/", 1)[-1] for p in found["common_prefixes"])
+        listing = self._call("list", prefix, collect)
+        return sorted(p.rstrip("/").rsplit("/", 1)[-1] for p in listing["common_prefixes"])
 
-    def _holds_nothing(self) -> bool:
-        """Whether there is no folder; raises `FileNotFoundError` where there has to be one."""
-        if not self._is_there() and self._must_exist:
+    def _root_missing(self) -> bool:
+        """Return whether the folder is missing; raises `FileNotFoundError` if it is and `must_exist` is set."""
+        missing = not self._root_exists()
+        if missing and self._must_exist:
             raise FileNotFoundError(f"{self.folder} is not there")
-        return not self._is_there()
+        return missing
 
     def read_many(self, keys: Iterable[str]) -> Iterator[tuple[str, bytes | WeatherError]]:
-        """Read many small objects concurrently, in order; an object that fails yields its error.
+        """Read many small objects concurrently, in order; an object that cannot be read yields its error.
 
         Local files are read in this thread: opening a file takes less time than handing it to another.
         Memory holds a few batches, not all objects.
@@ -312,7 +319,7 @@ class ObjectStore:
                 pending += [pool.submit(self._read_batch, batch) for batch in _batches(remaining, 1)]
 
     def each(self, work: Callable[[Item], T], items: Iterable[Item]) -> Results[T]:
-        """`work` on every item, in order; at once where that is waiting for a network, as in `read_many`."""
+        """Apply `work` to every item and return the results in order; concurrently on S3, as `read_many`."""
         if self.folder:
             return [work(item) for item in items]
         with ThreadPoolExecutor(READ_THREADS, thread_name_prefix="each") as pool:
@@ -329,7 +336,10 @@ class ObjectStore:
 
     @contextmanager
     def local_copy(self, key: str) -> Iterator[Path]:
-        """A local path with the object's bytes: the file itself, or a temporary download from S3."""
+        """Yield a local path with the object's bytes: the file itself, or a temporary download from S3.
+
+        Raises `NotFoundError` if the object does not exist.
+        """
         if self.folder:
             self.head(key)
             yield self._call("read", key, lambda: self._path(key))
@@ -344,9 +354,9 @@ class ObjectStore:
         if self.folder is None:
             from obstore.fsspec import FsspecStore
 
-            # As a class of its own, for fsspec strips a class's protocol from the patterns that it globs.
-            of_s3 = type("S3Files", (FsspecStore,), {"protocol": "s3"})
-            connection.register_filesystem(of_s3("s3", **self._s3))
+            # A class of its own, as fsspec strips the class's protocol from the patterns that it globs.
+            s3_files = type("S3Files", (FsspecStore,), {"protocol": "s3"})
+            connection.register_filesystem(s3_files("s3", **self._s3))
 
     def _call(self, verb: str, key: str, action: Callable[[], T]) -> T:
         self._check(key, verb)
@@ -360,16 +370,16 @@ class ObjectStore:
             raise ConfigurationError(f"could not {verb} {key[:200]!r}: it points out of {self.url}.")
 
 
-def _range(path: Path, start: int, stop: int) -> bytes:
-    file = os.open(path, os.O_RDONLY)  # a plan asks for hundreds: a third of what a file object takes
+def _read_range(path: Path, start: int, stop: int) -> bytes:
+    file = os.open(path, os.O_RDONLY)  # a plan reads hundreds: this takes a third of a file object's time
     try:
         return os.pread(file, stop - start, start)
     finally:
         os.close(file)
 
 
-def _place(url: str) -> tuple[str, tuple[str, ...]]:
-    """Where a storage URL points: the bucket, or "" for a folder, and the parts of the path."""
+def _location(url: str) -> tuple[str, tuple[str, ...]]:
+    """The bucket of a storage URL ("" for a folder) and the parts of its path."""
     parts = urlsplit(url)
     if parts.scheme == "s3":
         return parts.netloc, tuple(part for part in unquote(parts.path).split("/") if part not in ("", "."))

@@ -1,4 +1,4 @@
-"""The platform's own two places, opened: the lake and the tenant files."""
+"""Opens the platform's two places: the lake and the tenant files."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from weather_backfill.storage.object_store import ObjectStore, S3Options
 
 
 class Places(Protocol):
-    """Settings that say where the lake and the tenant files are, and how S3 is reached."""
+    """Settings with the URLs of the lake and the tenant files, and the S3 options."""
 
     @property
     def storage_url(self) -> str:
@@ -23,12 +23,12 @@ class Places(Protocol):
 
     @property
     def s3(self) -> S3Options:
-        """How S3 is reached for both."""
+        """The S3 options of both."""
         ...
 
 
 def open_lake(places: Places) -> ObjectStore:
-    """Open the lake's object store; raises `ConfigurationError` for an impossible URL or without credentials."""
+    """Open the lake's object store; raises `ConfigurationError` for an invalid URL or missing credentials."""
     return _opened(places.storage_url, places.s3)
 
 
@@ -39,5 +39,5 @@ def open_tenant_files(places: Places) -> ObjectStore:
 
 @lru_cache(maxsize=32)
 def _opened(url: str, s3: S3Options) -> ObjectStore:
-    """One store a place: a session, credentials and connections are not made anew at every look."""
+    """Open each place once: session, credentials and connections are reused."""
     return ObjectStore(url, s3)

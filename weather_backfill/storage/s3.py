@@ -1,4 +1,4 @@
-"""How S3 is reached: what a URL may be, the credentials, the server and the client's limits."""
+"""S3 options: allowed URLs, credentials, the server and the client's limits."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from urllib.parse import urlsplit
 
 from weather_backfill.model.errors import ConfigurationError, shown
 
-_NO_PROXY = "http://127.0.0.1:9"  # the port of "discard", where nothing listens
+_NO_PROXY = "http://127.0.0.1:9"  # port 9, "discard": nothing listens there
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,254}")
 
 
 @dataclass(frozen=True, slots=True)
 class S3Options:
-    """How to reach S3; what is None comes from the usual AWS variables, profile or instance role."""
+    """Options of an S3 connection; None: taken from the usual AWS variables, profile or instance role."""
 
     endpoint_url: str | None = None
     region: str | None = None
@@ -25,24 +25,24 @@ class S3Options:
     secret_access_key: str | None = field(default=None, repr=False)
     session_token: str | None = field(default=None, repr=False)
     confined: bool = False
-    """Whether a plain-HTTP server must not lead elsewhere, as for a server that a tenant names."""
+    """True: a plain-HTTP server must not redirect to another one. Set for servers that a tenant names."""
     hurry: bool = False
-    """Whether to give a server that is slow or down up soon."""
+    """True: fail fast on a slow or unreachable server."""
 
 
 def check_s3_url(url: str) -> None:
-    """Raise `ConfigurationError` for what is no `s3://bucket/prefix` in plain characters that stays in its bucket."""
+    """Raise `ConfigurationError` unless the URL is `s3://bucket/prefix`, in plain characters and without `..`."""
     parts = urlsplit(url)
     names = parts.path.strip("/").split("/")
-    strange = parts.query or parts.fragment or "\\" in url or not url.isprintable() or {".", ".."} & set(names)
-    if strange or not _BUCKET.fullmatch(parts.netloc) or ("" in names and len(names) > 1):
+    invalid = parts.query or parts.fragment or "\\" in url or not url.isprintable() or {".", ".."} & set(names)
+    if invalid or not _BUCKET.fullmatch(parts.netloc) or ("" in names and len(names) > 1):
         raise ConfigurationError(
             f"{shown(url)!r} is not allowed: an S3 URL needs a bucket: expected s3://bucket/prefix."
         )
 
 
 def s3_arguments(bucket: str, options: S3Options) -> dict[str, Any]:
-    """What an `S3Store` of a bucket is made with; raises `ConfigurationError` where there are no credentials."""
+    """The arguments of a bucket's `S3Store`; raises `ConfigurationError` where there are no credentials."""
     import boto3
     from botocore.exceptions import BotoCoreError
     from obstore.auth.boto3 import Boto3CredentialProvider
@@ -56,7 +56,7 @@ def s3_arguments(bucket: str, options: S3Options) -> dict[str, Any]:
             region_name=options.region,
         )
         credentials = session.get_credentials()
-    except BotoCoreError as error:  # a profile that is not there, half a key pair
+    except BotoCoreError as error:  # a profile that does not exist, half a key pair
         raise ConfigurationError(f"no AWS credentials for s3://{bucket}: {error}") from error
     if credentials is None:
         raise ConfigurationError(
@@ -72,7 +72,7 @@ def s3_arguments(bucket: str, options: S3Options) -> dict[str, Any]:
     client: dict[str, Any] = {"allow_http": plain, "timeout": "10s" if options.hurry else "60s"}
     if plain and options.confined:
         # The store's client follows redirects. Over HTTPS alone they cannot reach a metadata endpoint; over plain
-        # HTTP everything but this server goes through a proxy that is not there.
+        # HTTP every request to another server goes through a proxy that does not exist.
         client |= {"proxy_url": _NO_PROXY, "proxy_excludes": urlsplit(str(endpoint)).hostname}
     return {
         "config": config,

@@ -1,4 +1,4 @@
-"""JSON documents of ours read back without trust: a file can be cut, edited or not ours at all."""
+"""Parsing of our own JSON documents without trust: a file may be truncated, edited or foreign."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ T = TypeVar("T")
 
 @contextmanager
 def reading(what: str, instead: str) -> Iterator[None]:
-    """What goes wrong while a document is taken apart comes out as `UnreadableObjectError`.
+    """Raise `UnreadableObjectError` for any error within the block, in which a document is parsed.
 
-    `what` names the document, `instead` says what to do about it.
+    `what` says what is wrong with which document, `instead` what to do about it.
     """
     try:
         yield
     except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError) as error:
-        said = " ".join(str(error).split())[:200]
-        raise UnreadableObjectError(f"{what} ({type(error).__name__}: {said}): {instead}") from error
+        message = " ".join(str(error).split())[:200]
+        raise UnreadableObjectError(f"{what} ({type(error).__name__}: {message}): {instead}") from error
 
 
 def read(adapter: TypeAdapter[T], data: bytes, what: str, instead: str) -> T:
@@ -39,17 +39,17 @@ def read(adapter: TypeAdapter[T], data: bytes, what: str, instead: str) -> T:
 
 
 def parsed(text: bytes | str) -> Any:
-    """JSON without NaN and Infinity, which it does not know; raises `ValueError` or `RecursionError`."""
-    return json.loads(text, parse_constant=_no_number)
+    """Parse strict JSON, without NaN and Infinity; raises `ValueError` or `RecursionError`."""
+    return json.loads(text, parse_constant=_refuse_constant)
 
 
 def moment(text: str) -> datetime:
-    """A time with its zone; raises `ValueError` for one without."""
-    found = datetime.fromisoformat(text)
-    if found.tzinfo is None:
+    """Parse an ISO time with its zone; raises `ValueError` for one without."""
+    time = datetime.fromisoformat(text)
+    if time.tzinfo is None:
         raise ValueError(f"{text} has no time zone")
-    return found
+    return time
 
 
-def _no_number(word: str) -> NoReturn:
-    raise ValueError(f"{word} is no number")
+def _refuse_constant(word: str) -> NoReturn:
+    raise ValueError(f"{word} is not a number")

@@ -1,8 +1,8 @@
-"""How a line of ours names its day, and runs' logs as one JSON object a line (`WEATHER_LOG_FORMAT=json`).
+"""Log lines that name their day, and structured logs of runs: a JSON object per line (`WEATHER_LOG_FORMAT=json`).
 
-Dagster's own means go as far as they go: `dagster-daemon run --log-format json` (and the same of `dagster-webserver`,
-`dagster code-server start`, `dagster dev`) for its services, and `python_logs` in `dagster.yaml`, which hands every
-line of a run to `StructuredHandler`. A run also writes Dagster's coloured text to stderr; the JSON goes to stdout.
+Dagster's services have a JSON format of their own: `dagster-daemon run --log-format json` (also `dagster-webserver`,
+`dagster code-server start`, `dagster dev`). For runs, `python_logs` in `dagster.yaml` hands every line to
+`StructuredHandler`. A run also writes Dagster's coloured text to stderr; the JSON goes to stdout.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ from typing import Any
 
 from weather_backfill.model.partitions import PartitionKey
 
-# The tags of a run, as `run_coordinator` sets them; not imported, for a handler is made before anything else is.
+# The tags of a run, as `run_coordinator` sets them; not imported, as the handler is made before anything else.
 _TAGS = {"tenant": "weather/tenant", "service": "weather/service"}
 _DAY_FIELDS = ("tenant", "service", "day", "dataset")
 
 
 def log_day(log: logging.Logger, level: int, service: str, key: PartitionKey, text: str, dataset: str = "") -> None:
-    """One line about one day: `tenant=acme service=tempest day=2024-01-04 <text>`, and the same as fields."""
+    """Log a line about one day, `tenant=acme service=tempest day=2024-01-04 <text>`, and the same as fields."""
     fields = {"tenant": key.tenant, "service": service, "day": key.date.isoformat()}
     fields |= {"dataset": dataset} if dataset else {}
-    named = " ".join(f"{name}={value}" for name, value in fields.items())
-    log.log(level, f"{named} {text}", extra=fields)
+    prefix = " ".join(f"{name}={value}" for name, value in fields.items())
+    log.log(level, f"{prefix} {text}", extra=fields)
 
 
 def as_fields(record: logging.LogRecord) -> dict[str, Any]:
-    """A record as the fields of its JSON object; what Dagster adds (run, step, tags) is in `dagster_meta`."""
+    """The fields of a record's JSON object, `time` in UTC; Dagster's (run, step, tags) come from `dagster_meta`."""
     meta: Mapping[str, Any] = getattr(record, "dagster_meta", None) or {}
     tags = meta.get("job_tags") or {}
     event = meta.get("dagster_event")
@@ -51,7 +51,7 @@ def as_fields(record: logging.LogRecord) -> dict[str, Any]:
 
 
 class StructuredHandler(logging.Handler):
-    """Writes each record as a line of JSON to stdout where `WEATHER_LOG_FORMAT` is `json`, and nothing elsewhere."""
+    """Handler that writes a JSON line per record to stdout if `WEATHER_LOG_FORMAT` is `json`, else nothing."""
 
     def emit(self, record: logging.LogRecord) -> None:
         if os.environ.get("WEATHER_LOG_FORMAT") != "json":

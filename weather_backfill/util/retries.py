@@ -1,4 +1,4 @@
-"""Trying again: one rule for what is worth another try, used wherever a day is read or written."""
+"""The retry policy of every read and write of a day."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ TRIES = 3
 
 
 def is_retryable(error: BaseException) -> bool:
-    """Whether the taxonomy says that the same call may succeed a little later."""
+    """Return whether the taxonomy of errors calls this one retryable."""
     return isinstance(error, WeatherError) and error.retryable
 
 
 def retrying() -> tenacity.Retrying:
-    """Three tries for retryable errors, with exponential back-off and jitter; the last error is raised."""
+    """Retry retryable errors: three attempts, exponential back-off (1 to 10 s) with jitter; raises the last error."""
     return tenacity.Retrying(
         stop=tenacity.stop_after_attempt(TRIES),
         wait=tenacity.wait_exponential_jitter(initial=1, max=10),

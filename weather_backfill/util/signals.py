@@ -1,4 +1,4 @@
-"""Holding a cancellation back for the few moments in which stopping would leave a job half done."""
+"""Deferral of SIGINT and SIGTERM during short sections that must not be left half done."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 @contextmanager
 def interrupts_later() -> Iterator[None]:
-    """Within it SIGINT and SIGTERM wait; they are raised again, to whoever handled them before, at its end.
+    """Defer SIGINT and SIGTERM until the block ends; the first is then raised again, for the previous handlers.
 
-    Dagster cancels a run by a signal that raises wherever the main thread happens to be. Other threads get no
-    signals, and nothing changes there.
+    Dagster cancels a run by a signal that raises wherever the main thread happens to be. Other threads receive no
+    signals: there the block runs as it is.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    held: list[int] = []
+    deferred: list[int] = []
 
-    def hold(number: int, _frame: FrameType | None) -> None:
-        held.append(number)
+    def defer(number: int, _frame: FrameType | None) -> None:
+        deferred.append(number)
 
-    before = {number: signal.signal(number, hold) for number in _SIGNALS}
+    previous = {number: signal.signal(number, defer) for number in _SIGNALS}
     try:
         yield
     finally:
-        for number, handler in before.items():
+        for number, handler in previous.items():
             signal.signal(number, handler)
-        if held:
-            signal.raise_signal(held[0])
+        if deferred:
+            signal.raise_signal(deferred[0])

@@ -76,7 +76,7 @@ def lake(folder: Path, days: int, stations: int) -> Path:
             for day in part:
                 table = _day(day, stations)
                 tables.append(table)
-                _put(root / "ours" / f"date={day}", parquet.encode(table, {}))
+                _put(root / "ours" / f"date={day}", parquet.encode(table, {}).data)
                 arrived = table.take(np.argsort(np.asarray(table["observed_at"]), kind="stable"))
                 _write(arrived, root / "unsorted" / f"date={day}", "snappy", 10_000)
                 _write(table, root / "stations" / f"date={day}", "zstd", len(METRICS) * MINUTES)
@@ -84,7 +84,7 @@ def lake(folder: Path, days: int, stations: int) -> Path:
             # Every day has all series in order: the days of one series, then those of the next.
             rows = np.arange(whole.num_rows).reshape(len(tables), -1, MINUTES).transpose(1, 0, 2).ravel()
             whole = whole.take(rows)
-            _put(root / "months" / f"month={year}-{month:02d}", parquet.encode(whole, {}))
+            _put(root / "months" / f"month={year}-{month:02d}", parquet.encode(whole, {}).data)
 
     return once(folder / f"query-{days}-days-{stations}-stations", make)
 

@@ -60,7 +60,7 @@ def raw_day(folder: Path, stations: int, points: int) -> Path:
 
     def make(root: Path) -> None:
         lineage = parquet.cadence_lineage(CADENCE)
-        data = parquet.encode(_raw_table(stations, points), lineage)
+        data = parquet.encode(_raw_table(stations, points), lineage).data
         ObjectStore(str(root)).put(layout.day_key(layout.RAW_OBSERVATIONS, SERVICE, PartitionKey(DAY, TENANT)), data)
 
     return once(folder / f"raw-{stations}x{points}", make)
@@ -77,7 +77,7 @@ def raw_days(folder: Path, stations: int, points: int, days: int) -> Path:
         for number in range(days):
             shifted = pa.array(times + number * MINUTES * MINUTE_US).cast(RAW.field("observed_at").type)
             day = table.set_column(table.schema.get_field_index("observed_at"), RAW.field("observed_at"), shifted)
-            data = parquet.encode(day, parquet.cadence_lineage(CADENCE))
+            data = parquet.encode(day, parquet.cadence_lineage(CADENCE)).data
             store.put(layout.day_key(layout.RAW_OBSERVATIONS, SERVICE, _key(number)), data)
 
     return once(folder / f"raw-{stations}x{points}-{days}-days", make)

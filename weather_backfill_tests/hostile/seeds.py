@@ -207,4 +207,4 @@ def raw_file(rng: random.Random) -> tuple[pa.Table, bytes]:
         pa.array([1] * rows, pa.int8()),
     ]
     table = pa.Table.from_arrays(columns, schema=RAW)
-    return table, parquet.encode(table, {"source": "test"})
+    return table, parquet.encode(table, {"source": "test"}).data

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 from collections.abc import Iterator
 from itertools import groupby, pairwise
@@ -42,14 +43,14 @@ def small_row_groups(monkeypatch: pytest.MonkeyPatch) -> int:
 @given(samples)
 def test_a_table_comes_back_as_it_was(rows: list[Any]) -> None:
     table = raw_table(rows)
-    back = parquet.decode(parquet.encode(table, {}))
+    back = parquet.decode(parquet.encode(table, {}).data)
     assert back.schema.equals(RAW)
     assert back.to_pylist() == table.to_pylist()
 
 
 @pytest.mark.parametrize("schema", [RAW, REFINED, REJECTS])
 def test_an_empty_table_comes_back_with_its_schema(schema: pa.Schema) -> None:
-    back = parquet.decode(parquet.encode(schema.empty_table(), {}))
+    back = parquet.decode(parquet.encode(schema.empty_table(), {}).data)
     assert back.num_rows == 0
     assert back.schema.equals(schema)
 
@@ -64,6 +65,30 @@ def test_the_same_rows_give_the_same_bytes() -> None:
     assert parquet.encode(other_codes, {}) == parquet.encode(table, {})
 
 
+def test_the_bytes_of_a_small_day_are_pinned(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`content` holds for every release; the sha256 changes only with pyarrow's own version, which signs the footer."""
+    monkeypatch.setattr(parquet, "__version__", "0.1.0")
+    rows = [(0, "ST-1", "air_temperature", 1.5, 1), (60, "ST-1", "wind_speed", None, 9)]
+    file = parquet.encode(raw_table(rows), {"source": "s3://b/x"})
+    assert file.content == "ae52af5927216c92758e6576af6dd034"
+    if pa.__version__ == "26.0.1":
+        assert file.sha256 == "a8c32b171a069aa766e2de3724326164e74c21c3f81ccee7f8c5f075957ea2fe"
+
+
+@pytest.mark.parametrize("lineage", [{}, {"source": "s3://b/\u00e4"}])
+def test_an_encoded_file_knows_what_reading_it_finds(small_row_groups: int, lineage: dict[str, str]) -> None:
+    table = raw_table([(s, f"ST-{n}", "x", s / 7, 1) for n in range(5) for s in range(30)])
+    file = parquet.encode(table, lineage)
+    assert file.sha256 == hashlib.sha256(file.data).hexdigest()
+    assert file.content is not None
+    assert parquet.Encoded.of(file.data) == file
+
+
+def test_a_damaged_file_has_a_hash_and_no_content() -> None:
+    damaged = parquet.encode(raw_table([]), {}).data[:-1]
+    assert parquet.Encoded.of(damaged) == parquet.Encoded(damaged, hashlib.sha256(damaged).hexdigest(), None)
+
+
 def _recoded(array: pa.DictionaryArray) -> pa.DictionaryArray:
     """The same values with the dictionary the other way round."""
     names = array.dictionary.to_pylist()[::-1]
@@ -74,7 +99,7 @@ def _recoded(array: pa.DictionaryArray) -> pa.DictionaryArray:
 def test_the_footer_says_what_the_file_holds() -> None:
     cadence = Cadence(60, {"wind_speed": 600})
     lineage = {"source": "s3://b/\u00e4", **parquet.cadence_lineage(cadence)}
-    data = parquet.encode(raw_table([(0, "ST-1", "air_temperature", 1.0, 1)]), lineage)
+    data = parquet.encode(raw_table([(0, "ST-1", "air_temperature", 1.0, 1)]), lineage).data
     metadata = parquet.metadata_of(data)
     assert metadata is not None
     footer = parquet.footer_of(metadata)
@@ -83,12 +108,12 @@ def test_the_footer_says_what_the_file_holds() -> None:
     assert parquet.cadence_of(footer) == cadence
     assert '"unit": "degree_Celsius"' in footer["metrics"]
     assert "row_groups" not in parquet.footer(
-        parquet.open_file(pa.BufferReader(parquet.encode(REJECTS.empty_table(), {})))
+        parquet.open_file(pa.BufferReader(parquet.encode(REJECTS.empty_table(), {}).data))
     )
 
 
 def test_a_footer_is_read_from_the_last_bytes_alone() -> None:
-    data = parquet.encode(raw_table([(s, "ST-1", "x", s * 1.7, 1) for s in range(30_000)]), {"rejects": "3"})
+    data = parquet.encode(raw_table([(s, "ST-1", "x", s * 1.7, 1) for s in range(30_000)]), {"rejects": "3"}).data
     assert len(data) > parquet.FOOTER_BYTES
     metadata = parquet.metadata_of(data[-parquet.FOOTER_BYTES :])
     assert metadata is not None
@@ -109,7 +134,7 @@ def row_groups(data: bytes) -> Iterator[list[tuple[str, str]]]:
 def test_a_series_is_never_split(small_row_groups: int, lengths: list[int]) -> None:
     rows = [(s, f"ST-{n // 2:02d}", f"m{n % 2}", 1.0, 1) for n, length in enumerate(lengths) for s in range(length)]
     table = raw_table(rows)
-    data = parquet.encode(table, {})
+    data = parquet.encode(table, {}).data
     groups = list(row_groups(data))
     assert [key for group in groups for key in group] == list(
         zip(table["station_id"].to_pylist(), table["metric"].to_pylist(), strict=True)
@@ -124,7 +149,9 @@ def test_a_series_is_never_split(small_row_groups: int, lengths: list[int]) -> N
 
 
 def test_any_reader_sees_plain_strings_and_utc_times() -> None:
-    data = parquet.encode(raw_table([(0, "ST-1", "air_temperature", 1.5, 1), (60, "ST-1", "wind_speed", None, 9)]), {})
+    data = parquet.encode(
+        raw_table([(0, "ST-1", "air_temperature", 1.5, 1), (60, "ST-1", "wind_speed", None, 9)]), {}
+    ).data
     frame = pd.read_parquet(io.BytesIO(data))
     assert frame.station_id.map(type).unique().tolist() == [str]
     assert not isinstance(frame.metric.dtype, pd.CategoricalDtype)
@@ -135,7 +162,7 @@ def test_any_reader_sees_plain_strings_and_utc_times() -> None:
 
 def test_duckdb_sees_plain_strings_and_utc_times(tmp_path: Any) -> None:
     path = tmp_path / "day.parquet"
-    path.write_bytes(parquet.encode(raw_table([(0, "ST-1", "air_temperature", 1.5, 1)]), {}))
+    path.write_bytes(parquet.encode(raw_table([(0, "ST-1", "air_temperature", 1.5, 1)]), {}).data)
     described = duckdb.sql(f"describe select * from '{path}'").fetchall()
     assert {name: kind for name, kind, *_ in described} == {
         "observed_at": "TIMESTAMP WITH TIME ZONE", "station_id": "VARCHAR", "metric": "VARCHAR", "value": "DOUBLE",
@@ -175,7 +202,7 @@ def scans(points: int, scans_a_day: int) -> pa.Table:
 def test_pyarrow_duckdb_and_pandas_read_the_same_rows(tmp_path: Path) -> None:
     table = scans(200, 1440)  # more than one page
     path = tmp_path / "day.parquet"
-    path.write_bytes(parquet.encode(table, {}))
+    path.write_bytes(parquet.encode(table, {}).data)
     expected = table.to_pandas().astype({"station_id": str, "metric": str})
     with duckdb.connect() as connection:
         connection.execute("SET TimeZone = 'UTC'")
@@ -187,6 +214,6 @@ def test_pyarrow_duckdb_and_pandas_read_the_same_rows(tmp_path: Path) -> None:
 
 def test_stamps_of_scans_take_next_to_nothing() -> None:
     table = scans(200, 1440)
-    metadata = pq.read_metadata(pa.BufferReader(parquet.encode(table, {})))
+    metadata = pq.read_metadata(pa.BufferReader(parquet.encode(table, {}).data))
     sizes = {metadata.row_group(0).column(n).path_in_schema: metadata.row_group(0).column(n) for n in range(5)}
     assert sizes["observed_at"].total_compressed_size < 0.06 * table.num_rows

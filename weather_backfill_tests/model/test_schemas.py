@@ -116,7 +116,7 @@ def make_older(store: ObjectStore, day: date, monkeypatch: pytest.MonkeyPatch) -
             footer = parquet.footer_of(parquet.metadata_of(store.get(key)))
             kept = {name: footer[name] for name in ("completeness", "cadence", "rejects") if name in footer}
             table = table.drop_columns([NEW]) if NEW in table.schema.names else table
-            store.put(key, parquet.encode(table, kept))
+            store.put(key, parquet.encode(table, kept).data)
 
 
 @pytest.mark.parametrize("days", [DAYS, DAYS[1:2]], ids=["mixed", "only older"])

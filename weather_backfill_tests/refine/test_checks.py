@@ -139,7 +139,7 @@ def test_duplicates_and_disorder_are_found(order: list[tuple[str, str, int]], wh
     found = outcome(raw_day(table_in_order(order)), "no_duplicates")
     assert not found.passed, why
     assert found.error, "corruption is an error"
-    assert "stands once" not in found.description
+    assert "occurs once" not in found.description
 
 
 @settings(max_examples=60)

@@ -50,7 +50,7 @@ def raw_table(rows: list[tuple[int, str, str, float | None, int]]) -> pa.Table:
 
 def refined(table: pa.Table, cadence: Cadence, folder: Path) -> pa.Table:
     path = folder / "raw.parquet"
-    path.write_bytes(parquet.encode(table, parquet.cadence_lineage(cadence)))
+    path.write_bytes(parquet.encode(table, parquet.cadence_lineage(cadence)).data)
     return refine_file(path).table
 
 
@@ -232,11 +232,11 @@ def test_the_same_raw_gives_the_same_bytes_in_every_process(tmp_path: Path) -> N
         for second in range(0, 86400, 60)
     ]
     path = tmp_path / "raw.parquet"
-    path.write_bytes(parquet.encode(raw_table(rows), parquet.cadence_lineage(Cadence(60))))
+    path.write_bytes(parquet.encode(raw_table(rows), parquet.cadence_lineage(Cadence(60))).data)
     program = (
         "import sys, hashlib; from pathlib import Path; from weather_backfill.lake import parquet;"
         "from weather_backfill.refine.windows import refine_file;"
-        "print(hashlib.sha256(parquet.encode(refine_file(Path(sys.argv[1])).table, {})).hexdigest())"
+        "print(hashlib.sha256(parquet.encode(refine_file(Path(sys.argv[1])).table, {}).data).hexdigest())"
     )
     others = {
         subprocess.run(
@@ -244,4 +244,4 @@ def test_the_same_raw_gives_the_same_bytes_in_every_process(tmp_path: Path) -> N
         ).stdout.strip()
         for _ in range(3)
     }
-    assert others == {hashlib.sha256(parquet.encode(refine_file(path).table, {})).hexdigest()}
+    assert others == {hashlib.sha256(parquet.encode(refine_file(path).table, {}).data).hexdigest()}

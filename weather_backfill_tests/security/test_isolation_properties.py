@@ -188,7 +188,7 @@ def test_a_secret_is_in_no_request_that_fails(monkeypatch: pytest.MonkeyPatch, t
 
 def test_a_days_footer_names_no_secret(tmp_path: Path) -> None:
     table = raw_table([(0, "ST-1", "air_temperature", 1.0, 1)])
-    data = parquet.encode(table, {"source": "s3://acme/x"})
+    data = parquet.encode(table, {"source": "s3://acme/x"}).data
     footer = parquet.footer(parquet.open_file(parquet.pa.BufferReader(data)))
     assert set(footer) >= {"source", "schema_version"}
     assert not {name for name in footer if "key" in name or "secret" in name}

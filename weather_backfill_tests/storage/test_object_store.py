@@ -141,12 +141,12 @@ def test_a_local_copy_holds_the_bytes_and_goes(store: ObjectStore) -> None:
 def test_duckdb_reads_lazily(store: ObjectStore) -> None:
     keys = [f"date=2024-01-0{n}/part.parquet" for n in (1, 2)]
     for number, key in enumerate(keys):
-        store.put(key, parquet.encode(raw_table([(s, "ST-1", "x", float(number), 1) for s in range(100)]), {}))
+        store.put(key, parquet.encode(raw_table([(s, "ST-1", "x", float(number), 1) for s in range(100)]), {}).data)
     with duckdb.connect() as connection:
         store.register(connection)
         relation = connection.read_parquet([store.uri(key) for key in keys])
         assert relation.aggregate("count(*), sum(value)").fetchall() == [(200, 100.0)]
-        store.put(keys[0], parquet.encode(raw_table([(s, "ST-1", "x", 5.0, 1) for s in range(10)]), {}))
+        store.put(keys[0], parquet.encode(raw_table([(s, "ST-1", "x", 5.0, 1) for s in range(10)]), {}).data)
         assert relation.aggregate("count(*), sum(value)").fetchall() == [(110, 150.0)], "nothing was read before"
 
 

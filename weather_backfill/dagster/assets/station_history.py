@@ -78,9 +78,9 @@ def write_history(
     kept = _known(store, key, failed) if failed else STATION_HISTORY.empty_table()
     table = pa.concat_tables([found.cast(STATION_HISTORY), kept])
     table = table.sort_by([("station_id", "ascending"), ("valid_from", "ascending")])
-    data = parquet.encode(table, {})
-    entry = provenance.entry(store.put(key, data), data, run_id)
-    provenance.save(store, f"{run_id or entry['sha256']}.{service}.{layout.STATION_HISTORY}.{tenant}", [entry])
+    file = parquet.encode(table, {})
+    entry = provenance.entry(store.put(key, file.data), file, run_id)
+    provenance.save(store, f"{run_id or file.sha256}.{service}.{layout.STATION_HISTORY}.{tenant}", [entry])
     return table
 
 

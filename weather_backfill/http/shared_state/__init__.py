@@ -1,6 +1,6 @@
-"""Small documents that all processes of a service's runs share: what limiter and breaker remember.
+"""The shared state of rate limits and circuit breakers: small documents that all processes of all runs share.
 
-A store does one thing: run a function on a scope's document under a lock, and keep what the function left.
+A store does one thing: run a function on a scope's document under a lock, and store the changed document.
 The algorithms are plain functions over dictionaries (`rate_limit.py`, `circuit_breaker.py`), so they are the same on
 SQLite (the default: one file, all processes of one host), Postgres and Redis (any number of hosts), and can
 be tested without any of them. Limiter libraries were weighed: none shares a `Retry-After` or counts a request
@@ -32,10 +32,10 @@ __all__ = [
 
 
 def open_state(url: str | None = None) -> SharedState:
-    """The store behind a URL: `redis://`, `rediss://`, `postgresql://`, `memory://`, a path, or `None`.
+    """Open the store of a URL: `redis://`, `rediss://`, `postgresql://`, `memory://`, a path, or `None`.
 
-    `None` is one SQLite file that every process of this host finds by itself. Raises `ConfigurationError` if
-    the URL's kind is not known or its client library is not installed.
+    `None` is the SQLite file at `default_path`, the same for every process of this host. Raises `ConfigurationError`
+    if the URL's scheme is unknown or its client library is not installed.
     """
     if url is None:
         return SqliteState(default_path())

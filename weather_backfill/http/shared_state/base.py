@@ -1,4 +1,4 @@
-"""The interface of the stores, and what goes wrong with them."""
+"""The interface and the error of the stores."""
 
 from __future__ import annotations
 
@@ -14,26 +14,29 @@ Document = dict[str, Any]
 
 
 Change = Callable[[Document, float], T]
-"""Takes the scope's document and the time now, may change the document, returns anything. It may run
+"""A function of the scope's document and the time now (seconds since 1970) that may change the document. It may run
 twice.
 """
 
 
 class SharedStateError(RetryableError):
-    """The store of limiter and breaker did not answer; nothing was asked of the upstream."""
+    """The store of rate limits and circuit breakers did not answer; no request was sent to the upstream."""
 
 
 class SharedState(Protocol):
     """A store of documents by scope, one writer at a time."""
 
     def change(self, scope: str, change: Change[T]) -> T:
-        """Run `change` on the scope's document (empty at first) under a lock, and keep its changes."""
+        """Run `change` on the scope's document (empty at first) under a lock, store the document, return the result.
+
+        Raises `SharedStateError` if the store cannot be used, as all methods.
+        """
         ...
 
     def read(self, scope: str) -> tuple[Document, float]:
-        """The scope's document (empty if there is none) and the time now, without a lock."""
+        """Read the scope's document (empty if there is none) and the time now, without a lock."""
         ...
 
     def scopes(self) -> list[str]:
-        """The scopes that have a document."""
+        """List the scopes that have a document."""
         ...

@@ -1,4 +1,4 @@
-"""Stores of one process (memory) and of one host (SQLite)."""
+"""Stores for one process (memory) and for one host (SQLite)."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def default_path() -> Path:
 
 
 class MemoryState:
-    """Documents of this process alone: for tests, and for tools that run once."""
+    """Documents in this process's memory: for tests, and for tools that run once."""
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock

@@ -1,6 +1,4 @@
-"""The stores of `shared_state.py` for several hosts: Postgres and Redis. Their clients are optional
-extras.
-"""
+"""Stores for several hosts: Postgres and Redis. Their clients are optional extras."""
 
 from __future__ import annotations
 
@@ -18,7 +16,7 @@ _KEY = "weather_backfill:"
 
 
 class PostgresState:
-    """Documents in a table of a Postgres database; a row lock is the lock, the server's clock the clock."""
+    """Documents in a table of a Postgres database, under row locks; the server's clock counts."""
 
     def __init__(self, url: str) -> None:
         try:
@@ -35,7 +33,7 @@ class PostgresState:
             cursor.execute("SELECT document FROM weather_shared_state WHERE scope = %s FOR UPDATE", (scope,))
             before = cursor.fetchone()[0]
             document: Document = orjson.loads(before)
-            # Asked after the lock was granted: now() would be the time at which the wait for it began.
+            # Read after the lock was granted: now() would be the time at which the wait for it began.
             cursor.execute("SELECT extract(epoch FROM clock_timestamp())::float8")
             result = change(document, cursor.fetchone()[0])
             after = orjson.dumps(document).decode()
@@ -88,7 +86,7 @@ class PostgresState:
 
 
 class RedisState:
-    """Documents in Redis; `WATCH` finds a second writer and tries again, the server's clock is the clock."""
+    """Documents in Redis; `WATCH` detects a second writer and the change runs again; the server's clock counts."""
 
     def __init__(self, url: str) -> None:
         try:
@@ -143,5 +141,5 @@ def _unreachable(what: str, error: str) -> str:
     # The client's own text is left out: it may hold the URL and with it the password.
     return (
         f"{what} behind WEATHER_LIMITS_URL failed ({error}): check that it runs, the address and the "
-        "password. Nothing was asked of the upstream."
+        "password. No request was sent to the upstream."
     )

@@ -61,7 +61,7 @@ def test_the_check_warns_over_all_quarters_in_the_lake(tmp_path: Path) -> None:
     for quarter in (FIRST, SECOND):
         table = PLANTED.filter(pa.compute.equal(PLANTED["quarter_start"], pa.scalar(quarter)))
         key = layout.day_key(layout.QUARTERLY_FEATURES, "dwd", PartitionKey(quarter, "acme"))
-        store.put(key, parquet.encode(table, {}))
+        store.put(key, parquet.encode(table, {}).data)
     result = check(store)
     assert not result.passed
     assert result.severity is dg.AssetCheckSeverity.WARN
