@@ -1,0 +1,149 @@
+"""Arrays to the tables a source yields: rows of `schemas.RAW` (sorted, dictionary-encoded) and of `schemas.REJECTS`.
+
+Everything works on whole columns. Series are numbered: a code stands for a station, a metric or both, and codes are in
+the order of the names, so that sorting integers sorts by name. All times are UTC microseconds since 1970-01-01.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from weather_backfill.model.schemas import MISSING, PASS, RAW, RAW_TEXT_LIMIT, REJECTS, SOURCE_QUALITY, TIMESTAMP
+
+RAW_WITH_SOURCE_QUALITY = pa.schema([*RAW, SOURCE_QUALITY])
+"""`schemas.RAW` with the upstream's quality level as its last column."""
+
+
+class Tags(NamedTuple):
+    """A column of names: per row the position (int32) of its name in `names` (Arrow strings)."""
+
+    codes: npt.NDArray[np.int32]
+    names: pa.StringArray
+
+    @classmethod
+    def of(cls, texts: Sequence[str]) -> Tags:
+        """Encode a name per row; the names come out distinct and sorted."""
+        encoded = pa.array(texts, pa.string()).dictionary_encode()
+        order = pc.sort_indices(encoded.dictionary)
+        rank = np.empty(len(order), dtype=np.int32)
+        rank[np.asarray(order)] = np.arange(len(order), dtype=np.int32)
+        return cls(rank[np.asarray(encoded.indices)], encoded.dictionary.take(order))
+
+
+def raw_batch(
+    times: npt.NDArray[np.int64],
+    station_id: Tags,
+    metric: Tags,
+    values: npt.NDArray[np.float64],
+    *,
+    quality: int | None = None,
+    source_quality: pa.Array | None = None,
+) -> pa.RecordBatch:
+    """Rows in the order given, which must be that of station, metric and time, as a batch of `schemas.RAW`.
+
+    NaN becomes null. `quality` is the flag of every row; without it a row with a value is `PASS`, a null `MISSING`. With
+    `source_quality` (int8, null where the upstream gave none) the schema is `RAW_WITH_SOURCE_QUALITY`.
+    """
+    missing = np.isnan(values)
+    if quality is None:
+        flags = np.where(missing, np.int8(MISSING), np.int8(PASS))
+    else:
+        flags = np.full(len(values), quality, dtype=np.int8)
+    columns = [
+        pa.array(times).view(TIMESTAMP),
+        pa.DictionaryArray.from_arrays(station_id.codes, station_id.names),
+        pa.DictionaryArray.from_arrays(metric.codes, metric.names),
+        pa.array(values, mask=missing) if missing.any() else pa.array(values),
+        pa.array(flags),
+    ]
+    if source_quality is None:
+        return pa.record_batch(columns, schema=RAW)
+    return pa.record_batch([*columns, source_quality], schema=RAW_WITH_SOURCE_QUALITY)
+
+
+class LatestRows(NamedTuple):
+    """Rows sorted by series and time, unique by both. `order` and `replaced` are positions in the rows as received."""
+
+    order: npt.NDArray[np.int64]
+    series: npt.NDArray[Any]
+    times: npt.NDArray[np.int64]
+    replaced: npt.NDArray[np.int64]
+
+
+def latest_rows(series: npt.NDArray[Any], times: npt.NDArray[np.int64]) -> LatestRows:
+    """Sort rows, given in the order received, by series (codes from 0 up) and time; of equal ones the last is kept."""
+    rising = not np.any(times[1:] < times[:-1])
+    order = stable_order(series) if rising else np.lexsort((times, _narrow(series)))
+    series, times = series[order], times[order]
+    last = np.ones(len(order), dtype=bool)
+    np.not_equal(times[1:], times[:-1], out=last[:-1])
+    last[:-1] |= series[1:] != series[:-1]
+    if last.all():
+        return LatestRows(order, series, times, order[:0])
+    return LatestRows(order[last], series[last], times[last], order[~last])
+
+
+def stable_order(codes: npt.NDArray[Any], lowest: int = 0) -> npt.NDArray[np.int64]:
+    """The positions that sort codes from `lowest` up and leave equal ones in their order."""
+    return np.argsort(_narrow(codes, lowest), kind="stable")
+
+
+def _narrow(codes: npt.NDArray[Any], lowest: int = 0) -> npt.NDArray[Any]:
+    """The same codes in 16 bits where they fit, which numpy sorts by radix."""
+    if len(codes) and int(codes.max()) - lowest < 1 << 16:
+        return (codes - lowest).astype(np.uint16)
+    return codes
+
+
+@dataclass(slots=True)
+class Reject:
+    """A row that was read and cannot be kept; the columns of `schemas.REJECTS`, the time in UTC microseconds."""
+
+    reason: str
+    source_object: str
+    raw_text: str
+    station_id: str | None = None
+    observed_at: int | None = None
+
+
+def reject_table(rejects: Iterable[Reject], key: Callable[[Reject], Any]) -> pa.Table:
+    """Rejects as a table of `schemas.REJECTS`, sorted by `key`, so that it does not depend on the order of reading."""
+    rows = sorted(rejects, key=key)
+    return reject_columns(*(pa.array([getattr(row, f.name) for row in rows], f.type) for f in REJECTS))
+
+
+def reject_columns(
+    reason: pa.Array | str,
+    source_object: pa.Array | str,
+    station_id: pa.Array | str,
+    observed_at: pa.Array,
+    raw_text: pa.Array,
+) -> pa.Table:
+    """Columns of rejected rows as a table of `schemas.REJECTS`, in the order given; a text holds for all rows."""
+    columns = [reason, source_object, station_id, observed_at, raw_text]
+    arrays = [pa.repeat(column, len(raw_text)) if isinstance(column, str) else column for column in columns]
+    return pa.table(arrays, schema=REJECTS)
+
+
+def cut_text(text: str | bytes) -> str:
+    """The first `RAW_TEXT_LIMIT` bytes of a text; bytes that are no UTF-8 are shown as U+FFFD.
+
+    A `str` is cut between characters, so that what a file's decoding let through stays as it was shown.
+    """
+    if isinstance(text, bytes):
+        return text[:RAW_TEXT_LIMIT].decode("utf-8", "replace")
+    return text.encode(errors="replace")[:RAW_TEXT_LIMIT].decode(errors="ignore")
+
+
+def cut_texts(texts: pa.Array) -> pa.Array:
+    """Texts of at most `RAW_TEXT_LIMIT` bytes, cut between characters."""
+    if (pc.max(pc.binary_length(texts)).as_py() or 0) <= RAW_TEXT_LIMIT:
+        return texts
+    return pa.array(map(cut_text, texts.to_pylist()), pa.string())
