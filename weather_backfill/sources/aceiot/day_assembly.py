@@ -20,10 +20,11 @@ import numpy as np
 import orjson
 import pyarrow as pa
 
-from weather_backfill.model.schemas import NOT_EVALUATED, RAW, REJECTS, TIMESTAMP
+from weather_backfill.model.schemas import NOT_EVALUATED, RAW, REJECTS
 from weather_backfill.sources.aceiot.decode import Counts
 from weather_backfill.sources.aceiot.pagination import WalkResult
 from weather_backfill.sources.aceiot.points import PointSet
+from weather_backfill.sources.table import Tags, latest_rows, raw_batch, stable_order
 
 _PREFIX = "weather-aceiot-"
 _SLICE_ROWS = 1_000_000
@@ -64,26 +65,10 @@ def sort_window(result: WalkResult) -> tuple[np.ndarray, np.ndarray, np.ndarray]
     codes = np.concatenate([p.codes for p in pages])
     times = np.concatenate([p.times for p in pages])
     values = np.concatenate([p.values for p in pages])
-    # Pages come in the order of time, so a stable sort by code is enough, unless a walk had to go back.
-    went_back = np.any(times[1:] < times[:-1])
-    order = np.lexsort((times, codes)) if went_back else _stable_order(codes, 0)
-    codes, times, values = codes[order], times[order], values[order]
-    last = np.ones(len(codes), dtype=bool)
-    np.not_equal(times[1:], times[:-1], out=last[:-1])
-    last[:-1] |= codes[1:] != codes[:-1]
-    dropped = len(last) - int(last.sum())
-    if dropped:
-        codes, times, values = codes[last], times[last], values[last]
-        result.counts.kept -= dropped
-        result.counts.duplicate += dropped
-    return codes, times, values
-
-
-def _stable_order(codes: np.ndarray, lowest: int) -> np.ndarray:
-    """The order that sorts codes from `lowest` up and leaves equal ones as they are."""
-    if len(codes) and int(codes.max()) - lowest < 1 << 16:
-        codes = (codes - lowest).astype(np.uint16)
-    return np.argsort(codes, kind="stable")
+    rows = latest_rows(codes, times)
+    result.counts.kept -= len(rows.replaced)
+    result.counts.duplicate += len(rows.replaced)
+    return rows.series, rows.times, values[rows.order]
 
 
 def write_window(path: Path, result: WalkResult) -> None:
@@ -125,30 +110,22 @@ def _numpy(column: pa.ChunkedArray) -> np.ndarray:
 
 
 def assemble(path: Path, sites: Sequence[tuple[PointSet, Sequence[WindowFile]]]) -> pa.Table:
-    """The day's table with the columns of `RAW`, sorted by station, metric and time, memory-mapped from
-    `path`.
+    """The day's table with the columns of `schemas.RAW`, sorted by station, metric and time, memory-mapped from `path`.
 
     `sites` are in the order of their names, a site's windows in the order of time. Record batches hold whole
-    series and about a million rows. The file is deleted at once; the mapping keeps its bytes while it is
-    used.
+    series and about a million rows. The file is deleted at once; the mapping keeps its bytes while it is used.
     """
     stations = pa.array([points.site for points, _ in sites], pa.string())
-    metrics = sorted({m for points, _ in sites for m in points.metrics})
-    places = {metric: place for place, metric in enumerate(metrics)}
-    names = pa.array(metrics, pa.string())
+    metrics = sorted({metric for points, _ in sites for metric in points.metrics})
+    metric_codes = {metric: code for code, metric in enumerate(metrics)}
+    metric_names = pa.array(metrics, pa.string())
     with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, RAW) as writer:
         for station, (points, windows) in enumerate(sites):
-            to_place = np.array([places[m] for m in points.metrics], dtype=np.int32)
+            code_of_point = np.array([metric_codes[metric] for metric in points.metrics], dtype=np.int32)
             for codes, times, values in _slices(len(points.metrics), windows):
-                n = len(codes)
-                columns = [
-                    pa.array(times).view(TIMESTAMP),
-                    pa.DictionaryArray.from_arrays(np.full(n, station, np.int32), stations),
-                    pa.DictionaryArray.from_arrays(to_place[codes], names),
-                    pa.array(values),
-                    pa.array(np.full(n, NOT_EVALUATED, np.int8)),
-                ]
-                writer.write_batch(pa.record_batch(columns, schema=RAW))
+                station_id = Tags(np.full(len(codes), station, np.int32), stations)
+                metric = Tags(code_of_point[codes], metric_names)
+                writer.write_batch(raw_batch(times, station_id, metric, values, quality=NOT_EVALUATED))
     table = _mapped(path)
     path.unlink()
     return table
@@ -166,7 +143,7 @@ def _slices(codes: int, windows: Sequence[WindowFile]) -> Iterator[tuple[np.ndar
         if not any(p.stop > p.start for p in parts):
             continue
         code = np.concatenate([w.codes[p] for w, p in zip(windows, parts, strict=True)])
-        order = _stable_order(code, lowest)  # windows follow each other in time
+        order = stable_order(code, lowest)  # windows follow each other in time
         yield (
             code[order],
             np.concatenate([w.times[p] for w, p in zip(windows, parts, strict=True)])[order],

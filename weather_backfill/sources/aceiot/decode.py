@@ -18,8 +18,9 @@ import pyarrow.json as pj
 
 from weather_backfill.model.errors import SchemaError, SourceUnavailableError
 from weather_backfill.model.partitions import UTC
-from weather_backfill.model.schemas import RAW_TEXT_LIMIT, REJECTS, TIMESTAMP
+from weather_backfill.model.schemas import REJECTS, TIMESTAMP
 from weather_backfill.sources.aceiot.points import PointSet
+from weather_backfill.sources.table import cut_texts, reject_columns
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -278,13 +279,4 @@ def _rejects(
     raw = pc.binary_join_element_wise(
         pc.fill_null(name, null), pc.fill_null(value.cast(pa.string()), null), pc.fill_null(text, null), " | "
     )
-    n = len(where)
-    return pa.table([reason, pa.repeat(source_object, n), pa.repeat(site, n), time, cut_texts(raw)], schema=REJECTS)
-
-
-def cut_texts(texts: pa.Array) -> pa.Array:
-    """Texts of at most `RAW_TEXT_LIMIT` bytes, cut between characters."""
-    if pc.max(pc.binary_length(texts)).as_py() <= RAW_TEXT_LIMIT:
-        return texts
-    cut = [t.encode()[:RAW_TEXT_LIMIT].decode("utf-8", "ignore") for t in texts.to_pylist()]  # few and short
-    return pa.array(cut, pa.string())
+    return reject_columns(reason, source_object, site, time, cut_texts(raw))

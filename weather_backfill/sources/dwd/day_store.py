@@ -17,16 +17,14 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from weather_backfill.model.schemas import MISSING, PASS, RAW, SOURCE_QUALITY
 from weather_backfill.sources.dwd.product_parser import NO_LEVEL, Series
 from weather_backfill.sources.dwd.timestamps import DAY
+from weather_backfill.sources.table import RAW_WITH_SOURCE_QUALITY, Tags, raw_batch
 
-DAY_SCHEMA = pa.schema([*RAW, SOURCE_QUALITY])
 MEMORY_BYTES = 256 << 20
 _BLOCK_ROWS = 1 << 18  # cut at once: some ten megabytes
 _ROW_BYTES = 32  # a row while it waits: its columns, and what arrays may be a part of
-_TIME = DAY_SCHEMA.field("observed_at").type
-_EMPTY = pa.RecordBatch.from_pylist([], DAY_SCHEMA)
+_EMPTY = pa.RecordBatch.from_pylist([], RAW_WITH_SOURCE_QUALITY)
 _Bounds = npt.NDArray[np.int32]
 
 
@@ -139,9 +137,9 @@ class DayTables:
         self._runs = runs
 
     def day(self, position: int) -> pa.Table:
-        """The day's table: schema `DAY_SCHEMA`, sorted by station, metric and time."""
+        """The day's table: schema `RAW_WITH_SOURCE_QUALITY`, sorted by station, metric and time."""
         parts = (run.day(position) for run in self._runs)
-        return pa.Table.from_batches([part for part in parts if part.num_rows] or [_EMPTY], DAY_SCHEMA)
+        return pa.Table.from_batches([part for part in parts if part.num_rows] or [_EMPTY], RAW_WITH_SOURCE_QUALITY)
 
 
 class _Run:
@@ -191,18 +189,11 @@ class _Run:
         values = np.concatenate([series.values[part] for series, part in parts])[rows]
         levels = np.concatenate([series.levels[part] for series, part in parts])[rows]
         times = np.concatenate([series.times[part] for series, part in parts])[rows]
-        missing = np.isnan(values)
-        tags = (np.repeat(np.tile(codes, len(days)), lengths) for codes in (self._stations, self._metrics))
-        return pa.record_batch(
-            [
-                pa.array(times).view(_TIME),
-                *(pa.DictionaryArray.from_arrays(pa.array(c), n) for c, n in zip(tags, self._names, strict=True)),
-                pa.array(values, mask=missing),
-                pa.array(np.where(missing, np.int8(MISSING), np.int8(PASS))),
-                pa.array(levels, mask=levels == NO_LEVEL),
-            ],
-            schema=DAY_SCHEMA,
+        stations, metrics = (
+            Tags(np.repeat(np.tile(codes, len(days)), lengths), names)
+            for codes, names in zip((self._stations, self._metrics), self._names, strict=True)
         )
+        return raw_batch(times, stations, metrics, values, source_quality=pa.array(levels, mask=levels == NO_LEVEL))
 
     @staticmethod
     def _gather(begins: _Bounds, ends: _Bounds, counts: _Bounds) -> npt.NDArray[np.int64]:
@@ -219,7 +210,7 @@ class _Run:
 
 class _SpilledRun:
     def __init__(self, path: Path, run: _Run) -> None:
-        with pa.ipc.new_file(str(path), DAY_SCHEMA) as file:
+        with pa.ipc.new_file(str(path), RAW_WITH_SOURCE_QUALITY) as file:
             for position in range(len(run)):
                 file.write_batch(run.day(position))
         self._reader = pa.ipc.open_file(pa.memory_map(str(path)))

@@ -22,6 +22,7 @@ from weather_backfill.sources.dwd.products import Column, Product
 from weather_backfill.sources.dwd.rejects import LIMIT, Rejects
 from weather_backfill.sources.dwd.time_reference import UNKNOWN_ZONE, Clock, Micros, UtcClock
 from weather_backfill.sources.dwd.timestamps import expand_ranges, parse_stamps
+from weather_backfill.sources.table import latest_rows
 
 NO_LEVEL = np.int8(-128)
 """Stands for "no quality level" in a series; a table holds null."""
@@ -308,15 +309,13 @@ def _order(columns: _Columns, offsets: Micros | int, rejects: Rejects, station: 
     known = np.broadcast_to(np.asarray(offsets) != UNKNOWN_ZONE, times.shape)
     if known.all() and (np.diff(times) > 0).all():
         return times, slice(None)
-    order = np.argsort(times, kind="stable")
-    order = order[known[order]]
-    last = np.append(np.diff(times[order]) > 0, True)
+    convertible = np.flatnonzero(known)
+    latest = latest_rows(np.zeros(len(convertible), dtype=np.int8), times[convertible])
     for row in map(int, np.flatnonzero(~known)[: LIMIT + 1]):
         rejects.add("stamped by a clock we cannot convert to UTC", _show(columns, row), station)
-    for row in map(int, order[~last[: len(order)]][: LIMIT + 1]):
+    for row in map(int, convertible[latest.replaced][: LIMIT + 1]):
         rejects.add("another row holds the same instant", _show(columns, row), station, int(times[row]))
-    order = order[last[: len(order)]]
-    return times[order], order
+    return latest.times, convertible[latest.order]
 
 
 def _show(columns: _Columns, row: int) -> str:

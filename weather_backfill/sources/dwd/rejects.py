@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import numpy as np
 import pyarrow as pa
 
 from weather_backfill.model.errors import SchemaError
-from weather_backfill.model.schemas import RAW_TEXT_LIMIT, REJECTS
+from weather_backfill.sources.table import Reject, cut_text, reject_table
 
 _STAMP = re.compile(r"^\s*(\d{1,5})\s*;\s*(\d{4})(\d{2})(\d{2})(\d{2})?")
 
@@ -23,7 +23,7 @@ class Rejects:
 
     def __init__(self, source: str) -> None:
         self._source = source
-        self._rows: list[dict[str, Any]] = []
+        self._rows: list[Reject] = []
         self._count = 0
 
     def add(self, reason: str, text: str, station: str | None = None, at: int | None = None) -> None:
@@ -32,16 +32,8 @@ class Rejects:
         if self._count > LIMIT:
             return  # `require_few` refuses the file
         guessed_station, guessed_day = _guess(text)
-        observed = at if at is not None else guessed_day
-        self._rows.append(
-            {
-                "reason": reason,
-                "source_object": self._source,
-                "station_id": station or guessed_station,
-                "observed_at": observed,
-                "raw_text": text.encode(errors="replace")[:RAW_TEXT_LIMIT].decode(errors="ignore"),
-            }
-        )
+        observed_at = at if at is not None else guessed_day
+        self._rows.append(Reject(reason, self._source, cut_text(text), station or guessed_station, observed_at))
 
     def clear(self) -> None:
         """Forget all rows: the file is read once more."""
@@ -62,14 +54,13 @@ class Rejects:
         row = self._rows[0]
         raise SchemaError(
             f"{self._source}: {self._count} rows cannot be read, the first because "
-            f"{row['reason']}: {row['raw_text'][:200]!r}. Expected rows as the header says; "
+            f"{row.reason}: {row.raw_text[:200]!r}. Expected rows as the header says; "
             "the format has changed."
         )
 
     def table(self) -> pa.Table:
         """The rejects as a table of `schemas.REJECTS`, in an order that does not depend on threads."""
-        rows = sorted(self._rows, key=lambda r: (r["observed_at"] or 0, r["reason"], r["raw_text"]))
-        return pa.Table.from_pylist(rows, schema=REJECTS)
+        return reject_table(self._rows, lambda row: (row.observed_at or 0, row.reason, row.raw_text))
 
 
 def _guess(text: str) -> tuple[str | None, int | None]:

@@ -12,7 +12,6 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -21,7 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.json as pj
 
-from weather_backfill.model.schemas import RAW_TEXT_LIMIT
+from weather_backfill.sources.table import Reject, cut_text
 
 # Position in the array -> metric; position 0 is the time in epoch seconds, UTC.
 FIELDS = (
@@ -60,17 +59,6 @@ _MESSAGES = pa.schema(
 )
 _LONGEST_NAME = 100
 _LATEST_EPOCH = 4_102_444_800  # 2100-01-01: anything later is no time
-
-
-@dataclass(slots=True)
-class Reject:
-    """One thing that was read and cannot be kept; columns of `schemas.REJECTS`."""
-
-    reason: str
-    source_object: str
-    raw_text: str
-    station_id: str | None = None
-    observed_at: datetime | None = None
 
 
 @dataclass(slots=True)
@@ -185,12 +173,12 @@ def _decode_one_by_one(objects: Sequence[tuple[str, bytes]]) -> Observations:
                 counts[kind] += 1
                 continue
             if kind != "good":
-                rejects.append(Reject(kind, key, _cut(text), _station(message)))
+                rejects.append(Reject(kind, key, cut_text(text), _station(message)))
                 continue
             kept = []
             for report in reports:
                 if problem := _report_problem(report):
-                    rejects.append(Reject(problem, key, _cut(_text(report)), _station(message)))
+                    rejects.append(Reject(problem, key, cut_text(_text(report)), _station(message)))
                 else:
                     kept.append([None if value is None else float(value) for value in report])
             if kept:
@@ -279,10 +267,6 @@ def _report_problem(report: Any) -> str | None:
     return None
 
 
-def _cut(text: bytes) -> str:
-    return text[:RAW_TEXT_LIMIT].decode("utf-8", "replace")
-
-
 def misplaced(observations: Observations, keys: Sequence[str], rows: np.ndarray) -> list[Reject]:
     """Rejects for the marked rows, which lie in the folder of a day they do not belong to."""
     rejects = []
@@ -293,9 +277,9 @@ def misplaced(observations: Observations, keys: Sequence[str], rows: np.ndarray)
             Reject(
                 "outside_day",
                 keys[observations.source[row]],
-                _cut(orjson.dumps([epoch, *(None if np.isnan(v) else v for v in sent)])),
+                cut_text(orjson.dumps([epoch, *(None if np.isnan(v) else v for v in sent)])),
                 observations.stations[row],
-                datetime.fromtimestamp(epoch, UTC),
+                int(observations.epoch_us[row]),
             )
         )
     return rejects

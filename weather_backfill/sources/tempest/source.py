@@ -20,6 +20,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from itertools import groupby, islice, pairwise
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -28,9 +29,10 @@ import pyarrow as pa
 from weather_backfill.model.days import Cadence, DayFailure, DayInventory, RawDay
 from weather_backfill.model.errors import UnreadableObjectError, WeatherError
 from weather_backfill.model.partitions import days_between
-from weather_backfill.model.schemas import RAW, REJECTS
+from weather_backfill.model.schemas import RAW
 from weather_backfill.sources.base import ClosingSource, each_day
-from weather_backfill.sources.tempest.messages import FIELDS, UDP_LENGTH, Observations, Reject, decode, misplaced
+from weather_backfill.sources.table import Reject, Tags, latest_rows, raw_batch, reject_table
+from weather_backfill.sources.tempest.messages import FIELDS, UDP_LENGTH, Observations, decode, misplaced
 from weather_backfill.storage.object_store import ObjectStore, StoredObject
 
 CADENCE = Cadence(60)
@@ -109,7 +111,7 @@ class TempestSource(ClosingSource):
             date=day,
             table=table,
             cadence=CADENCE,
-            rejects=_rejects_table(rejects),
+            rejects=reject_table(rejects, attrgetter("source_object", "reason", "raw_text")),
             facts=facts,
             expected_stations=self.expected_stations,
             lineage={"source": self.archive.url, "source_objects_sha256": _fingerprint(own)},
@@ -222,66 +224,43 @@ def _select(part: Observations, mask: np.ndarray) -> Observations:
 
 
 def latest_only(parts: list[Observations]) -> tuple[Observations, int]:
-    """All parts as one, sorted by station and time, of equal ones the last received; and how many fell out."""
+    """Join the parts, given in the order received: sorted by station and time, of equal ones the last received kept.
+
+    Returns them and how many reports were replaced by a later one.
+    """
     if not parts:
         return Observations(), 0
-    names, codes = np.unique(np.array([s for part in parts for s in part.stations], dtype=object), return_inverse=True)
-    epoch = np.concatenate([part.epoch_us for part in parts])
-    order = np.lexsort((epoch, codes))  # stable: equal keys stay in the order received
-    same_as_next = np.zeros(len(order), dtype=bool)
-    if len(order):
-        codes_sorted, epoch_sorted = codes[order], epoch[order]
-        same_as_next[:-1] = (codes_sorted[1:] == codes_sorted[:-1]) & (epoch_sorted[1:] == epoch_sorted[:-1])
-    keep = order[~same_as_next]
+    stations = Tags.of([station for part in parts for station in part.stations])
+    rows = latest_rows(stations.codes, np.concatenate([part.epoch_us for part in parts]))
+    names = stations.names.to_pylist()
     kept = Observations(
-        [str(names[i]) for i in codes[keep]],
-        epoch[keep],
-        np.concatenate([part.values for part in parts])[keep],
-        np.concatenate([part.length for part in parts])[keep],
+        [names[code] for code in rows.series],
+        rows.times,
+        np.concatenate([part.values for part in parts])[rows.order],
+        np.concatenate([part.length for part in parts])[rows.order],
     )
-    return kept, len(order) - len(keep)
+    return kept, len(rows.replaced)
 
 
 def long_table(kept: Observations) -> pa.Table:
-    """Reports sorted by station and time to rows of `schemas.RAW`, sorted by station, metric and time."""
-    names, codes = np.unique(np.array(kept.stations, dtype=object), return_inverse=True)
-    bounds = np.searchsorted(codes, np.arange(len(names) + 1))
-    columns = np.arange(len(FIELDS))[_SORTED_FIELDS]
-    times, stations, metrics, values = [], [], [], []
-    for number, (a, b) in enumerate(pairwise(bounds)):
-        # An 18-element report says nothing of the last fields: no rows, which is not the same as null.
-        present = (columns[:, None] + 1 < kept.length[a:b]) | (columns[:, None] + 1 < UDP_LENGTH)
-        times.append(np.broadcast_to(kept.epoch_us[a:b], present.shape)[present])
-        metrics.append(np.broadcast_to(np.arange(len(FIELDS))[:, None], present.shape)[present])
-        values.append(kept.values[a:b, columns].T[present])
-        stations.append(np.full(int(present.sum()), number))
-    if not times:
+    """Reports sorted by station and time as rows of `schemas.RAW`, sorted by station, metric and time."""
+    if not kept.stations:
         return RAW.empty_table()
-    value = np.concatenate(values)
-    missing = np.isnan(value)
-    arrays: list[Any] = [
-        pa.array(np.concatenate(times)).cast(RAW.field("observed_at").type),
-        _tags(np.concatenate(stations), [str(name) for name in names]),
-        _tags(np.concatenate(metrics), [FIELDS[i] for i in _SORTED_FIELDS]),
-        pa.array(value, mask=missing),
-        pa.array(np.where(missing, 9, 1).astype("i1")),
-    ]
-    return pa.Table.from_arrays(arrays, schema=RAW)
-
-
-def _tags(codes: np.ndarray, names: list[str]) -> pa.DictionaryArray:
-    return pa.DictionaryArray.from_arrays(pa.array(codes.astype("i4")), pa.array(names, pa.string()))
-
-
-def _rejects_table(rejects: list[Reject]) -> pa.Table:
-    rows = [
-        {
-            "reason": r.reason,
-            "source_object": r.source_object,
-            "station_id": r.station_id,
-            "observed_at": r.observed_at,
-            "raw_text": r.raw_text,
-        }
-        for r in sorted(rejects, key=lambda r: (r.source_object, r.reason, r.raw_text))
-    ]
-    return pa.Table.from_pylist(rows, schema=REJECTS)
+    stations = Tags.of(kept.stations)
+    bounds = np.searchsorted(stations.codes, np.arange(len(stations.names) + 1))
+    metric_codes = np.arange(len(FIELDS), dtype=np.int32)[:, None]
+    times, metrics, values, rows = [], [], [], []
+    for begin, end in pairwise(bounds):
+        # An 18-element report says nothing of the last fields: no rows, which is not the same as null.
+        present = (_SORTED_FIELDS[:, None] + 1 < kept.length[begin:end]) | (_SORTED_FIELDS[:, None] + 1 < UDP_LENGTH)
+        times.append(np.broadcast_to(kept.epoch_us[begin:end], present.shape)[present])
+        metrics.append(np.broadcast_to(metric_codes, present.shape)[present])
+        values.append(kept.values[begin:end, _SORTED_FIELDS].T[present])
+        rows.append(len(values[-1]))
+    batch = raw_batch(
+        np.concatenate(times),
+        Tags(np.repeat(np.arange(len(rows), dtype=np.int32), rows), stations.names),
+        Tags(np.concatenate(metrics), pa.array([FIELDS[field] for field in _SORTED_FIELDS], pa.string())),
+        np.concatenate(values),
+    )
+    return pa.Table.from_batches([batch])

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from weather_backfill.model.errors import SchemaError, SourceUnavailableError
 from weather_backfill.model.schemas import RAW_TEXT_LIMIT, REJECTS
-from weather_backfill.sources.aceiot.decode import Page, cut_texts, decode_page, micros
+from weather_backfill.sources.aceiot.decode import Page, decode_page, micros
 from weather_backfill.sources.aceiot.points import PointSet
+from weather_backfill.sources.table import cut_texts
 
 START = datetime(2026, 8, 7, tzinfo=UTC)
 END = START + timedelta(days=1)

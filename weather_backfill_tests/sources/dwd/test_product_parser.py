@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from weather_backfill.model.errors import SchemaError, UnreadableObjectError
-from weather_backfill.sources.dwd.day_store import DAY_SCHEMA
 from weather_backfill.sources.dwd.product_parser import parse_product
 from weather_backfill.sources.dwd.products import product
 from weather_backfill.sources.dwd.time_reference import SubHourlyHistoryClock
+from weather_backfill.sources.table import RAW_WITH_SOURCE_QUALITY
 from weather_backfill_tests.sources.dwd.files import DWD, HOURLY_HEADER, NEW_YEAR, hourly, member, needs_data
 from weather_backfill_tests.sources.dwd.tables import long_table
 
@@ -25,7 +25,7 @@ TU10 = product("10_minutes", "air_temperature")
 
 def rows(data: bytes, wanted, clock=None) -> pd.DataFrame:
     """The long table as pandas."""
-    table = long_table(parse_product(data, wanted, clock, "test"), DAY_SCHEMA)
+    table = long_table(parse_product(data, wanted, clock, "test"), RAW_WITH_SOURCE_QUALITY)
     return table.to_pandas()
 
 
@@ -166,7 +166,7 @@ def test_line_ends_and_padding_make_no_difference() -> None:
 def test_a_file_with_a_header_alone_has_no_rows() -> None:
     parsed = parse_product(HOURLY_HEADER.encode() + b"\r\n", TU)
     assert (parsed.rows, parsed.series, parsed.station) == (0, [], None)
-    assert long_table(parsed, DAY_SCHEMA).num_rows == 0
+    assert long_table(parsed, RAW_WITH_SOURCE_QUALITY).num_rows == 0
 
 
 @pytest.mark.parametrize(
@@ -281,7 +281,7 @@ def test_whatever_is_written_is_read_back(written, end, width) -> None:
     hours = (air.times - np.datetime64("1990-01-01", "us").astype(np.int64)) // 3_600_000_000
     assert hours.tolist() == [h for h, _, _ in expected]
     assert air.values.tolist() == pytest.approx([np.nan if v == -999 else v for _, v, _ in expected], nan_ok=True)
-    assert long_table(parsed, DAY_SCHEMA)["source_quality"].to_pylist()[: len(expected)] == [
+    assert long_table(parsed, RAW_WITH_SOURCE_QUALITY)["source_quality"].to_pylist()[: len(expected)] == [
         None if q == -999 else q for _, _, q in expected
     ]
 

@@ -8,13 +8,13 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-from weather_backfill.sources.dwd.restatement import RowChanges
 
+from weather_backfill.lake.row_diff import RowChanges
 from weather_backfill.model.days import DayFailure, RawDay
 from weather_backfill.model.partitions import days_between
 from weather_backfill.sources.dwd.connection import DwdConnection
-from weather_backfill.sources.dwd.day_store import DAY_SCHEMA
 from weather_backfill.sources.dwd.restatements import changed_days
+from weather_backfill.sources.table import RAW_WITH_SOURCE_QUALITY
 from weather_backfill_tests.sources.dwd.files import DWD, member, needs_data, read_days, tree, truth
 
 STATIONS = ["00379", "00390", "02627", "05111", "05149"]
@@ -27,7 +27,7 @@ def load(snapshot: str) -> pa.Table:
     every = read_days(DwdConnection(base_url=tree(snapshot), stations=STATIONS), ALL)
     days = [day for day in every if isinstance(day, RawDay)]
     assert all("not on the server" in str(day.error) for day in every if isinstance(day, DayFailure))
-    fields = [pa.field(f.name, pa.string()) if pa.types.is_dictionary(f.type) else f for f in DAY_SCHEMA]
+    fields = [pa.field(f.name, pa.string()) if pa.types.is_dictionary(f.type) else f for f in RAW_WITH_SOURCE_QUALITY]
     return pa.concat_tables([d.table.cast(pa.schema(fields)) for d in days])
 
 
@@ -98,14 +98,16 @@ def table(rows: list[tuple[str, float | None, int]], station: str = "00001") -> 
     size = len(rows)
     return pa.table(
         [
-            pa.array([datetime.fromisoformat(r[0]).replace(tzinfo=UTC) for r in rows], DAY_SCHEMA.field(0).type),
+            pa.array(
+                [datetime.fromisoformat(r[0]).replace(tzinfo=UTC) for r in rows], RAW_WITH_SOURCE_QUALITY.field(0).type
+            ),
             pa.array([station] * size, pa.string()).dictionary_encode(),
             pa.array(["air_temperature"] * size, pa.string()).dictionary_encode(),
             pa.array([r[1] for r in rows], pa.float64()),
             pa.array(np.ones(size), pa.int8()),
             pa.array([r[2] for r in rows], pa.int8()),
         ],
-        schema=DAY_SCHEMA,
+        schema=RAW_WITH_SOURCE_QUALITY,
     )
 
 
