@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -19,7 +18,7 @@ import dagster as dg
 from weather_backfill.backfill.coverage import refined_dates
 from weather_backfill.backfill.launch import launch_backfill, register_tenant
 from weather_backfill.backfill.summary import summarize_tenants
-from weather_backfill.cli.output import err, out, print_rows, progress_bar
+from weather_backfill.cli.output import out, print_rows, progress_bar
 from weather_backfill.dagster.private import BULK_ACTION_TERMINAL_STATUSES
 from weather_backfill.lake import layout
 from weather_backfill.model.errors import ConfigurationError
@@ -34,7 +33,6 @@ START = date(2024, 1, 1)
 SERVICE = "tempest"
 PROJECT = Path(__file__).resolve().parent.parent
 _PATIENCE_SECONDS = 600
-_STOP_SECONDS = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,49 +171,3 @@ def _watch(
 def _held(store: ObjectStore, tenant: str) -> int:
     raw = store.list(layout.tenant_prefix(layout.RAW_OBSERVATIONS, SERVICE, tenant))
     return len(raw) + len(refined_dates(store, SERVICE, tenant))
-
-
-def run_dev(folder: Path, host: str, port: int) -> int:
-    """Webserver and daemon (`dagster dev`) over the demo's folder, until stopped; returns the exit code.
-
-    Raises `ConfigurationError` if something listens on the port: a second daemon would disturb the first.
-    """
-    place = DemoFolder(folder)
-    place.prepare()
-    if _is_taken(host, port):
-        raise ConfigurationError(
-            f"http://{host}:{port} is in use, by another `make dev`? Stop it, or name another --folder and --port."
-        )
-    if not (folder / "lake").exists():
-        err.print("There is no demo data yet: `make demo` makes some. Starting empty.")
-    out.print(f"Dagster: http://{host}:{port}")
-    command = [sys.executable, "-m", "dagster", "dev", "-m", "weather_backfill.definitions"]
-    for number in (signal.SIGINT, signal.SIGTERM):  # a service manager's way to say Ctrl-C; ignored in the background
-        signal.signal(number, signal.default_int_handler)
-    process = subprocess.Popen(  # noqa: S603 - our own arguments
-        [*command, "-h", host, "-p", str(port)], env={**os.environ, **place.environment()}
-    )
-    try:
-        return process.wait()
-    except KeyboardInterrupt:
-        return _stopped(process)
-
-
-def _is_taken(host: str, port: int) -> bool:
-    try:
-        socket.create_connection((host, port), timeout=2).close()
-    except OSError:
-        return False
-    return True
-
-
-def _stopped(process: subprocess.Popen[bytes]) -> int:
-    """Stop a process, ever more firmly; its exit code."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        process.send_signal(number)
-        try:
-            return process.wait(timeout=_STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            continue
-    process.kill()
-    return process.wait()
