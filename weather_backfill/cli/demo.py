@@ -28,6 +28,7 @@ from weather_backfill.sources.tempest.connection import TempestConnection
 from weather_backfill.sources.tempest.simulate import Faults, SimulatedArchive, write_archive
 from weather_backfill.storage.object_store import ObjectStore
 from weather_backfill.tenants.files import Services, Tenant, TenantRegistry
+from weather_backfill.util.files import make_folder, open_new
 
 START = date(2024, 1, 1)
 SERVICE = "tempest"
@@ -57,7 +58,7 @@ class DemoFolder:
     def prepare(self) -> None:
         """Make the Dagster home with the project's dagster.yaml in it."""
         home = self.folder / "dagster_home"
-        home.mkdir(parents=True, exist_ok=True)
+        make_folder(home)
         link = home / "dagster.yaml"
         if not link.exists():
             link.symlink_to(PROJECT / "dagster.yaml")
@@ -133,7 +134,7 @@ def _start(
 def daemon(environment: Mapping[str, str], log: Path) -> Iterator[None]:
     """A real dagster-daemon in its own process group, its output in a file."""
     command = [sys.executable, "-m", "dagster._daemon", "run", "-m", "weather_backfill.definitions"]
-    with log.open("wb") as file:
+    with open_new(log) as file:
         process = subprocess.Popen(  # noqa: S603 - our own arguments
             command, env={**os.environ, **environment}, stdout=file, stderr=file, start_new_session=True
         )
