@@ -32,7 +32,7 @@ from weather_backfill.util.files import make_folder, open_new
 
 START = date(2024, 1, 1)
 SERVICE = "tempest"
-PROJECT = Path(__file__).resolve().parent.parent
+PROJECT = Path(__file__).resolve().parents[2]
 _PATIENCE_SECONDS = 600
 
 
@@ -61,6 +61,7 @@ class DemoFolder:
         make_folder(home)
         link = home / "dagster.yaml"
         if not link.exists():
+            link.unlink(missing_ok=True)  # one that leads to where the project was before
             link.symlink_to(PROJECT / "dagster.yaml")
 
 

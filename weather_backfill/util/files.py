@@ -12,7 +12,7 @@ _FOLDER = 0o750
 
 
 def open_new(path: Path) -> BinaryIO:
-    """Open a file to be written anew; if it is made here, owner and group may read it (less the umask), and nobody else."""
+    """Open a file to be written anew; one that this makes is never readable by all, whatever the umask says."""
     return open(path, "wb", opener=lambda name, flags: os.open(name, flags, GROUP_READS))
 
 
