@@ -179,3 +179,20 @@ def file_schema(schema: pa.Schema, lineage: dict[str, str], metrics: list[str]) 
         **{f"weather.{key}": value for key, value in sorted(lineage.items())},
     }
     return schema.with_metadata(metadata)
+
+
+STATION_HISTORY = pa.schema(
+    [
+        pa.field("station_id", pa.string(), nullable=False),
+        pa.field("valid_from", pa.date32(), nullable=False),
+        pa.field("valid_to", pa.date32()),
+        pa.field("is_current", pa.bool_(), nullable=False),
+        pa.field("name", pa.string()),
+        pa.field("latitude", pa.float64()),
+        pa.field("longitude", pa.float64()),
+        pa.field("height", pa.float64()),
+        pa.field("instruments", pa.list_(pa.string()), nullable=False),
+        pa.field("operator", pa.string()),
+    ]
+)
+"""Positions in degrees, height in metres above sea level, instruments as "what it measures: type"."""

@@ -16,6 +16,7 @@ from weather_backfill.model.days import Cadence, CheckResult, RawDay
 from weather_backfill.model.metrics import METRICS
 from weather_backfill.model.schemas import RAW, REFINED, REJECTS
 from weather_backfill.refine.checks import _schema, check_raw, check_refined, coverage, summarize
+from weather_backfill.settings import Settings
 from weather_backfill_tests.refine.test_windows import raw_table
 
 METRIC_NAMES = ["air_temperature", "battery_voltage", "some/building/point", "wind_speed"]
@@ -38,7 +39,11 @@ def raw_day(
 
 
 def outcome(day: RawDay, name: str, target: float = 0.75, limit: float = 0.01) -> CheckResult:
-    [found] = [o for o in check_raw(day, coverage(day), target, limit) if o.check == name]
+    [found] = [
+        o
+        for o in check_raw(day, coverage(day), Settings(completeness_target=target, rejects_limit=limit))
+        if o.check == name
+    ]
     return found
 
 
@@ -104,7 +109,7 @@ def test_ten_samples_in_a_slot_fill_one_slot() -> None:
 
 def test_an_empty_day_fails_completeness_and_nothing_else() -> None:
     day = raw_day(RAW.empty_table())
-    failed = [o.check for o in check_raw(day, coverage(day), 0.75, 0.01) if not o.passed]
+    failed = [o.check for o in check_raw(day, coverage(day), Settings()) if not o.passed]
     assert failed == ["completeness"]
     assert coverage(day).share == 0
     assert not outcome(day, "completeness").error, "a gap warns"

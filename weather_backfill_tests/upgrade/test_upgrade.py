@@ -17,8 +17,8 @@ from weather_backfill.backfill.manifests import manifests
 from weather_backfill.backfill.reconciler import onboard
 from weather_backfill.backfill.status import active_backfills
 from weather_backfill.lake import layout
-from weather_backfill.lake.warehouse import connect_warehouse
 from weather_backfill.model.partitions import days_between
+from weather_backfill.reader import connect_warehouse
 from weather_backfill_tests.backfill.contexts import target_days
 from weather_backfill_tests.e2e.test_operator import word
 from weather_backfill_tests.platform import Platform

@@ -10,10 +10,11 @@ from weather_backfill.dagster.assets.coverage import build_coverage
 from weather_backfill.dagster.assets.features import build_features
 from weather_backfill.dagster.assets.raw import build_raw
 from weather_backfill.dagster.assets.refined import build_refined
-from weather_backfill.dagster.assets.station_history import WITH_HISTORY, build_station_history
+from weather_backfill.dagster.assets.station_history import build_station_history
 from weather_backfill.dagster.partitions import daily_by_tenant
 from weather_backfill.lake import layout
 from weather_backfill.settings import Settings
+from weather_backfill.sources.registry import service_named
 
 PolicyOf = Callable[[int], dg.BackfillPolicy]
 
@@ -36,7 +37,7 @@ def build_service_assets(
         kinds={"parquet"},
         description="What was read and could not be kept, with the reason; written together with the raw day.",
     )
-    has_history = service in WITH_HISTORY
+    has_history = service_named(service).has_station_history
     return [
         build_raw(service, partitions, settings, policy(days)),
         rejected,

@@ -16,7 +16,7 @@ from weather_backfill.model.days import Day, DayFailure, DayStream
 from weather_backfill.model.partitions import PartitionKey, by_tenant
 from weather_backfill.refine.quarters import make_quarter
 from weather_backfill.settings import Settings
-from weather_backfill.sources.base import each_day
+from weather_backfill.util.day_stream import each_day
 
 DAYS_OF_THE_QUARTER = dg.MultiPartitionMapping(
     {

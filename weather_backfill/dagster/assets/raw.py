@@ -47,9 +47,10 @@ def build_raw(
         journal = journal_of(context.get_step_execution_context(), lake.store, key)
 
         def read(tenant: str, days: list[date]) -> Iterator[Day]:
-            source = open_source(tenants.registry.get(tenant), service, lake.store, tenants.s3_defaults, settings)
-            for day in source.days(days):
-                yield to_raw_table(PartitionKey(day.date, tenant), day, settings, accept_loss)
+            connected = tenants.registry.get(tenant)
+            with open_source(connected, service, lake.store, tenants.s3_defaults, settings) as source:
+                for day in source.days(days):
+                    yield to_raw_table(PartitionKey(day.date, tenant), day, settings, accept_loss)
 
         stream = DayStream(skip_finished(by_tenant(context.partition_keys), journal, read))
         yield dg.Output(stream)

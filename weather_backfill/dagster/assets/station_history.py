@@ -16,13 +16,10 @@ from weather_backfill.dagster.partitions import tenants_partitions
 from weather_backfill.dagster.resources import LakeResource, TenantsResource
 from weather_backfill.lake import layout, parquet, provenance
 from weather_backfill.model.errors import NotFoundError, SourceUnavailableError
+from weather_backfill.model.schemas import STATION_HISTORY
 from weather_backfill.settings import Settings
-from weather_backfill.sources.dwd.history import STATION_HISTORY
 from weather_backfill.storage.object_store import ObjectStore
 from weather_backfill.tenants.access import open_source
-
-WITH_HISTORY = ("dwd",)
-"""Services whose source has `station_history()`."""
 
 
 def build_station_history(service: str, settings: Settings) -> dg.AssetsDefinition:
@@ -41,9 +38,10 @@ def build_station_history(service: str, settings: Settings) -> dg.AssetsDefiniti
         context: dg.AssetExecutionContext, lake: LakeResource, tenants: TenantsResource
     ) -> dg.MaterializeResult:
         tenant = context.partition_key
-        source = open_source(tenants.registry.get(tenant), service, lake.store, tenants.s3_defaults, settings)
-        read: Callable[[], tuple[pa.Table, dict[str, str]]] = source.station_history  # type: ignore[attr-defined]
-        found, failed = read()
+        connected = tenants.registry.get(tenant)
+        with open_source(connected, service, lake.store, tenants.s3_defaults, settings) as source:
+            read: Callable[[], tuple[pa.Table, dict[str, str]]] = source.station_history  # type: ignore[attr-defined]
+            found, failed = read()
         if failed:
             context.log.warning(f"{len(failed)} stations could not be read: {failed}")
         table = write_history(lake.store, service, tenant, found, failed, context.run_id)

@@ -9,10 +9,10 @@ from pathlib import Path
 import dagster as dg
 from dagster_duckdb import DuckDBResource
 
-from weather_backfill.dagster.assets.station_history import WITH_HISTORY
 from weather_backfill.dagster.resources import LakeResource
 from weather_backfill.lake import layout
 from weather_backfill.lake.warehouse import VIEWS, create_views
+from weather_backfill.sources.registry import service_named
 
 UPSTREAM = (layout.RAW_OBSERVATIONS, layout.REJECTED_OBSERVATIONS, layout.REFINED_15M, layout.QUARTERLY_FEATURES)
 
@@ -20,7 +20,11 @@ UPSTREAM = (layout.RAW_OBSERVATIONS, layout.REJECTED_OBSERVATIONS, layout.REFINE
 def datasets_of(services: Sequence[str]) -> list[dg.AssetKey]:
     """All assets of the services that have tables in the lake."""
     keys = [dg.AssetKey([service, dataset]) for service in services for dataset in UPSTREAM]
-    return keys + [dg.AssetKey([service, layout.STATION_HISTORY]) for service in services if service in WITH_HISTORY]
+    return keys + [
+        dg.AssetKey([service, layout.STATION_HISTORY])
+        for service in services
+        if service_named(service).has_station_history
+    ]
 
 
 def build_warehouse(services: Sequence[str]) -> dg.AssetsDefinition:

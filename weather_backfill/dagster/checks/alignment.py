@@ -8,7 +8,8 @@ import pyarrow as pa
 
 from weather_backfill.dagster.resources import LakeResource
 from weather_backfill.lake import layout, parquet
-from weather_backfill.refine.features import COMPLETE, PRODUCTS
+from weather_backfill.refine.features import PRODUCTS
+from weather_backfill.refine.rules import COMPLETE_SHARE
 from weather_backfill.storage.object_store import ObjectStore
 
 NAMED = 200  # rows of the metadata's table; the counts are of all
@@ -52,7 +53,7 @@ def misaligned(tenant: str, features: pa.Table) -> list[dict[str, str | bool]]:
     shares = shares.astype({"station_id": str}).sort_values(["station_id", "quarter_start"])
     shares = shares.rename(columns=dict(zip(names, PRODUCTS, strict=True)))
     known = [product for product in PRODUCTS if (shares[product] > 0).any()]
-    covers = shares[known] >= COMPLETE
+    covers = shares[known] >= COMPLETE_SHARE
     ever = covers.groupby(shares["station_id"]).transform("any")
     return [
         {

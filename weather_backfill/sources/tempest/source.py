@@ -30,10 +30,11 @@ from weather_backfill.model.days import Cadence, DayFailure, DayInventory, RawDa
 from weather_backfill.model.errors import UnreadableObjectError, WeatherError
 from weather_backfill.model.partitions import days_between
 from weather_backfill.model.schemas import RAW
-from weather_backfill.sources.base import ClosingSource, each_day
+from weather_backfill.sources.base import ClosingSource
 from weather_backfill.sources.table import Reject, Tags, latest_rows, raw_batch, reject_table
 from weather_backfill.sources.tempest.messages import FIELDS, UDP_LENGTH, Observations, decode, misplaced
 from weather_backfill.storage.object_store import ObjectStore, StoredObject
+from weather_backfill.util.day_stream import each_day
 
 CADENCE = Cadence(60)
 _FEW = 2000  # objects of a month: two pages of S3, where its days would be thirty requests
