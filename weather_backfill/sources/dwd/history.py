@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 import pyarrow as pa
 
+from weather_backfill.model.schemas import Column
 from weather_backfill.sources.dwd.metadata import NamedEntry, StationMetadata
 
 STATION_HISTORY = pa.schema(
@@ -30,6 +31,19 @@ STATION_HISTORY = pa.schema(
     ]
 )
 """Positions in degrees, height in metres above sea level, instruments as "what it measures: type"."""
+
+STATION_HISTORY_COLUMNS = {
+    "station_id": Column("Station, as DWD numbers it"),
+    "valid_from": Column("First day of the span in which nothing about the station changed"),
+    "valid_to": Column("Day after the last of the span; null: still so"),
+    "is_current": Column("True for the span that still lasts"),
+    "name": Column("Name of the station"),
+    "latitude": Column("Latitude", "degree_north"),
+    "longitude": Column("Longitude", "degree_east"),
+    "height": Column("Height above sea level", "m"),
+    "instruments": Column("Instruments, each as quantity: type"),
+    "operator": Column("Who runs the station"),
+}
 
 _ONE_DAY = timedelta(days=1)
 
