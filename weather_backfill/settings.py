@@ -125,6 +125,10 @@ class Settings(BaseSettings):
     )
     housekeeping_hour: int = Field(5, ge=0, le=23, description="UTC hour in which old things are cleaned up")
     freshness_days: int = Field(2, ge=1, description="Age in days at which the newest day counts as stale")
+    asset_owners: list[str] = Field(
+        default_factory=lambda: ["team:weather"],
+        description='Owners of all assets in Dagster, e-mail addresses or "team:NAME", JSON: ["team:weather"]',
+    )
 
     @field_validator("service_chunk_days", "first_day", "requests_per_minute")
     @classmethod

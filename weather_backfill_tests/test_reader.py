@@ -72,7 +72,7 @@ def settings_of(platform: Platform) -> Settings:
 
 
 def build_warehouse(settings: Settings) -> duckdb.DuckDBPyConnection:
-    assert dg.materialize([build_asset(SERVICES)], resources=build_resources(settings)).success
+    assert dg.materialize([build_asset(SERVICES, settings)], resources=build_resources(settings)).success
     return connect_warehouse(settings=settings)
 
 

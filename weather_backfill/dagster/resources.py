@@ -13,7 +13,7 @@ from weather_backfill.tenants.files import TenantRegistry
 
 
 def s3_options(s3: S3Resource) -> S3Options:
-    """What dagster-aws's resource says, in our words; what it leaves open comes from the AWS variables."""
+    """The options of dagster-aws's S3 resource; those that it leaves unset come from the AWS variables."""
     return S3Options(
         endpoint_url=s3.endpoint_url,
         region=s3.region_name,
@@ -44,10 +44,10 @@ class TenantsResource(dg.ConfigurableResource):
 
     @cached_property
     def registry(self) -> TenantRegistry:
-        """The registry over the files."""
+        """The registry over the tenant files."""
         return TenantRegistry(ObjectStore(self.tenants_url, s3_options(self.s3)))
 
     @property
     def s3_defaults(self) -> S3Options:
-        """S3 settings for connections that do not bring their own."""
+        """S3 options for connections that set none of their own."""
         return s3_options(self.s3)
