@@ -383,7 +383,7 @@ class PoliteClient:
     def _check_time(self, seconds: float) -> None:
         if self._clock() + seconds > self._ends:
             raise SourceUnavailableError(
-                f"{self.service}: a poll takes longer than its limit of {self._policy.lifetime:g} s."
+                f"{self.service}: it takes longer than the {self._policy.lifetime:g} s that one poll may take."
             )
 
     def _wait(self, seconds: float) -> None:
