@@ -26,7 +26,9 @@ keys = st.tuples(st.integers(0, 4), st.integers(-3, 5))
 
 
 @given(st.lists(keys), st.booleans())
-def test_rows_are_sorted_and_the_last_received_of_equal_ones_is_kept(rows: list[tuple[int, int]], by_time: bool) -> None:
+def test_rows_are_sorted_and_the_last_received_of_equal_ones_is_kept(
+    rows: list[tuple[int, int]], by_time: bool
+) -> None:
     if by_time:
         rows = sorted(rows, key=lambda row: row[1])  # as pages of a series of scans come
     latest = {key: position for position, key in enumerate(rows)}
