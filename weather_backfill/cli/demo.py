@@ -32,7 +32,7 @@ from weather_backfill.tenants.files import Services, Tenant, TenantRegistry
 
 START = date(2024, 1, 1)
 SERVICE = "tempest"
-PROJECT = Path(__file__).resolve().parent.parent
+PROJECT = Path(__file__).resolve().parents[2]
 _PATIENCE_SECONDS = 600
 _STOP_SECONDS = 30
 
