@@ -38,6 +38,7 @@ from weather_backfill.model.errors import (
 from weather_backfill.security.tenant_policy import leads_out
 from weather_backfill.storage.errors import first_line, translated
 from weather_backfill.storage.s3 import S3Options, check_s3_url, s3_arguments
+from weather_backfill.util.files import make_folder, open_new
 
 __all__ = ["READ_THREADS", "STAGING", "ObjectStore", "S3Options", "StoredObject", "check_s3_url"]
 
@@ -176,13 +177,13 @@ class ObjectStore:
     def _put_local(self, key: str, fill: Callable[[BinaryIO], Any], place: Callable[[Path, Path], Any]) -> None:
         assert self.folder
         staged, target = self.folder / STAGING / uuid.uuid4().hex, self.folder / key
-        staged.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(staged.parent)
         try:
-            with staged.open("wb") as file:
+            with open_new(staged) as file:
                 fill(file)
                 file.flush()
                 os.fsync(file.fileno())
-            target.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(target.parent)
             place(staged, target)
         finally:
             staged.unlink(missing_ok=True)
@@ -197,7 +198,7 @@ class ObjectStore:
         """`get` an object of any size into a file without loading it into memory."""
 
         def fetch() -> None:
-            with path.open("wb") as file:
+            with open_new(path) as file:
                 for part in obstore.get(self._store, key).stream():
                     file.write(part)
 
