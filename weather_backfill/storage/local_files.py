@@ -1,0 +1,69 @@
+"""Durable writes in a local folder: staged, flushed, renamed into place, and the folders flushed too."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, BinaryIO
+
+Place = Callable[[Path, Path], Any]
+
+
+def write_durably(staged: Path, target: Path, fill: Callable[[BinaryIO], Any], place: Place) -> None:
+    """Fill `staged`, and move it to `target` by `place` (a rename or a link); raises `OSError`.
+
+    Once this returns, a power cut loses neither the bytes nor the name: the file is flushed before it gets its name,
+    and then the folder that holds the name. The new file is later than the one it replaces by a microsecond at least,
+    so that no two versions of an object share an ETag (inode, time and size).
+    """
+    make_folder(staged.parent)
+    try:
+        with staged.open("wb") as file:
+            fill(file)
+            file.flush()
+            _be_later(file.fileno(), target)
+            os.fsync(file.fileno())
+        make_folder(target.parent)
+        place(staged, target)
+        flush_folder(target.parent)
+    finally:
+        staged.unlink(missing_ok=True)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and its parents where they are missing, each durably."""
+    missing = []
+    while not folder.is_dir():
+        missing.append(folder)
+        folder = folder.parent
+    for new in reversed(missing):
+        new.mkdir(exist_ok=True)
+        flush_folder(new.parent)
+
+
+def flush_folder(folder: Path) -> None:
+    """Flush a folder's entries, its files' names, to the disk."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def read_range(path: Path, start: int, stop: int) -> bytes:
+    """Read the bytes `[start, stop)` of a file."""
+    file = os.open(path, os.O_RDONLY)  # a plan reads hundreds: this takes a third of a file object's time
+    try:
+        return os.pread(file, stop - start, start)
+    finally:
+        os.close(file)
+
+
+def _be_later(file: int, target: Path) -> None:
+    """Move the file's time behind that of the target: the kernel's clock for files stands still for milliseconds."""
+    with suppress(FileNotFoundError, NotADirectoryError):
+        after = (target.stat().st_mtime_ns // 1000 + 1) * 1000
+        if os.fstat(file).st_mtime_ns < after:
+            os.utime(file, ns=(after, after))
