@@ -16,6 +16,7 @@ from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from weather_backfill.model.errors import ConfigurationError
+from weather_backfill.security.own_hosts import parse_authority
 from weather_backfill.security.reach import folder_of
 from weather_backfill.security.secrets import WITHHELD, SecretReference
 from weather_backfill.security.tenant_policy import TenantPolicy
@@ -75,6 +76,10 @@ class Settings(BaseSettings):
         "folder, 0 for those in a bucket",
     )
     private_addresses: bool = Field(True, description="Whether tenants may name loopback and private addresses")
+    allowed_hosts: list[str] = Field(
+        default_factory=list,
+        description='Hosts that the webserver is also reached by, through a proxy, JSON: ["weather.example.org"]',
+    )
     automation: bool = Field(True, description="Whether the sensors run without being started in Dagster")
     sensor_seconds: int = Field(30, ge=1, description="Seconds between two looks for new connections")
     max_active_backfills: int = Field(5, ge=1, description="Native backfills that may be active at once")
@@ -140,6 +145,15 @@ class Settings(BaseSettings):
         for name in given:
             if name not in SERVICES:
                 raise ValueError(f"service {name!r} is not known, expected {', '.join(SERVICES)}")
+        return given
+
+    @field_validator("allowed_hosts")
+    @classmethod
+    def _hosts(cls, given: list[str]) -> list[str]:
+        """Reject what is no host: an entry that never matches would otherwise be ignored."""
+        for host in given:
+            if parse_authority(host) is None:
+                raise ValueError(f"{host!r} is not a host, expected name or name:port")
         return given
 
     def chunk_days_of(self, service: str) -> int:

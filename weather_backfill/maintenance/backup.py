@@ -30,6 +30,7 @@ from weather_backfill.model.errors import ConfigurationError, NotFoundError, Ver
 from weather_backfill.storage.object_store import READ_THREADS, ObjectStore
 from weather_backfill.storage.objects import INTERNAL
 from weather_backfill.util import json_documents
+from weather_backfill.util.files import make_folder
 from weather_backfill.util.retries import retrying
 
 LAKE, TENANTS, INSTANCE = "lake", "tenants", "instance"
@@ -242,7 +243,7 @@ def restore(
         content = _object(entries[name].sha256)
         if name.startswith(f"{INSTANCE}/"):
             target = places.path(name)
-            target.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(target.parent)
             staged = target.with_name(f"{target.name}.{os.getpid()}.new")
             try:
                 retrying()(source.get_file, content, staged)

@@ -1,6 +1,6 @@
 -- One row per 15-minute window, station and metric, from the aggregates of some whole series of raw observations.
 --
--- `aggregates` holds one row per series and window ($window_us since 1970), made by aggregates.py from values that have not
+-- `aggregates` holds one row per series and window (900 s since 1970), made by aggregates.py from values that have not
 -- failed (quality 4): failed ones stay in the raw data, flagged, and show in `flags`, a bit per flag: 2 pass, 4 not
 -- evaluated, 8 suspect, 16 fail, 512 missing. `series` holds one row per series: its number (in order of station and
 -- metric), names, aggregation rule, and slot_us, the microseconds between two grid slots (the cadence). `directions`
@@ -11,9 +11,9 @@ WITH counted AS (
         aggregates.*,
         rule,
         rule IN ('direction', 'strikes') AS in_pairs,
-        window_number * $window_us AS start_us,
+        window_number * $window_us::BIGINT AS start_us,
         -- grid slots that start in the window; hourly data has one in every fourth window
-        greatest((start_us + $window_us + slot_us - 1) // slot_us - (start_us + slot_us - 1) // slot_us, 1) AS expected,
+        greatest((start_us + $window_us::BIGINT + slot_us - 1) // slot_us - (start_us + slot_us - 1) // slot_us, 1) AS expected,
         least(slots / expected, 1.0) AS completeness
     FROM aggregates
     JOIN series USING (series)

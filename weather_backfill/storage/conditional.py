@@ -34,9 +34,9 @@ from weather_backfill.model.errors import (
     StorageUnavailableError,
     WeatherError,
 )
-from weather_backfill.storage.local_files import make_folder
 from weather_backfill.storage.object_store import ObjectStore
 from weather_backfill.storage.objects import LOCKS, Seen, StoredObject
+from weather_backfill.util.files import GROUP_READS, make_folder
 
 _log = logging.getLogger(__name__)
 LEASE_SECONDS = 120.0
@@ -181,7 +181,7 @@ class _FileLock:
         try:
             if self._file is None:
                 make_folder(self._path.parent)
-                self._file = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
+                self._file = os.open(self._path, os.O_RDWR | os.O_CREAT, GROUP_READS)
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return False

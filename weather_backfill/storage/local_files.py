@@ -8,6 +8,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from weather_backfill.util.files import flush_folder, make_folder, open_new
+
 Place = Callable[[Path, Path], Any]
 
 
@@ -20,7 +22,7 @@ def write_durably(staged: Path, target: Path, fill: Callable[[BinaryIO], Any], p
     """
     make_folder(staged.parent)
     try:
-        with staged.open("wb") as file:
+        with open_new(staged) as file:
             fill(file)
             file.flush()
             _be_later(file.fileno(), target)
@@ -30,26 +32,6 @@ def write_durably(staged: Path, target: Path, fill: Callable[[BinaryIO], Any], p
         flush_folder(target.parent)
     finally:
         staged.unlink(missing_ok=True)
-
-
-def make_folder(folder: Path) -> None:
-    """Make a folder and its parents where they are missing, each durably."""
-    missing = []
-    while not folder.is_dir():
-        missing.append(folder)
-        folder = folder.parent
-    for new in reversed(missing):
-        new.mkdir(exist_ok=True)
-        flush_folder(new.parent)
-
-
-def flush_folder(folder: Path) -> None:
-    """Flush a folder's entries, its files' names, to the disk."""
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def read_range(path: Path, start: int, stop: int) -> bytes:

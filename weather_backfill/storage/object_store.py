@@ -41,6 +41,7 @@ from weather_backfill.storage.errors import first_line, translated
 from weather_backfill.storage.local_files import read_range, write_durably
 from weather_backfill.storage.objects import LOCKS, STAGING, Seen, StoredObject
 from weather_backfill.storage.s3 import S3Options, check_s3_url, location, s3_arguments
+from weather_backfill.util.files import open_new
 
 __all__ = ["LOCKS", "READ_THREADS", "STAGING", "ObjectStore", "S3Options", "Seen", "StoredObject", "check_s3_url"]
 
@@ -213,7 +214,7 @@ class ObjectStore:
         """`get` an object of any size into a file without loading it into memory."""
 
         def fetch() -> None:
-            with path.open("wb") as file:
+            with open_new(path) as file:
                 for part in obstore.get(self.backend, key).stream():
                     file.write(part)
 

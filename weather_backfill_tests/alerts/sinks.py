@@ -6,7 +6,7 @@ import json
 import socketserver
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from email import message_from_bytes, policy
 from email.message import EmailMessage
@@ -55,6 +55,29 @@ def webhook_sink() -> Iterator[Sink]:
 
     with serving(ThreadingHTTPServer(("127.0.0.1", 0), Handler), sink):
         yield sink
+
+
+@contextmanager
+def dripping_sink(answer: bytes) -> Iterator[Sink]:
+    """A server whose answer begins with `answer` and then goes on byte by byte, without an end."""
+    sink, over = Sink(), threading.Event()
+
+    class Handler(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            sink.asked += 1
+            self.request.sendall(answer)
+            with suppress(OSError):
+                while not over.wait(0.02):
+                    self.request.sendall(b"x")
+
+    class Server(socketserver.ThreadingTCPServer):
+        allow_reuse_address = True
+
+    with serving(Server(("127.0.0.1", 0), Handler), sink):
+        try:
+            yield sink
+        finally:
+            over.set()
 
 
 @contextmanager

@@ -81,7 +81,7 @@ def test_texts_of_columns_are_not_stored() -> None:
         assert all(field.metadata is None for field in schema), dataset
         description = lake_table_schema(dataset).columns[0].description
         assert description
-        assert description.encode() not in parquet.encode(schema.empty_table(), {})
+        assert description.encode() not in parquet.encode(schema.empty_table(), {}).data
 
 
 def test_uris_lead_to_the_lake(specs: dict[str, dg.AssetSpec]) -> None:

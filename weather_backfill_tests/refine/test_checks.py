@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from weather_backfill.model.days import Cadence, CheckResult, RawDay
 from weather_backfill.model.metrics import METRICS
 from weather_backfill.model.schemas import RAW, REFINED, REJECTS
-from weather_backfill.refine.checks import _schema, check_raw, check_refined, coverage, summarize
+from weather_backfill.refine.checks import _conforms, check_raw, check_refined, coverage, summarize
 from weather_backfill.settings import Settings
 from weather_backfill_tests.refine.test_windows import raw_table
 
@@ -162,8 +162,8 @@ def test_the_schema_check_names_column_and_types() -> None:
     assert (found.passed, found.error) == (False, True)
     assert found.description == "value: expected double, found float"
     nulls = table.set_column(4, RAW.field("quality").with_nullable(True), pa.array([None], pa.int8()))
-    assert _schema(nulls, RAW).description == "quality: holds nulls"
-    assert "sample_count: expected int32, found nothing" in _schema(table, REFINED).description
+    assert _conforms(nulls, RAW)[1] == "quality: holds nulls"
+    assert "sample_count: expected int32, found nothing" in _conforms(table, REFINED)[1]
 
 
 @pytest.mark.parametrize(("failed", "passed"), [(5, True), (6, False)])
