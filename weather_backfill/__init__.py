@@ -4,14 +4,13 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from weather_backfill.lake.warehouse import connect_warehouse
-    from weather_backfill.reader import read_raw, read_refined
+    from weather_backfill.reader import connect_warehouse, read_raw, read_refined
 
 __all__ = ["__version__", "connect_warehouse", "read_raw", "read_refined"]
 __version__ = "0.1.0"
 
 _LAZY = {
-    "connect_warehouse": "weather_backfill.lake.warehouse",
+    "connect_warehouse": "weather_backfill.reader",
     "read_raw": "weather_backfill.reader",
     "read_refined": "weather_backfill.reader",
 }

@@ -1,11 +1,13 @@
-"""`build_definitions`, the one seam: everything Dagster knows of us comes from here.
+"""`build_definitions` puts together all assets, checks, jobs, sensors, schedules and resources for Dagster.
 
-`defs` is what the webserver and the daemon load: runs of a backfill take `chunk_days` partitions each.
+Webserver, daemon and code server load `defs`: runs of a backfill take `chunk_days` partitions each.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -30,16 +32,16 @@ from weather_backfill.sources.service import absolute
 
 
 def chunked(days: int) -> dg.BackfillPolicy:
-    """Runs of so many days."""
+    """A policy of runs of at most so many days."""
     return dg.BackfillPolicy.multi_run(max_partitions_per_run=days)
 
 
 def build_resources(settings: Settings) -> dict[str, Any]:
-    """The resources over the settings' stores."""
+    """The resources by name, configured from the settings."""
     s3 = S3Resource(
         endpoint_url=settings.s3_endpoint_url, region_name=settings.s3_region, profile_name=settings.s3_profile
     )
-    lake = LakeResource(storage_url=absolute(settings.storage_url), s3=s3)
+    lake = LakeResource(storage_url=absolute(settings.storage_url), s3_checksums=settings.s3_checksums, s3=s3)
     return {
         "s3": s3,
         "lake": lake,
@@ -47,6 +49,16 @@ def build_resources(settings: Settings) -> dict[str, Any]:
         "lake_parquet": ParquetIOManager(lake=lake),
         "warehouse": DuckDBResource(database=settings.warehouse_path()),
     }
+
+
+def with_scaffolded(platform: dg.Definitions) -> dg.Definitions:
+    """The platform's definitions and, where there are any, those that `dg scaffold defs` has put into `defs/`."""
+    folder = Path(__file__).parent / "defs"
+    if {path.name for path in folder.iterdir()} <= {"__init__.py", "__pycache__"}:
+        return platform  # the usual case costs nothing
+    # Not `load_from_defs_folder`: it reads the next pyproject.toml above, and an installed package has none.
+    tree = dg.ComponentTree.from_module(import_module("weather_backfill.defs"), folder.parent.parent)
+    return dg.Definitions.merge(platform, tree.build_defs())
 
 
 def build_definitions(
@@ -64,13 +76,16 @@ def build_definitions(
     definitions: list[dg.Definitions] = []
     definitions.append(
         dg.Definitions(
-            assets=[*assets, build_warehouse(SERVICES), build_catalog(SERVICES, settings)],
+            assets=[*assets, build_warehouse(SERVICES, settings), build_catalog(SERVICES, settings)],
             asset_checks=[
                 *(build_freshness_check(service, settings) for service in SERVICES),
                 *(build_alignment_check(service) for service in SERVICES),
             ],
             resources={**build_resources(settings), **(resource_overrides or {})},
-            jobs=[build_managed_backfill(settings, lambda: definitions[0]), build_restatement_job(settings)],
+            jobs=[
+                build_managed_backfill(settings, lambda: definitions[0]),
+                build_restatement_job(settings, lambda: definitions[0]),
+            ],
             sensors=[
                 *build_sensors(settings, lambda: definitions[0]),
                 build_restatement_sensor(settings),
@@ -84,4 +99,4 @@ def build_definitions(
     return definitions[0]
 
 
-defs = build_definitions()
+defs = with_scaffolded(build_definitions())

@@ -7,6 +7,6 @@ from __future__ import annotations
 
 import dagster as dg
 
-from weather_backfill.definitions import build_definitions
+from weather_backfill.definitions import build_definitions, with_scaffolded
 
-defs = build_definitions(backfill_policy=lambda days: dg.BackfillPolicy.single_run())
+defs = with_scaffolded(build_definitions(backfill_policy=lambda days: dg.BackfillPolicy.single_run()))

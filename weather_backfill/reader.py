@@ -9,8 +9,10 @@ import difflib
 import warnings
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -173,3 +175,20 @@ def _check_metrics(requested: list[str], table: pa.Table) -> None:
             close = difflib.get_close_matches(name, METRICS, 3)
             hint = f"did you mean {' or '.join(close)}?" if close else "see weather_backfill.model.metrics.METRICS."
             raise ConfigurationError(f"metric {name!r} is unknown, and no row has it: {hint}")
+
+
+def connect_warehouse(path: str | Path | None = None, settings: Settings | None = None) -> duckdb.DuckDBPyConnection:
+    """Open the warehouse for reading, on local and S3 lakes alike; default: the settings' file and lake.
+
+    Views: raw_observations, refined_15m, rejected_observations, quarterly_features, station_history (columns in
+    `COLUMNS`), quality_issues, dataset_versions, backfill_log. The connection's time zone is UTC. Raises
+    `NotFoundError` if the asset `warehouse` has not been materialized.
+    """
+    settings = settings or load_settings()
+    file = Path(path or settings.warehouse_path())
+    if not file.is_file():
+        raise NotFoundError(f"{file} is not there: materialize the asset `warehouse` first, or set WEATHER_WAREHOUSE.")
+    connection = duckdb.connect(str(file), read_only=True)
+    open_lake(settings).register(connection)
+    connection.execute("SET TimeZone = 'UTC'")
+    return connection

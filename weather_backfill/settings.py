@@ -38,6 +38,9 @@ class Settings(BaseSettings):
     s3_endpoint_url: str | None = Field(None, description="An S3 server other than AWS")
     s3_region: str | None = Field(None, description="Region of the buckets")
     s3_profile: str | None = Field(None, description="AWS profile to use")
+    s3_checksums: bool = Field(
+        True, description="Whether uploads carry a SHA-256; false for a server that refuses x-amz-checksum-sha256"
+    )
     chunk_days: int = Field(30, ge=1, le=1000, description="Days one run of a backfill takes, if set for all services")
     service_chunk_days: dict[str, Annotated[int, Field(ge=1, le=1000)]] = Field(
         default_factory=dict, description='Chunk days by service, JSON: {"dwd": 100}'
@@ -130,6 +133,10 @@ class Settings(BaseSettings):
     )
     housekeeping_hour: int = Field(5, ge=0, le=23, description="UTC hour in which old things are cleaned up")
     freshness_days: int = Field(2, ge=1, description="Age in days at which the newest day counts as stale")
+    asset_owners: list[str] = Field(
+        default_factory=lambda: ["team:weather"],
+        description='Owners of all assets in Dagster, e-mail addresses or "team:NAME", JSON: ["team:weather"]',
+    )
 
     @field_validator("service_chunk_days", "first_day", "requests_per_minute")
     @classmethod
@@ -163,7 +170,7 @@ class Settings(BaseSettings):
     @cached_property
     def s3(self) -> S3Options:
         """How to reach S3 for the lake and the tenant files."""
-        return S3Options(self.s3_endpoint_url, self.s3_region, self.s3_profile)
+        return S3Options(self.s3_endpoint_url, self.s3_region, self.s3_profile, checksums=self.s3_checksums)
 
     def warehouse_path(self) -> str:
         """The absolute path of the DuckDB file with the views."""

@@ -19,10 +19,11 @@ import weather_backfill
 from weather_backfill.dagster.assets.warehouse import build_warehouse as build_asset
 from weather_backfill.definitions import build_resources
 from weather_backfill.lake import layout, parquet
-from weather_backfill.lake.warehouse import VIEWS, connect_warehouse
+from weather_backfill.lake.warehouse import VIEWS
 from weather_backfill.model import schemas
 from weather_backfill.model.errors import ConfigurationError, NotFoundError, UnreadableObjectError
 from weather_backfill.model.partitions import PartitionKey
+from weather_backfill.reader import connect_warehouse
 from weather_backfill.settings import Settings
 from weather_backfill.sources.registry import SERVICES
 from weather_backfill.storage.object_store import ObjectStore
@@ -71,7 +72,7 @@ def settings_of(platform: Platform) -> Settings:
 
 
 def build_warehouse(settings: Settings) -> duckdb.DuckDBPyConnection:
-    assert dg.materialize([build_asset(SERVICES)], resources=build_resources(settings)).success
+    assert dg.materialize([build_asset(SERVICES, settings)], resources=build_resources(settings)).success
     return connect_warehouse(settings=settings)
 
 

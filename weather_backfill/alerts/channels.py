@@ -25,6 +25,7 @@ from weather_backfill.util.retries import retrying
 
 logger = logging.getLogger(__name__)
 _HTTP_LOGS = ("httpx", "httpcore.connection", "httpcore.http11", "httpcore.http2", "httpcore.proxy")
+_UNPACKED = {"Accept-Encoding": "identity"}
 _TIMEOUT_SECONDS = 8.0  # three tries and their waits stay below a sensor's minute
 
 
@@ -89,7 +90,7 @@ def _status_of_post(url: str, document: dict[str, str]) -> int:
 
         try:
             with (
-                httpx.Client(timeout=_TIMEOUT_SECONDS, follow_redirects=False) as client,
+                httpx.Client(timeout=_TIMEOUT_SECONDS, headers=_UNPACKED, follow_redirects=False) as client,
                 client.stream("POST", url, json=document, extensions={"trace": trace}) as response,
             ):
                 return response.status_code

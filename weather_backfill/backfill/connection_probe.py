@@ -8,6 +8,7 @@ from typing import Any
 from weather_backfill.model.days import DayFailure
 from weather_backfill.model.errors import WeatherError
 from weather_backfill.settings import Settings
+from weather_backfill.sources.base import Source
 from weather_backfill.sources.registry import SERVICES
 from weather_backfill.storage.places import open_lake, open_tenant_files
 from weather_backfill.tenants.access import open_source
@@ -39,7 +40,11 @@ def check_connections(settings: Settings, tenant_id: str, days: int) -> list[dic
 
 
 def _probe(settings: Settings, tenant: Tenant, service: str, days: int) -> dict[str, Any]:
-    source = open_source(tenant, service, open_lake(settings), settings.s3, settings)
+    with open_source(tenant, service, open_lake(settings), settings.s3, settings) as source:
+        return _probed(source, days)
+
+
+def _probed(source: Source, days: int) -> dict[str, Any]:
     end = datetime.now(UTC).date() - timedelta(days=1)
     inventory = source.inventory(end - timedelta(days=days - 1), end)
     if not inventory:

@@ -215,9 +215,9 @@ def build_plan(
             f"start date {start} is before {first}, the first day of {service}: start there, or set WEATHER_FIRST_DAY."
         )
     store = open_lake(settings)
-    source = opened() if opened else open_source(tenant, service, store, settings.s3, settings)
     days = days_between(start, end)
-    inventory = source.inventory(start, end)
+    with opened() if opened else open_source(tenant, service, store, settings.s3, settings) as source:
+        inventory = source.inventory(start, end)
     failed = set(failed_dates(instance, service, tenant.id, days))
     held = held_days(store, service, tenant.id, only=set(days))
     refined = day_objects(store, layout.REFINED_15M, service, tenant.id)

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from datetime import date
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, cast
 
 from weather_backfill.backfill.commands import BackfillContext, busy_days, start
 from weather_backfill.backfill.coverage import file_metadata
@@ -19,6 +19,7 @@ from weather_backfill.model.errors import ConfigurationError, WeatherError
 from weather_backfill.model.partitions import PartitionKey
 from weather_backfill.settings import Settings
 from weather_backfill.sources.dwd.restatements import HeldFiles, Restated
+from weather_backfill.sources.registry import REGISTERED, any_of, service_named
 from weather_backfill.storage.object_store import ObjectStore, StoredObject
 from weather_backfill.storage.places import open_lake, open_tenant_files
 from weather_backfill.tenants.access import open_source
@@ -30,7 +31,6 @@ RESTATED_TAG = "weather/restated"
 _THREADS = 8
 
 
-@runtime_checkable
 class Restating(Protocol):
     """A source that can compare held days with its upstream."""
 
@@ -81,15 +81,16 @@ def find_restatements(
     """
     store = open_lake(settings)
     registry = TenantRegistry(open_tenant_files(settings))
-    source = open_source(registry.get(tenant), service, store, settings.s3, settings)
-    if not isinstance(source, Restating):
-        raise ConfigurationError(f"{service!r} does not restate its data: only dwd can be compared.")
-    held = held_files(store, service, tenant, start or date.min, end or date.max)
+    if not service_named(service).restates:
+        able = any_of(tuple(known.name for known in REGISTERED if known.restates))
+        raise ConfigurationError(f"{service!r} does not restate its data: only {able} can be compared.")
 
     def read(day: date) -> Any:
         return parquet.decode(store.get(layout.day_key(layout.RAW_OBSERVATIONS, service, PartitionKey(day, tenant))))
 
-    return Restatements(service, tenant, source.restated(held, read))
+    with open_source(registry.get(tenant), service, store, settings.s3, settings) as source:
+        held = held_files(store, service, tenant, start or date.min, end or date.max)
+        return Restatements(service, tenant, cast("Restating", source).restated(held, read))
 
 
 def held_files(store: ObjectStore, service: str, tenant: str, start: date, end: date) -> HeldFiles:

@@ -11,7 +11,7 @@ import dagster as dg
 from weather_backfill import __version__
 from weather_backfill.backfill.audit import audit
 from weather_backfill.backfill.commands import BackfillContext, busy_days
-from weather_backfill.dagster.events import data_version_tags
+from weather_backfill.dagster.events import data_version_tags, event_metadata
 from weather_backfill.lake import layout, parquet, provenance, versions
 from weather_backfill.lake.writer import write_day
 from weather_backfill.model.errors import ConfigurationError, NotFoundError
@@ -86,12 +86,11 @@ def rollback(
 
 
 def _record(instance: dg.DagsterInstance, service: str, dataset: str, key: PartitionKey, facts: dict[str, Any]) -> None:
-    values = {name: value for name, value in facts.items() if value is not None}
     partition = dg.MultiPartitionKey({"date": key.date.isoformat(), "tenant": key.tenant})
     event = dg.AssetMaterialization(
         dg.AssetKey([service, dataset]),
         partition=partition,
-        metadata={**values, "dagster/row_count": facts["rows"]},
+        metadata=event_metadata(facts),
         tags=data_version_tags(facts["sha256"]),
     )
     instance.report_runless_asset_event(event)

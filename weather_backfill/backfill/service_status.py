@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 from weather_backfill.http.circuit_breaker import BREAKERS, status_of
 from weather_backfill.http.shared_state import open_state
@@ -10,6 +10,7 @@ from weather_backfill.model.errors import ConfigurationError
 from weather_backfill.settings import Settings
 from weather_backfill.sources.aceiot.request_budget import PageSizeCost, RequestBudget
 from weather_backfill.sources.aceiot.source import AceiotSource
+from weather_backfill.sources.registry import REGISTERED, any_of, service_named
 from weather_backfill.storage.places import open_lake, open_tenant_files
 from weather_backfill.tenants.access import open_source
 from weather_backfill.tenants.files import TenantRegistry
@@ -21,13 +22,11 @@ def plan_requests(settings: Settings, service: str, tenant: str, days: int) -> R
     Raises `ConfigurationError` for a service without a rate limit.
     """
     connected = TenantRegistry(open_tenant_files(settings)).get(tenant)
-    source = open_source(connected, service, open_lake(settings), settings.s3, settings)
-    if not isinstance(source, AceiotSource):
-        raise ConfigurationError(f"{service} has no limit on requests, so there is nothing to plan; aceiot has one.")
-    try:
-        return source.plan(days)
-    finally:
-        source.close()
+    if not service_named(service).has_request_budget:
+        able = any_of(tuple(known.name for known in REGISTERED if known.has_request_budget))
+        raise ConfigurationError(f"{service} has no limit on requests, so there is nothing to plan; {able} has one.")
+    with open_source(connected, service, open_lake(settings), settings.s3, settings) as source:
+        return cast("AceiotSource", source).plan(days)
 
 
 def plan_rows(plan: RequestBudget) -> list[dict[str, Any]]:

@@ -34,9 +34,10 @@ def failed_dates(instance: dg.DagsterInstance, service: str, tenant: str, days: 
     unwritten = {number: key for key, number in planned.items() if number > written.get(key, 0)}
     if not unwritten:
         return []
-    planned_tries = dg.AssetRecordsFilter(asset_key=asset, storage_ids=list(unwritten))
-    tries = instance.fetch_planned_materializations(planned_tries, limit=len(unwritten)).records
-    runs = instance.get_runs(dg.RunsFilter(run_ids=sorted({record.run_id for record in tries})))
+    tries = instance.get_asset_event_summary_records(
+        DagsterEventType.ASSET_MATERIALIZATION_PLANNED, asset, storage_ids=list(unwritten)
+    )
+    runs = instance.get_runs(dg.RunsFilter(run_ids=sorted({record.run_id for record in tries if record.run_id})))
     failed = {run.run_id for run in runs if run.status == dg.DagsterRunStatus.FAILURE}
     return sorted(keys[unwritten[record.storage_id]] for record in tries if record.run_id in failed)
 

@@ -19,7 +19,7 @@ from weather_backfill.backfill.coverage import refined_dates
 from weather_backfill.backfill.launch import launch_backfill, register_tenant
 from weather_backfill.backfill.summary import summarize_tenants
 from weather_backfill.cli.output import out, print_rows, progress_bar
-from weather_backfill.dagster.private import BULK_ACTION_TERMINAL_STATUSES
+from weather_backfill.dagster.private import BULK_ACTION_TERMINAL_STATUSES, DAEMON_MODULE
 from weather_backfill.lake import layout
 from weather_backfill.model.errors import ConfigurationError
 from weather_backfill.model.partitions import days_between
@@ -134,7 +134,7 @@ def _start(
 @contextmanager
 def daemon(environment: Mapping[str, str], log: Path) -> Iterator[None]:
     """A real dagster-daemon in its own process group, its output in a file."""
-    command = [sys.executable, "-m", "dagster._daemon", "run", "-m", "weather_backfill.definitions"]
+    command = [sys.executable, "-m", DAEMON_MODULE, "run", "-m", "weather_backfill.definitions"]
     with open_new(log) as file:
         process = subprocess.Popen(  # noqa: S603 - our own arguments
             command, env={**os.environ, **environment}, stdout=file, stderr=file, start_new_session=True

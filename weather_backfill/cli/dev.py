@@ -12,6 +12,7 @@ from pathlib import Path
 
 from weather_backfill.cli.demo import DemoFolder
 from weather_backfill.cli.output import err, out
+from weather_backfill.dagster.private import DAEMON_MODULE
 from weather_backfill.model.errors import ConfigurationError
 
 _DEFINITIONS = ("-m", "weather_backfill.definitions")
@@ -40,7 +41,7 @@ def run_dev(folder: Path, host: str, port: int) -> int:
     webserver = ["weather_backfill.dagster.webserver", "-h", host, "-p", str(port), *_DEFINITIONS]
     children: dict[str, subprocess.Popen[bytes]] = {}
     try:
-        for name, command in (("webserver", webserver), ("daemon", ["dagster._daemon", "run", *_DEFINITIONS])):
+        for name, command in (("webserver", webserver), ("daemon", [DAEMON_MODULE, "run", *_DEFINITIONS])):
             # In a group of its own: Ctrl-C reaches this process alone, which stops both once.
             children[name] = subprocess.Popen(  # noqa: S603 - our own arguments
                 [sys.executable, "-m", *command], env={**os.environ, **place.environment()}, start_new_session=True

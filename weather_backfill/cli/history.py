@@ -149,7 +149,7 @@ def _places() -> Any:
 
 def _is_embedded(home: str) -> bool:
     """Whether an instance keeps its events in SQLite files below its home, by the storage that Dagster would open."""
-    from weather_backfill.dagster.private import InstanceRef
+    from weather_backfill.dagster.private import EMBEDDED_STORAGE, InstanceRef
 
     try:
         storage = InstanceRef.from_dir(home).event_storage_data
@@ -157,7 +157,7 @@ def _is_embedded(home: str) -> bool:
         raise ConfigurationError(
             f"{home}/dagster.yaml is no configuration of an instance: {' '.join(str(error).split())[:200]}."
         ) from error
-    return storage is None or storage.module_name.startswith("dagster._core.")
+    return storage is None or storage.module_name.startswith(EMBEDDED_STORAGE)
 
 
 def _confirm(question: str, yes: bool) -> None:

@@ -74,7 +74,7 @@ def open_instance() -> dg.DagsterInstance:
 def check_range(start: datetime, end: datetime) -> None:
     """Raise `ConfigurationError` for a range that ends before it starts."""
     if end < start:
-        raise ConfigurationError(f"the end {end:%Y-%m-%d} lies before the start {start:%Y-%m-%d}: exchange them.")
+        raise ConfigurationError(f"end {end:%Y-%m-%d} is before start {start:%Y-%m-%d}: swap them.")
 
 
 def desk() -> BackfillContext:

@@ -1,1 +1,2 @@
-"""The Dagster wing: assets, checks, IO manager, resources, sensors, schedules, the form, the run coordinator."""
+"""Everything that Dagster runs: assets, checks, IO manager, resources, sensors, schedules, the backfill form, the run
+coordinator."""

@@ -1,6 +1,6 @@
-"""The Parquet IO manager: days stream in, each is written atomically, and a bad day never costs the others.
+"""The Parquet IO manager: writes the days of a stream one by one, atomically; a bad day never costs the others.
 
-What it promises (Dagster 1.13):
+It guarantees (Dagster 1.13):
 
 * a day is one object, written whole and verified, rejects before observations;
 * when all days are good, each partition's materialization carries its own metadata;
@@ -26,6 +26,7 @@ import pyarrow as pa
 from dagster import DagsterEvent
 
 from weather_backfill.dagster.events import Recorder
+from weather_backfill.dagster.private import BACKFILL_ID_TAG, step_of
 from weather_backfill.dagster.resources import LakeResource
 from weather_backfill.dagster.sqlite_event_log import kept_open
 from weather_backfill.lake import layout, parquet, provenance
@@ -42,21 +43,21 @@ from weather_backfill.util.signals import interrupts_later
 
 
 class ParquetIOManager(dg.ConfigurableIOManager):
-    """Days of `<service>/<dataset>` assets as Parquet objects of the lake."""
+    """Stores the days of `<service>/<dataset>` assets as Parquet objects of the lake, and loads them."""
 
     lake: dg.ResourceDependency[LakeResource]
 
     def handle_output(self, context: dg.OutputContext, obj: DayStream) -> Iterator[DagsterEvent]:  # type: ignore[override]
         """Write the days of the stream; raises `dagster.Failure` at the end if any failed."""
-        step = context.step_context
+        step = step_of(context)
         with kept_open(step.instance, step.run_id):
-            yield from self._handle(context, obj)
+            yield from self._handle(context, step.dagster_run, obj)
 
-    def _handle(self, context: dg.OutputContext, obj: DayStream) -> Iterator[DagsterEvent]:
+    def _handle(self, context: dg.OutputContext, run: dg.DagsterRun, obj: DayStream) -> Iterator[DagsterEvent]:
         service, dataset = context.asset_key.path
-        journal = journal_of(context.step_context, self.lake.store, context.asset_key)
+        journal = journal_of(run, self.lake.store, context.asset_key)
         recorder = Recorder(context, service)
-        run_id, written = context.step_context.run_id, list[provenance.ProvenanceEntry]()
+        run_id, written = run.run_id, list[provenance.ProvenanceEntry]()
 
         def end() -> None:
             provenance.save(self.lake.store, f"{run_id}.{service}.{dataset}", written)
@@ -65,16 +66,16 @@ class ParquetIOManager(dg.ConfigurableIOManager):
         try:
             for day in obj:
                 with interrupts_later():  # a day is in the lake, in the journal and among the records, or nowhere
-                    done = self._written(day, service, dataset, journal, run_id, written)
-                    if isinstance(done, DayRecord):
-                        obj.records.append(done)
-                if isinstance(done, DayFailure):
-                    obj.failures.append(done)
-                    said = f"failed: {type(done.error).__name__}: {done.error}"
-                    log_day(context.log, logging.ERROR, service, done.key, said, dataset)
+                    result = self._written(day, service, dataset, journal, run_id, written)
+                    if isinstance(result, DayRecord):
+                        obj.records.append(result)
+                if isinstance(result, DayFailure):
+                    obj.failures.append(result)
+                    message = f"failed: {type(result.error).__name__}: {result.error}"
+                    log_day(context.log, logging.ERROR, service, result.key, message, dataset)
                 else:
-                    said = f"rows={done.metadata.get('rows')} bytes={done.metadata.get('bytes')}"
-                    log_day(context.log, logging.INFO, service, done.key, said, dataset)
+                    message = f"rows={result.metadata.get('rows')} bytes={result.metadata.get('bytes')}"
+                    log_day(context.log, logging.INFO, service, result.key, message, dataset)
         except BaseException:
             # Cancelled, or the stream itself broke: what is finished stays finished.
             yield from recorder.everything(obj.records)
@@ -83,7 +84,7 @@ class ParquetIOManager(dg.ConfigurableIOManager):
         if obj.failures:
             yield from recorder.everything(obj.records)
             end()
-            raise failure(obj, context.asset_key, from_backfill="dagster/backfill" in context.step_context.run_tags)
+            raise failure(obj, context.asset_key, from_backfill=BACKFILL_ID_TAG in run.tags)
         yield from recorder.beside_automatic_events(obj.records)
         end()
 
@@ -96,7 +97,10 @@ class ParquetIOManager(dg.ConfigurableIOManager):
         run_id: str,
         written: list[provenance.ProvenanceEntry],
     ) -> DayRecord | DayFailure:
-        """The day as it lies in the lake, or its failure, be it of reading or of writing; what was written beside."""
+        """Write a day unless it failed or lies in the lake already; its record, or the failure to read or write it.
+
+        Adds the entries of the provenance to `written`.
+        """
         if isinstance(day, DayFailure):
             return day
         if isinstance(day, DayRecord):
@@ -117,52 +121,54 @@ class ParquetIOManager(dg.ConfigurableIOManager):
         return record
 
     def load_input(self, context: dg.InputContext) -> Any:
-        """One day, a range or a quarter, as the downstream function's annotation asks.
+        """Load one day, a range or a quarter as the type that the downstream function annotates.
 
         `pyarrow.Table` (the default), `pandas.DataFrame`, or a lazy `duckdb.DuckDBPyRelation`; columns as in
-        `schemas`, sorted by date. Days that are not in the lake are left out of a range with a warning; a
-        single day that is not there raises `NotFoundError`. All days must be one tenant's.
+        `schemas`, sorted by date; times are UTC. Days that are not in the lake are left out of a range with a warning.
+        Raises `NotFoundError` if a single day is not there, `ConfigurationError` if the days are of several tenants.
         """
         service, dataset = context.asset_key.path
-        found = self._present(context, service, dataset)
-        wanted = context.dagster_type.typing_type
+        object_keys = self._present(context, service, dataset)
+        annotation = context.dagster_type.typing_type
         store = self.lake.store
-        if duckdb.DuckDBPyRelation in (wanted, *get_args(wanted)):
-            return lazy_relation(store, found, dataset)
-        tables = [schemas.conformed(parquet.decode(store.get(key)), SCHEMAS[dataset], dataset) for key in found]
+        if duckdb.DuckDBPyRelation in (annotation, *get_args(annotation)):
+            return lazy_relation(store, object_keys, dataset)
+        tables = [schemas.conformed(parquet.decode(store.get(key)), SCHEMAS[dataset], dataset) for key in object_keys]
         table = parquet.concat(tables, SCHEMAS[dataset])
-        return table.to_pandas() if pd.DataFrame in (wanted, *get_args(wanted)) else table
+        return table.to_pandas() if pd.DataFrame in (annotation, *get_args(annotation)) else table
 
     def _present(self, context: dg.InputContext, service: str, dataset: str) -> list[str]:
+        """The keys of those objects of the input's days that are in the lake, in order of days."""
         grouped = by_tenant(context.asset_partition_keys)
         if len(grouped) > 1:
             raise ConfigurationError(
                 f"{context.asset_key.to_user_string()} was asked for days of {len(grouped)} tenants at once: "
                 "rows carry no tenant, so load one tenant at a time."
             )
-        wanted = [
+        object_keys = [
             layout.day_key(dataset, service, PartitionKey(day, tenant))
             for tenant, days in grouped.items()
             for day in days
         ]
         folder = layout.tenant_prefix(dataset, service, next(iter(grouped))) if grouped else dataset
-        held = {stored.key for stored in self.lake.store.list(folder)}
-        found = [key for key in wanted if key in held]
-        if len(wanted) == 1 and not found:
-            raise NotFoundError(f"{self.lake.store.uri(wanted[0])} is not in the lake: materialize that day first.")
-        if len(found) < len(wanted):
-            context.log.warning(f"{len(wanted) - len(found)} of {len(wanted)} days of {dataset} are not in the lake.")
-        return found
+        stored_keys = {stored.key for stored in self.lake.store.list(folder)}
+        present = [key for key in object_keys if key in stored_keys]
+        if len(object_keys) == 1 and not present:
+            raise NotFoundError(
+                f"{self.lake.store.uri(object_keys[0])} is not in the lake: materialize that day first."
+            )
+        if absent := len(object_keys) - len(present):
+            context.log.warning(f"{absent} of {len(object_keys)} days of {dataset} are not in the lake.")
+        return present
 
 
-def journal_of(step_context: Any, store: ObjectStore, asset_key: dg.AssetKey) -> Journal:
-    """The journal of the run that this step belongs to, or of the run that it retries."""
-    run = step_context.dagster_run
+def journal_of(run: dg.DagsterRun, store: ObjectStore, asset_key: dg.AssetKey) -> Journal:
+    """The journal of this run and asset; a retry has that of the run that it retries."""
     return Journal(store, run.root_run_id or run.run_id, asset_key.to_user_string())
 
 
 def lazy_relation(store: ObjectStore, keys: list[str], dataset: str) -> duckdb.DuckDBPyRelation:
-    """A relation over Parquet objects; nothing is read until it is used."""
+    """A lazy relation over Parquet objects of the lake: they are read when it is used."""
     connection = duckdb.connect()
     if not keys:
         return connection.from_arrow(SCHEMAS[dataset].empty_table())
@@ -175,7 +181,7 @@ def lazy_relation(store: ObjectStore, keys: list[str], dataset: str) -> duckdb.D
 def _with_nulls(
     connection: duckdb.DuckDBPyConnection, relation: duckdb.DuckDBPyRelation, schema: pa.Schema
 ) -> duckdb.DuckDBPyRelation:
-    """The relation with the columns of `schema` that are newer than all of its files, as nulls."""
+    """Add the columns of `schema` that are newer than all files of the relation, as nulls."""
     empty = connection.from_arrow(schema.empty_table())
     types = zip(empty.columns, empty.types, strict=True)
     absent = [f'NULL::{kind} AS "{name}"' for name, kind in types if name not in relation.columns]
@@ -183,7 +189,7 @@ def _with_nulls(
 
 
 def failure(stream: DayStream, asset: dg.AssetKey, from_backfill: bool) -> dg.Failure:
-    """The failure that ends a step with bad days: which, why, and what finishes the rest."""
+    """The failure that ends a step with bad days: the days, the reasons, and the commands that finish the rest."""
     failed = sorted(stream.failures, key=lambda f: f.key)
     total = len(failed) + len(stream.records)
     lines = [f"{f.key}: {type(f.error).__name__}: {f.error}" for f in failed]
@@ -211,7 +217,7 @@ def _cell(error: BaseException) -> str:
 
 
 def _commands(stream: DayStream, asset: dg.AssetKey) -> list[str]:
-    """`dagster asset materialize` for the failed days, and for what waited for the good ones."""
+    """`dagster asset materialize` for the failed days, and for the refined days of the good ones."""
     service, dataset = asset.path
     refined = f"{service}/{layout.REFINED_15M}"
     both = (

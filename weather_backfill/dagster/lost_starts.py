@@ -1,4 +1,4 @@
-"""Runs that wait outside Dagster for a host, and whose place in that queue is lost, fail at once and are retried.
+"""Fails runs at once that waited outside Dagster for a host and whose place in that queue is lost, to be retried.
 
 Dagster's run monitoring asks a launcher about runs that have started only. A job that Ray (or ECS, or Kubernetes)
 gave up before its run began would stay `STARTING` until `start_timeout_seconds`, which is long wherever
@@ -13,9 +13,9 @@ from weather_backfill.dagster.private import WorkerStatus
 
 
 def fail_lost_starts(instance: dg.DagsterInstance) -> list[str]:
-    """Fail the runs that are `STARTING` and whose worker the launcher calls failed; what was done, a line a run.
+    """Fail the `STARTING` runs whose worker the launcher reports as failed; returns a line for each.
 
-    Dagster then retries them by `run_retries`. A launcher that cannot be asked is a line, too, and fails nothing.
+    Dagster then retries them by `run_retries`. A launcher that cannot be asked adds a line, too, and fails nothing.
     """
     launcher = instance.run_launcher
     # A process of this machine waits in no queue: the default launcher's start time-out is short.
@@ -38,7 +38,7 @@ def fail_lost_starts(instance: dg.DagsterInstance) -> list[str]:
 
 
 def build_lost_starts() -> dg.SensorDefinition:
-    """The sensor `lost_starts`. It runs whatever `automation` says, for it launches nothing of its own."""
+    """The sensor `lost_starts`. It runs also where `automation` is off, as it launches nothing of its own."""
 
     @dg.sensor(
         name="lost_starts",

@@ -1,15 +1,15 @@
-"""The daily look for restatements: a sensor and the job it starts.
+"""The daily poll for restatements: a sensor and the job it starts.
 
-`dwd_restatements` asks once a day for every tenant of DWD whether days were restated, and backfills just those. It
-is stopped until you start it: each day it downloads the files that DWD has replaced. What it asks for waits its turn
-among the few backfills that may be active. The comparison takes minutes for many stations, more than a sensor may, so
-every tenant's is a run of its own: visible, with its log, and a tenant that fails stops nobody else.
+`dwd_restatements` compares once a day, for every tenant of DWD, the lake with DWD's files, and backfills the days that
+were restated. It is stopped until you start it: each day it downloads the files that DWD has replaced. Its backfills
+queue like all others for the few that may be active. The comparison takes minutes for many stations, more than a
+sensor may, so every tenant's is a run of its own: visible, with its log, and a tenant that fails stops nobody else.
 """
 
 # No `from __future__ import annotations`: Dagster reads the annotations of ops and sensors.
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime
 
 import dagster as dg
@@ -29,34 +29,35 @@ A_DAY = 24 * 60 * 60
 
 
 class TenantConfig(dg.Config):
-    """Whose days to compare."""
+    """The tenant whose days are compared."""
 
     tenant: str
 
 
-def build_restatement_job(settings: Settings) -> dg.JobDefinition:
-    """The job `dwd_restatements`: compare one tenant's days with DWD's files and backfill what was restated."""
+def build_restatement_job(settings: Settings, definitions: Callable[[], dg.Definitions]) -> dg.JobDefinition:
+    """The job `dwd_restatements`: compares one tenant's days with DWD's files and backfills those that were restated.
+
+    `definitions` returns the asset graph when a run needs it.
+    """
 
     @dg.op(pool=f"{SERVICE}_source")
     def compare_with_upstream(context: dg.OpExecutionContext, config: TenantConfig) -> None:
-        from weather_backfill.definitions import build_definitions
-
-        found = find_restatements(settings, SERVICE, config.tenant)
-        for row in found.rows():
+        restatements = find_restatements(settings, SERVICE, config.tenant)
+        for row in restatements.rows():
             key = PartitionKey(date.fromisoformat(str(row["date"])), config.tenant)
             log_day(context.log, logging.INFO, SERVICE, key, f"restated: {row}")
-        for station, problem in found.found.problems.items():
+        for station, problem in restatements.found.problems.items():
             context.log.warning(f"station {station} is not compared: {problem}")
-        desk = BackfillContext(context.instance, build_definitions(settings), settings)
+        backfill_context = BackfillContext(context.instance, definitions(), settings)
         # Where the sensors run, `new_connections` launches it when its tenant's turn comes.
-        backfill = launch_restatements(desk, found, launch=not settings.automation)
-        context.log.info(f"{len(found.found.days)} days restated; backfill: {backfill or 'none needed'}")
+        backfill = launch_restatements(backfill_context, restatements, launch=not settings.automation)
+        context.log.info(f"{len(restatements.found.days)} days restated; backfill: {backfill or 'none needed'}")
 
     @dg.job(name=JOB, description="Find the days of a tenant that DWD has restated, and backfill just those")
-    def restatements() -> None:
+    def restatements_job() -> None:
         compare_with_upstream()
 
-    return restatements
+    return restatements_job
 
 
 def build_restatement_sensor(settings: Settings) -> dg.SensorDefinition:
@@ -69,10 +70,10 @@ def build_restatement_sensor(settings: Settings) -> dg.SensorDefinition:
         default_status=dg.DefaultSensorStatus.STOPPED,
         description="Once a day, look for days of every tenant that DWD has restated, and backfill just those",
     )
-    def restatements(
+    def evaluate(
         context: dg.SensorEvaluationContext, tenants: TenantsResource
     ) -> Iterator[dg.RunRequest | dg.SkipReason]:
-        asked = 0
+        requests = 0
         today = datetime.now(UTC).date()
         for tenant in sorted(context.instance.get_dynamic_partitions(tenants_partition_name(SERVICE))):
             try:
@@ -81,16 +82,16 @@ def build_restatement_sensor(settings: Settings) -> dg.SensorDefinition:
                 context.log.error(f"tenant {tenant} is left out: {error}")
                 continue
             if enabled:
-                asked += 1
+                requests += 1
                 yield request(tenant, today)
-        if not asked:
+        if not requests:
             yield dg.SkipReason("no tenant has a readable connection to dwd that is enabled")
 
-    return restatements
+    return evaluate
 
 
 def request(tenant: str, day: date) -> dg.RunRequest:
-    """The one run of a tenant and day."""
+    """The run that compares a tenant's days on a UTC day; its key keeps it from being launched twice."""
     return dg.RunRequest(
         run_key=f"{tenant}/{day.isoformat()}",
         run_config=dg.RunConfig(ops={"compare_with_upstream": TenantConfig(tenant=tenant)}),

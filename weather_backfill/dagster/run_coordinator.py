@@ -1,7 +1,7 @@
-"""Dagster's queue, with every run tagged by tenant and service before it waits.
+"""Dagster's run queue, with tags for tenant and service and a priority on every run.
 
-Limits in `dagster.yaml` are per tag; range runs of a backfill carry only the range. Newest days come first:
-people look at last week before they look at 2019.
+Limits in `dagster.yaml` are per tag; range runs of a backfill carry only the range. Newest days come first: people
+look at last week before they look at 2019.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from weather_backfill.dagster.private import (
     ASSET_PARTITION_RANGE_START_TAG,
     PARTITION_NAME_TAG,
     PRIORITY_TAG,
+    instance_of_coordinator,
 )
 from weather_backfill.lake.layout import STATION_HISTORY
 from weather_backfill.model.errors import ConfigurationError
@@ -29,35 +30,35 @@ class TaggingRunCoordinator(QueuedRunCoordinator):
     """A `QueuedRunCoordinator` that adds `weather/tenant`, `weather/service` and a priority."""
 
     def submit_run(self, context: SubmitRunContext) -> DagsterRun:
-        """Tag the run, then queue it."""
+        """Add the tags that the run lacks, then queue it."""
         run = context.dagster_run
         tags = run_tags(run.tags, [key.path for key in run.asset_selection or ()])
         missing = {name: value for name, value in tags.items() if name not in run.tags}
         if missing:
-            self._instance.add_run_tags(run.run_id, missing)
+            instance_of_coordinator(self).add_run_tags(run.run_id, missing)
             run = run.with_tags({**run.tags, **missing})
             context = SubmitRunContext(run, context.workspace)
         return super().submit_run(context)
 
 
 def run_tags(tags: Mapping[str, str], assets: Iterable[Sequence[str]]) -> dict[str, str]:
-    """The tags of a run by its partition or range and its assets; nothing where it has none."""
-    found: dict[str, str] = {}
+    """The tags that follow from a run's partition or range and its assets; none where it has neither."""
+    added: dict[str, str] = {}
     paths = [list(path) for path in assets]
     services = sorted({path[0] for path in paths if len(path) > 1})
     if len(services) == 1:
-        found[SERVICE_TAG] = services[0]
+        added[SERVICE_TAG] = services[0]
     ends = [tags[name] for name in (ASSET_PARTITION_RANGE_START_TAG, ASSET_PARTITION_RANGE_END_TAG) if tags.get(name)]
     keys = ends or [tags[name] for name in (PARTITION_NAME_TAG,) if tags.get(name)]
     if paths and all(path[-1] == STATION_HISTORY for path in paths):  # its partitions are tenants, without days
-        return found | ({TENANT_TAG: keys[0]} if keys and len(set(keys)) == 1 else {})
+        return added | ({TENANT_TAG: keys[0]} if keys and len(set(keys)) == 1 else {})
     try:
         days = [PartitionKey.parse(key) for key in keys]
     except ConfigurationError:
-        return found  # another asset's partitions
+        return added  # another asset's partitions
     tenants = {day.tenant for day in days}
     if len(tenants) == 1:
-        found[TENANT_TAG] = tenants.pop()
+        added[TENANT_TAG] = tenants.pop()
     if days:
-        found[PRIORITY_TAG] = str((max(days).date - _NEWEST_FIRST_BASE).days)
-    return found
+        added[PRIORITY_TAG] = str((max(days).date - _NEWEST_FIRST_BASE).days)
+    return added

@@ -1,4 +1,4 @@
-"""The daily housekeeping: a schedule and the job that it starts, as `weather-backfill housekeeping --yes` does it."""
+"""The daily housekeeping, `weather-backfill housekeeping --yes` as a job, and the schedule that starts it."""
 
 # No `from __future__ import annotations`: Dagster reads the annotations of ops and schedules.
 
@@ -17,12 +17,14 @@ def build_housekeeping(settings: Settings) -> dg.ScheduleDefinition:
     @dg.op
     def clean_up(context: dg.OpExecutionContext) -> None:
         store = open_lake(settings)
-        found = find(context.instance, store, settings)
-        clean(store, found)
-        for kind, (action, count) in found.counts().items():
+        expired = find(context.instance, store, settings)
+        clean(store, expired)
+        for kind, (action, count) in expired.counts().items():
             context.log.info(f"{kind}: {action} {count}")
 
-    @dg.job(name=HOUSEKEEPING, description="Delete old versions, journals and told alerts; archive old records")
+    @dg.job(
+        name=HOUSEKEEPING, description="Delete old versions, journals and alerts that were sent; archive old records"
+    )
     def housekeeping() -> None:
         clean_up()
 
@@ -32,5 +34,5 @@ def build_housekeeping(settings: Settings) -> dg.ScheduleDefinition:
         cron_schedule=f"30 {settings.housekeeping_hour} * * *",
         execution_timezone="UTC",
         default_status=dg.DefaultScheduleStatus.RUNNING if settings.automation else dg.DefaultScheduleStatus.STOPPED,
-        description="Deletes old versions, journals and told alerts, and archives old records, once a day.",
+        description="Deletes old versions, journals and alerts that were sent, and archives old records, once a day.",
     )

@@ -1,13 +1,13 @@
-"""Sensors: onboarding, daily loads, gaps, alerts. Each tick reconciles what should be with what is.
+"""Sensors: onboarding, daily loads, gaps, alerts. Each tick reconciles the desired state with the actual one.
 
-Sensors, and not declarative conditions on the assets, for what these decide on lies where no condition can see it.
-A condition knows Dagster's records of an asset's partitions. What should exist follows from the tenant files; which
-days are lacking, from the lake's objects (a restored lake, or a day that was deleted, has the same records as
-before) and from the upstream's listing; which days are free, from what people have paused and cancelled. And
-a condition launches runs by partition, where we launch few, large, named backfills that share one cap between tenants.
-Refined follows raw without one: a backfill holds both assets of its days, and Dagster starts refined of each
-day whose raw succeeded. What lacks refined (its step failed, or somebody ran raw alone on a new day) counts as
-missing, and the gap filler takes it.
+They are sensors and not declarative conditions on the assets, because they decide on facts that no condition can see.
+A condition knows Dagster's records of an asset's partitions. But the days that should exist follow from the tenant
+files; the days that are missing, from the lake's objects (a restored lake, or a day that was deleted, has the same
+records as before) and from the upstream's listing; the days that may be loaded, from the backfills that people have
+paused and cancelled. And a condition launches runs by partition, where we launch few, large, named backfills that
+share one cap between tenants. Refined follows raw without a condition: a backfill holds both assets of its days, and
+Dagster starts refined for each day whose raw succeeded. A day without refined (its step failed, or somebody ran raw
+alone on a new day) counts as missing, and the gap filler launches it.
 """
 
 from collections.abc import Callable
@@ -25,7 +25,7 @@ Reconcile = Callable[[BackfillContext, date], list[str]]
 
 
 def build_sensors(settings: Settings, definitions: Callable[[], dg.Definitions]) -> list[dg.SensorDefinition]:
-    """The platform's sensors; `definitions` gives the asset graph when a tick needs it."""
+    """The platform's sensors; `definitions` returns the asset graph when a tick needs it."""
     return [
         _reconciler(
             "new_connections", onboard, settings, definitions, settings.sensor_seconds, 0,
@@ -37,11 +37,12 @@ def build_sensors(settings: Settings, definitions: Callable[[], dg.Definitions])
         ),
         _reconciler(
             "gap_filler", fill_gaps, settings, definitions, 600, settings.gaps_hour,
-            "Compares what the lake holds with what should be there and launches the missing days, once a night.",
+            "Compares the days in the lake with those expected and launches the missing ones, once a night.",
         ),
         _reconciler(
-            "alerts", lambda desk, _: reconcile_alerts(desk), settings, definitions, settings.alert_seconds, 0,
-            "Tells each incident and its end once: failed chunks, long or incomplete backfills, breakers, tenant files",
+            "alerts", lambda context, _: reconcile_alerts(context), settings, definitions, settings.alert_seconds, 0,
+            "Sends each incident and its end once: failed chunks, long or incomplete backfills, open circuit breakers, "
+            "broken tenant files.",
         ),
     ]  # fmt: skip
 

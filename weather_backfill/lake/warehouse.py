@@ -9,18 +9,14 @@ Times are TIMESTAMPTZ; `connect_warehouse` shows them in UTC.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 
 import duckdb
 import pyarrow as pa
 
 from weather_backfill.lake import layout
 from weather_backfill.model import schemas
-from weather_backfill.model.errors import NotFoundError
-from weather_backfill.settings import Settings, load_settings
-from weather_backfill.sources.dwd.history import STATION_HISTORY
+from weather_backfill.model.schemas import STATION_HISTORY
 from weather_backfill.storage.object_store import ObjectStore
-from weather_backfill.storage.places import open_lake
 
 _DATE = pa.field("date", pa.date32())
 _OWNER = (pa.field("service", pa.string()), pa.field("tenant", pa.string()))
@@ -95,23 +91,6 @@ _LOG_COLUMNS = {
     "backfill_id": "VARCHAR", "target": "VARCHAR", "start_date": "DATE", "end_date": "DATE", "status": "VARCHAR",
     "rows_affected": "BIGINT", "started_at": "TIMESTAMPTZ", "completed_at": "TIMESTAMPTZ", "requested_by": "VARCHAR",
 }  # fmt: skip
-
-
-def connect_warehouse(path: str | Path | None = None, settings: Settings | None = None) -> duckdb.DuckDBPyConnection:
-    """Open the warehouse for reading, on local and S3 lakes alike; default: the settings' file and lake.
-
-    Views: raw_observations, refined_15m, rejected_observations, quarterly_features, station_history (columns in
-    `COLUMNS`), quality_issues, dataset_versions, backfill_log. The connection's time zone is UTC. Raises
-    `NotFoundError` if the asset `warehouse` has not been materialized.
-    """
-    settings = settings or load_settings()
-    file = Path(path or settings.warehouse_path())
-    if not file.is_file():
-        raise NotFoundError(f"{file} is not there: materialize the asset `warehouse` first, or set WEATHER_WAREHOUSE.")
-    connection = duckdb.connect(str(file), read_only=True)
-    open_lake(settings).register(connection)
-    connection.execute("SET TimeZone = 'UTC'")
-    return connection
 
 
 def create_views(connection: duckdb.DuckDBPyConnection, store: ObjectStore) -> dict[str, list[str]]:

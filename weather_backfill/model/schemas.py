@@ -3,12 +3,16 @@
 All times are UTC and aware (`timestamp[us, UTC]`); windows are `[start, end)` labelled by their start.
 `station_id` and `metric` are dictionary-encoded in memory and plain strings (dictionary pages) in the file,
 so that any Parquet reader understands them.
+
+Beside each schema stands what its columns mean. These texts are for people and catalogues: they are no metadata of the
+Arrow schema, which would go into the footer and change the bytes of every file.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 
 import pyarrow as pa
 
@@ -26,6 +30,15 @@ new name. For the operator's view see docs/operations.md, "Upgrading".
 TIMESTAMP = pa.timestamp("us", tz="UTC")
 TAG = pa.dictionary(pa.int32(), pa.string())
 
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """The meaning of a column, and its unit where it has a fixed one (UDUNITS, as in `model/metrics.py`)."""
+
+    description: str
+    unit: str | None = None
+
+
 # QARTOD Manual for Real-Time Quality Control of Oceanographic and Meteorological Data, flag table.
 PASS, NOT_EVALUATED, SUSPECT, FAIL, MISSING = 1, 2, 3, 4, 9
 
@@ -39,6 +52,15 @@ RAW = pa.schema(
     ]
 )
 """One row per observation; sorted by station, metric, time; unique by those three. Null value = missing."""
+
+RAW_COLUMNS = {
+    "observed_at": Column("Time stamp as the upstream sent it, in UTC"),
+    "station_id": Column("Station, as the upstream names it"),
+    "metric": Column("Measured quantity, a CF standard name where CF has one"),
+    "value": Column("Measured value in the metric's unit, which the file's footer names; null: missing"),
+    "quality": Column("QARTOD flag: 1 pass, 2 not evaluated, 3 suspect, 4 fail, 9 missing"),
+    "source_quality": Column("The upstream's own quality level, only where it gives one (DWD's QN); null: none given"),
+}
 
 SOURCE_QUALITY = pa.field("source_quality", pa.int8())
 """The upstream's own quality level, kept beside `quality` where the service has one (DWD's QN)."""
@@ -63,6 +85,24 @@ REFINED = pa.schema(
     ]
 )
 """One row per 15-minute window, station and metric; sorted by station, metric, window."""
+
+REFINED_COLUMNS = {
+    "window_start": Column("Start of the 15-minute window [start, end), in UTC"),
+    "station_id": Column("Station, as the upstream names it"),
+    "metric": Column("Measured quantity, a CF standard name where CF has one"),
+    "sample_count": Column("Values of the window that are neither missing nor flagged as failed"),
+    "expected_count": Column("Grid slots of the station's cadence that start in the window, at least one"),
+    "completeness": Column("Share of the expected grid slots that hold a value, 0 to 1", "1"),
+    "mean": Column("Mean in the metric's unit; of directions that of their unit vectors, of codes and totals null"),
+    "minimum": Column("Lowest value, in the metric's unit"),
+    "maximum": Column("Highest value, in the metric's unit"),
+    "sum": Column("Sum in the metric's unit, of metrics that add up; null where completeness is under 0.75"),
+    "first": Column("Value of the earliest sample, in the metric's unit"),
+    "last": Column("Value of the latest sample, in the metric's unit"),
+    "standard_deviation": Column("Sample standard deviation in the metric's unit; null of fewer than two values"),
+    "resultant_length": Column("Length of the mean unit vector of directions: 1 steady, 0 from everywhere", "1"),
+    "quality": Column("QARTOD flag of the window: 1 pass, 2 not evaluated, 3 suspect, 4 fail, 9 missing"),
+}
 
 FEATURES = pa.schema(
     [
@@ -110,6 +150,43 @@ of the quarter's grid slots; `*_completeness` is that share, 0 where the metric 
 metres) is the one that held for most of the quarter, null without a station history.
 """
 
+_SHARE = "Share of the quarter's grid slots that hold a value of {}; 0 where the metric is absent"
+FEATURES_COLUMNS = {
+    "quarter_start": Column("First UTC day of the quarter"),
+    "station_id": Column("Station, as the upstream names it"),
+    "temperature_mean": Column("Mean air temperature", "degree_Celsius"),
+    "temperature_minimum": Column("Lowest air temperature", "degree_Celsius"),
+    "temperature_maximum": Column("Highest air temperature", "degree_Celsius"),
+    "frost_days": Column("UTC days with a minimum below 0 degrees Celsius", "day"),
+    "ice_days": Column("UTC days with a maximum below 0 degrees Celsius", "day"),
+    "heat_days": Column("UTC days with a maximum of at least 30 degrees Celsius", "day"),
+    "frost_hours": Column("Clock hours with a mean below 0 degrees Celsius", "hour"),
+    "heat_hours": Column("Clock hours with a mean of at least 30 degrees Celsius", "hour"),
+    "precipitation_total": Column("Precipitation of the quarter; 1 kg m-2 is one millimetre", "kg m-2"),
+    "wet_hours": Column("Clock hours with more than 0.1 mm of precipitation", "hour"),
+    "wettest_day": Column("UTC day with the most precipitation"),
+    "wettest_day_amount": Column("Precipitation of that day; 1 kg m-2 is one millimetre", "kg m-2"),
+    "wind_mean": Column("Mean wind speed", "m s-1"),
+    "gust_maximum": Column("Highest gust", "m s-1"),
+    "prevailing_sector": Column("Of sixteen sectors (N, NNE, ...), the one with the most windows' mean directions"),
+    "pressure_mean": Column("Mean station pressure", "hPa"),
+    "pressure_range": Column("Highest less lowest station pressure", "hPa"),
+    "humidity_mean": Column("Mean relative humidity", "percent"),
+    "cloud_mean": Column("Mean cloud cover", "okta"),
+    "temperature_completeness": Column(_SHARE.format("air temperature"), "1"),
+    "precipitation_completeness": Column(_SHARE.format("precipitation"), "1"),
+    "wind_completeness": Column(_SHARE.format("wind speed"), "1"),
+    "wind_direction_completeness": Column(_SHARE.format("wind direction"), "1"),
+    "gust_completeness": Column(_SHARE.format("gusts"), "1"),
+    "pressure_completeness": Column(_SHARE.format("station pressure"), "1"),
+    "humidity_completeness": Column(_SHARE.format("relative humidity"), "1"),
+    "cloud_completeness": Column(_SHARE.format("cloud cover"), "1"),
+    "station_name": Column("Name of the station for most of the quarter; null without a station history"),
+    "latitude": Column("Latitude for most of the quarter; null without a station history", "degree_north"),
+    "longitude": Column("Longitude for most of the quarter; null without a station history", "degree_east"),
+    "height": Column("Height above sea level for most of the quarter; null without a station history", "m"),
+}
+
 REJECTS = pa.schema(
     [
         pa.field("reason", pa.string(), nullable=False),
@@ -122,6 +199,14 @@ REJECTS = pa.schema(
 """Rejected rows: the reason, the source object, and the row's text cut at `RAW_TEXT_LIMIT` bytes."""
 
 RAW_TEXT_LIMIT = 1000
+
+REJECTS_COLUMNS = {
+    "reason": Column("Why the row could not be kept"),
+    "source_object": Column("Object of the upstream that the row was read from"),
+    "station_id": Column("Station of the row; null where it names none that can be read"),
+    "observed_at": Column("Time stamp of the row in UTC; null where it has none that can be read"),
+    "raw_text": Column(f"The row as it was read, cut at {RAW_TEXT_LIMIT} bytes"),
+}
 
 
 def is_older(version: str | None) -> bool:
@@ -179,3 +264,34 @@ def file_schema(schema: pa.Schema, lineage: dict[str, str], metrics: list[str]) 
         **{f"weather.{key}": value for key, value in sorted(lineage.items())},
     }
     return schema.with_metadata(metadata)
+
+
+STATION_HISTORY = pa.schema(
+    [
+        pa.field("station_id", pa.string(), nullable=False),
+        pa.field("valid_from", pa.date32(), nullable=False),
+        pa.field("valid_to", pa.date32()),
+        pa.field("is_current", pa.bool_(), nullable=False),
+        pa.field("name", pa.string()),
+        pa.field("latitude", pa.float64()),
+        pa.field("longitude", pa.float64()),
+        pa.field("height", pa.float64()),
+        pa.field("instruments", pa.list_(pa.string()), nullable=False),
+        pa.field("operator", pa.string()),
+    ]
+)
+"""Positions in degrees, height in metres above sea level, instruments as "what it measures: type"."""
+
+
+STATION_HISTORY_COLUMNS = {
+    "station_id": Column("Station, as DWD numbers it"),
+    "valid_from": Column("First day of the span in which nothing about the station changed"),
+    "valid_to": Column("Day after the last of the span; null: still so"),
+    "is_current": Column("True for the span that still lasts"),
+    "name": Column("Name of the station"),
+    "latitude": Column("Latitude", "degree_north"),
+    "longitude": Column("Longitude", "degree_east"),
+    "height": Column("Height above sea level", "m"),
+    "instruments": Column("Instruments, each as quantity: type"),
+    "operator": Column("Who runs the station"),
+}

@@ -13,9 +13,8 @@ import numpy as np
 import pyarrow as pa
 
 from weather_backfill.model.schemas import FAIL
+from weather_backfill.refine.rules import WINDOW_US
 
-WINDOW_SECONDS = 900
-WINDOW_US = WINDOW_SECONDS * 1_000_000
 _BLOCK_ROWS = 150_000
 
 

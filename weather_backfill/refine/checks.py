@@ -7,8 +7,9 @@ and one result for the run sums them up (`summarize`).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -22,19 +23,6 @@ from weather_backfill.refine.windows import expected_slots
 MAX_FAILED_SHARE = 0.05
 _WORST = 5
 _BLOCK_ROWS = 1_000_000
-
-
-RAW_CHECKS = {
-    "completeness": "Distinct grid slots that hold a value, against the expected, by station and metric",
-    "no_duplicates": "One row per station, metric and time, in order",
-    "schema": "Columns and types are those of the raw schema",
-    "plausible_values": "Few values fail the range and step tests",
-    "rejects_under_limit": "Few rows were rejected",
-}
-REFINED_CHECKS = {
-    "schema": "Columns and types are those of the refined schema",
-    "counts_agree": "The windows hold every good raw value exactly once",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,56 +93,94 @@ def _filled_in(part: pa.Table, lengths: np.ndarray, slot_seconds: np.ndarray) ->
     return np.bincount(series[distinct], minlength=len(lengths))
 
 
-def check_raw(day: RawDay, covered: Coverage, completeness_target: float, rejects_limit: float) -> list[CheckResult]:
-    """Run all checks of a raw day with a flagged `table`; the target and the limit are shares (0 to 1)."""
-    rows, rejected = day.table.num_rows, day.rejects.num_rows
-    failed = int(np.sum(np.asarray(day.table["quality"]) == FAIL))
-    share = covered.share
-    worst = ", ".join(f"{name} {part:.0%}" for name, part in covered.worst.items()) or "no station reported"
-    rejected_share = rejected / max(rejected + day.facts.get("reports_kept", rows), 1)
-    return [
-        CheckResult(
-            "completeness",
-            share >= completeness_target,
-            False,
-            f"{share:.1%} of the expected slots hold a value (target {completeness_target:.0%}); worst: {worst}",
-            {"completeness": share, "worst_stations": worst},
-        ),
-        _duplicates(day.table),
-        _schema(day.table, RAW),
-        CheckResult(
-            "plausible_values",
-            failed <= MAX_FAILED_SHARE * rows,
-            False,
-            f"{failed} of {rows} values fail the range or step test",
-            {"failed_values": failed},
-        ),
-        CheckResult(
-            "rejects_under_limit",
-            rejected_share <= rejects_limit,
-            False,
-            f"{rejected} rows rejected, {rejected_share:.2%} (limit {rejects_limit:.2%})",
-            {"rejects": rejected},
-        ),
-    ]
+class Limits(Protocol):
+    """The platform's settings that checks go by; shares from 0 to 1."""
+
+    @property
+    def completeness_target(self) -> float:
+        """Share of grid slots that must hold a value before a day counts complete."""
+        ...
+
+    @property
+    def rejects_limit(self) -> float:
+        """Share of rejected rows that is allowed."""
+        ...
 
 
-def check_refined(table: pa.Table, good_raw_values: int) -> list[CheckResult]:
-    """Run all checks of a refined day, against the number of good values of its raw day."""
-    samples = int(np.sum(np.asarray(table["sample_count"]))) if table.num_rows else 0
-    return [
-        _schema(table, REFINED),
-        CheckResult(
-            "counts_agree",
-            samples == good_raw_values,
-            True,
-            f"the windows hold {samples} values, the raw day {good_raw_values} good ones",
-            {"refined_samples": samples, "raw_values": good_raw_values},
-        ),
-    ]
+@dataclass(frozen=True, slots=True)
+class CheckedDay:
+    """A raw day whose `table` is flagged, its coverage, and the limits it is judged by."""
+
+    day: RawDay
+    covered: Coverage
+    limits: Limits
 
 
-def _duplicates(table: pa.Table) -> CheckResult:
+@dataclass(frozen=True, slots=True)
+class CheckedWindows:
+    """A refined day's table, and the number of good values (pass, not evaluated or suspect) of its raw day."""
+
+    table: pa.Table
+    good_raw_values: int
+
+
+T = TypeVar("T")
+Verdict = tuple[bool, str, Mapping[str, Any]]
+"""Passed, a sentence with the figures, and the figures as metadata."""
+
+
+@dataclass(frozen=True, slots=True)
+class Registered(Generic[T]):
+    """A check: its description on Dagster's pages, whether failing it is an error (else a warning), its function."""
+
+    description: str
+    error: bool
+    judge: Callable[[T], Verdict]
+
+
+@dataclass(slots=True)
+class Register(Generic[T]):
+    """The checks of a kind of day, by name, in the order in which they are shown."""
+
+    checks: dict[str, Registered[T]] = field(default_factory=dict)
+
+    def __call__(self, description: str, *, error: bool = False) -> Callable[[Callable[[T], Verdict]], Any]:
+        """Register a function as the check that is called as it is, without the underscore in front."""
+
+        def register(judge: Callable[[T], Verdict]) -> Callable[[T], Verdict]:
+            self.checks[judge.__name__.removeprefix("_")] = Registered(description, error, judge)
+            return judge
+
+        return register
+
+    def descriptions(self) -> dict[str, str]:
+        """The description of each check."""
+        return {name: check.description for name, check in self.checks.items()}
+
+    def run(self, subject: T) -> list[CheckResult]:
+        """Judge a day by all checks."""
+        results = []
+        for name, check in self.checks.items():
+            passed, text, metadata = check.judge(subject)
+            results.append(CheckResult(name, passed, check.error, text, metadata))
+        return results
+
+
+raw_check: Register[CheckedDay] = Register()
+refined_check: Register[CheckedWindows] = Register()
+
+
+@raw_check("Distinct grid slots that hold a value, against the expected, by station and metric")
+def _completeness(checked: CheckedDay) -> Verdict:
+    share, target = checked.covered.share, checked.limits.completeness_target
+    worst = ", ".join(f"{name} {part:.0%}" for name, part in checked.covered.worst.items()) or "no station reported"
+    text = f"{share:.1%} of the expected slots hold a value (target {target:.0%}); worst: {worst}"
+    return share >= target, text, {"completeness": share, "worst_stations": worst}
+
+
+@raw_check("One row per station, metric and time, in order", error=True)
+def _no_duplicates(checked: CheckedDay) -> Verdict:
+    table = checked.day.table
     starts = parquet.series_starts(table)
     time = np.asarray(table["observed_at"].cast(pa.int64()))
     later = np.ones(len(time), dtype=bool)
@@ -164,15 +190,64 @@ def _duplicates(table: pa.Table) -> CheckResult:
     station, metric = (_ranks_at(table, name, starts) for name in parquet.TAGS)
     rising = np.where(station[1:] == station[:-1], metric[1:] > metric[:-1], station[1:] > station[:-1])
     disordered = int((~rising).sum())
-    return CheckResult(
-        "no_duplicates",
-        not repeated and not disordered,
-        True,
+    text = (
         f"{repeated} rows repeat or step back in time, {disordered} series are repeated or out of order"
         if repeated or disordered
-        else "every station, metric and time occurs once, in order",
-        {"duplicates": repeated + disordered},
+        else "every station, metric and time occurs once, in order"
     )
+    return not repeated and not disordered, text, {"duplicates": repeated + disordered}
+
+
+def _raw_schema(checked: CheckedDay) -> Verdict:
+    return _conforms(checked.day.table, RAW)
+
+
+raw_check.checks["schema"] = Registered("Columns and types are those of the raw schema", True, _raw_schema)
+
+
+@raw_check("Few values fail the range and step tests")
+def _plausible_values(checked: CheckedDay) -> Verdict:
+    rows = checked.day.table.num_rows
+    failed = int(np.sum(np.asarray(checked.day.table["quality"]) == FAIL))
+    text = f"{failed} of {rows} values fail the range or step test"
+    return failed <= MAX_FAILED_SHARE * rows, text, {"failed_values": failed}
+
+
+@raw_check("Few rows were rejected")
+def _rejects_under_limit(checked: CheckedDay) -> Verdict:
+    day, limit = checked.day, checked.limits.rejects_limit
+    rejected = day.rejects.num_rows
+    share = rejected / max(rejected + day.facts.get("reports_kept", day.table.num_rows), 1)
+    return share <= limit, f"{rejected} rows rejected, {share:.2%} (limit {limit:.2%})", {"rejects": rejected}
+
+
+def _refined_schema(checked: CheckedWindows) -> Verdict:
+    return _conforms(checked.table, REFINED)
+
+
+refined_check.checks["schema"] = Registered("Columns and types are those of the refined schema", True, _refined_schema)
+
+
+@refined_check("The windows hold every good raw value exactly once", error=True)
+def _counts_agree(checked: CheckedWindows) -> Verdict:
+    table, good = checked.table, checked.good_raw_values
+    samples = int(np.sum(np.asarray(table["sample_count"]))) if table.num_rows else 0
+    text = f"the windows hold {samples} values, the raw day {good} good ones"
+    return samples == good, text, {"refined_samples": samples, "raw_values": good}
+
+
+RAW_CHECKS = raw_check.descriptions()
+REFINED_CHECKS = refined_check.descriptions()
+
+
+def check_raw(day: RawDay, covered: Coverage, limits: Limits) -> list[CheckResult]:
+    """Run all checks of a raw day with a flagged `table`."""
+    return raw_check.run(CheckedDay(day, covered, limits))
+
+
+def check_refined(table: pa.Table, good_raw_values: int) -> list[CheckResult]:
+    """Run all checks of a refined day, against the number of good values of its raw day."""
+    return refined_check.run(CheckedWindows(table, good_raw_values))
 
 
 def _ranks_at(table: pa.Table, column: str, rows: np.ndarray) -> np.ndarray:
@@ -183,7 +258,7 @@ def _ranks_at(table: pa.Table, column: str, rows: np.ndarray) -> np.ndarray:
     return np.unique(np.array(names, dtype=object), return_inverse=True)[1][codes]
 
 
-def _schema(table: pa.Table, expected: pa.Schema) -> CheckResult:
+def _conforms(table: pa.Table, expected: pa.Schema) -> Verdict:
     problems = [
         f"{field.name}: expected {field.type}, found "
         + (str(table.schema.field(field.name).type) if field.name in table.schema.names else "nothing")
@@ -192,7 +267,7 @@ def _schema(table: pa.Table, expected: pa.Schema) -> CheckResult:
     ]
     nulls = [f.name for f in expected if f.name in table.schema.names and not f.nullable and table[f.name].null_count]
     problems += [f"{name}: holds nulls" for name in nulls]
-    return CheckResult("schema", not problems, True, "; ".join(problems) or "as expected")
+    return not problems, "; ".join(problems) or "as expected", {}
 
 
 def summarize(check: str, outcomes: Sequence[tuple[str, CheckResult]]) -> tuple[bool, bool, str]:

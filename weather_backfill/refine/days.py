@@ -11,12 +11,11 @@ from datetime import date
 from weather_backfill.lake import layout, parquet
 from weather_backfill.model.days import Day, DayFailure, DayTable, RawDay
 from weather_backfill.model.partitions import PartitionKey
-from weather_backfill.refine.checks import check_raw, check_refined, coverage
+from weather_backfill.refine.checks import Limits, check_raw, check_refined, coverage
 from weather_backfill.refine.quality import flag
 from weather_backfill.refine.windows import refine_file
-from weather_backfill.settings import Settings
-from weather_backfill.sources.base import each_day
 from weather_backfill.storage.object_store import ObjectStore
+from weather_backfill.util.day_stream import each_day
 
 
 def refine_days(store: ObjectStore, service: str, tenant: str, days: list[date]) -> Iterator[Day]:
@@ -44,7 +43,7 @@ def refine_day(store: ObjectStore, service: str, key: PartitionKey) -> DayTable:
     )
 
 
-def to_raw_table(key: PartitionKey, day: RawDay | DayFailure, settings: Settings, accept_loss: bool = False) -> Day:
+def to_raw_table(key: PartitionKey, day: RawDay | DayFailure, limits: Limits, accept_loss: bool = False) -> Day:
     """Flag and check a day as read, and complete its lineage; a `DayFailure` only gets the tenant."""
     if isinstance(day, DayFailure):
         return day.of(key.tenant)
@@ -59,7 +58,7 @@ def to_raw_table(key: PartitionKey, day: RawDay | DayFailure, settings: Settings
         table=table,
         lineage={**lineage, "rejects": str(day.rejects.num_rows)},
         facts={**day.facts, "completeness": round(covered.share, 6), "rejects": day.rejects.num_rows},
-        checks=check_raw(flagged, covered, settings.completeness_target, settings.rejects_limit),
+        checks=check_raw(flagged, covered, limits),
         rejects=day.rejects,
         incomplete=day.incomplete,
         accept_loss=accept_loss,

@@ -14,7 +14,7 @@ vectors AS (
     SELECT
         direction.station_id,
         direction.metric,
-        epoch_us(direction.observed_at) // 900000000 AS window_number,
+        epoch_us(direction.observed_at) // $window_us::BIGINT AS window_number,
         avg(sin(radians(direction.value))) AS east,
         avg(cos(radians(direction.value))) AS north
     FROM (FROM chosen WHERE metric IN ('wind_from_direction', 'wind_from_direction_of_gust')) AS direction

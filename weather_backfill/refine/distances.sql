@@ -18,7 +18,7 @@ struck AS (
 SELECT
     station_id,
     metric,
-    epoch_us(observed_at) // 900000000 AS window_number,
+    epoch_us(observed_at) // $window_us::BIGINT AS window_number,
     sum(value * strikes ORDER BY observed_at) / sum(strikes) AS mean,
     min(value) AS minimum,
     max(value) AS maximum,

@@ -19,6 +19,7 @@ from weather_backfill.model.days import Cadence
 from weather_backfill.model.errors import UnreadableObjectError
 from weather_backfill.model.partitions import quarter_end
 from weather_backfill.model.schemas import FEATURES, require_columns
+from weather_backfill.refine.rules import COMPLETE_SHARE
 from weather_backfill.refine.windows import FINEST_SLOT_SECONDS, connect, expected_slots, sql
 
 PRODUCTS = {
@@ -32,9 +33,6 @@ PRODUCTS = {
     "cloud": "cloud_area_fraction",
 }
 """The metric of each product of the features: a product exists where its metric has values."""
-
-COMPLETE = 0.75
-"""The share of a quarter's grid slots that a metric must fill."""
 
 _COLUMNS = (
     "window_start", "station_id", "metric", "sample_count", "expected_count", "completeness",
@@ -96,8 +94,8 @@ def quarter_features(quarter: date, days: Iterable[FeatureInput], history: pa.Ta
         connection.register("sectors", pa.concat_tables(sectors))
         connection.register("expected", _expected(slots, (quarter_end(quarter) - quarter).days))
         connection.register("history", (_HISTORY.empty_table() if history is None else history).select(_HISTORY.names))
-        bounds = {"quarter_start": quarter, "quarter_end": quarter_end(quarter)}
-        return _typed(connection.sql(sql("features"), params=bounds).to_arrow_table())
+        parameters = {"quarter_start": quarter, "quarter_end": quarter_end(quarter), "complete": COMPLETE_SHARE}
+        return _typed(connection.sql(sql("features"), params=parameters).to_arrow_table())
 
 
 def _day(connection: duckdb.DuckDBPyConnection, day: date, slots: dict[str, int]) -> pa.Table:

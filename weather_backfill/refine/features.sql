@@ -24,7 +24,7 @@ WITH series AS (
     GROUP BY station_id, metric
 ),
 kept AS (
-    SELECT * FROM series WHERE completeness >= 0.75
+    SELECT * FROM series WHERE completeness >= $complete
 ),
 sector_sums AS (
     SELECT station_id, sector, sum(windows) AS windows FROM sectors GROUP BY station_id, sector

@@ -13,8 +13,8 @@ from weather_backfill.model.days import DayFailure, DayTable
 from weather_backfill.model.errors import NotFoundError
 from weather_backfill.model.partitions import PartitionKey, days_between, quarter_end
 from weather_backfill.refine.features import FeatureInput, quarter_features, read_refined_day
-from weather_backfill.sources.base import each_day
 from weather_backfill.storage.object_store import ObjectStore
+from weather_backfill.util.day_stream import each_day
 
 
 def make_quarter(store: ObjectStore, service: str, key: PartitionKey) -> DayTable:

@@ -26,6 +26,7 @@ from weather_backfill.model.days import Cadence
 from weather_backfill.model.metrics import Rule, rule_of
 from weather_backfill.model.schemas import REFINED, SUSPECT, require_columns
 from weather_backfill.refine.aggregates import aggregate
+from weather_backfill.refine.rules import COMPLETE_SHARE, WINDOW_US
 
 FINEST_SLOT_SECONDS = 15
 _COLUMNS = ("observed_at", "station_id", "metric", "value", "quality")
@@ -99,7 +100,9 @@ def _refine_row_groups(
         connection.register(name, table)
     connection.register("series", series)
     connection.register("aggregates", windows)
-    return _named(connection.sql(sql("windows")).to_arrow_table(), series), int((quality <= SUSPECT).sum())
+    rules = {"window_us": WINDOW_US, "complete": COMPLETE_SHARE}
+    table = connection.sql(sql("windows"), params=rules).to_arrow_table()
+    return _named(table, series), int((quality <= SUSPECT).sum())
 
 
 def _named(windows: pa.Table, series: pa.Table) -> pa.Table:
@@ -136,7 +139,7 @@ def _pairs(name: str, path: Path | None) -> pa.Table:
         keys = [("station_id", pa.string()), ("metric", pa.string()), ("window_number", pa.int64())]
         return pa.schema([*keys, *((statistic, pa.float64()) for statistic in statistics)]).empty_table()
     with connect() as connection:
-        return connection.sql(sql(name), params={"path": str(path)}).to_arrow_table()
+        return connection.sql(sql(name), params={"path": str(path), "window_us": WINDOW_US}).to_arrow_table()
 
 
 def connect() -> duckdb.DuckDBPyConnection:

@@ -11,9 +11,9 @@ WITH counted AS (
         aggregates.*,
         rule,
         rule IN ('direction', 'strikes') AS in_pairs,
-        window_number * 900000000::BIGINT AS start_us,
+        window_number * $window_us::BIGINT AS start_us,
         -- grid slots that start in the window; hourly data has one in every fourth window
-        greatest((start_us + 900000000 + slot_us - 1) // slot_us - (start_us + slot_us - 1) // slot_us, 1) AS expected,
+        greatest((start_us + $window_us::BIGINT + slot_us - 1) // slot_us - (start_us + slot_us - 1) // slot_us, 1) AS expected,
         least(slots / expected, 1.0) AS completeness
     FROM aggregates
     JOIN series USING (series)
@@ -32,14 +32,14 @@ SELECT
     CASE WHEN in_pairs THEN paired.mean WHEN rule <> 'last' THEN total / good END AS mean,
     if(in_pairs, paired.minimum, counted.minimum) AS minimum,
     if(in_pairs, paired.maximum, counted.maximum) AS maximum,
-    CASE WHEN rule = 'sum' AND counted.completeness >= 0.75 THEN total END AS sum,
+    CASE WHEN rule = 'sum' AND counted.completeness >= $complete THEN total END AS sum,
     if(rule = 'strikes', paired.first_value, counted.first_value) AS first,
     if(rule = 'strikes', paired.last_value, counted.last_value) AS last,
     CASE WHEN in_pairs THEN paired.deviation WHEN rule <> 'last' THEN counted.deviation END AS standard_deviation,
     paired.resultant_length AS resultant_length,
     CASE
         WHEN good = 0 THEN if(flags & 16 > 0, 4, 9)
-        WHEN counted.completeness < 0.75 OR flags & 24 > 0 THEN 3
+        WHEN counted.completeness < $complete OR flags & 24 > 0 THEN 3
         ELSE if(flags & 4 > 0, 2, 1)
     END::TINYINT AS quality
 FROM counted

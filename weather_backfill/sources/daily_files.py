@@ -21,9 +21,10 @@ import pyarrow as pa
 
 from weather_backfill.model.days import Cadence, DayFailure, DayInventory, RawDay
 from weather_backfill.model.partitions import days_between
-from weather_backfill.sources.base import ClosingSource, each_day
+from weather_backfill.sources.base import ClosingSource
 from weather_backfill.sources.table import Reject, Tags, latest_rows, raw_batch, reject_table
 from weather_backfill.storage.object_store import ObjectStore, StoredObject
+from weather_backfill.util.day_stream import each_day
 
 _DAY, _DAY_US = timedelta(days=1), 86_400_000_000
 _FILES_KEPT = 8

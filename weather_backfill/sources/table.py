@@ -48,8 +48,8 @@ def raw_batch(
 ) -> pa.RecordBatch:
     """Rows in the order given, which must be that of station, metric and time, as a batch of `schemas.RAW`.
 
-    NaN becomes null. `quality` is the flag of every row; without it a row with a value is `PASS`, a null `MISSING`. With
-    `source_quality` (int8, null where the upstream gave none) the schema is `RAW_WITH_SOURCE_QUALITY`.
+    NaN becomes null. `quality` is the flag of every row; without it a row with a value is `PASS`, a null `MISSING`.
+    With `source_quality` (int8, null where the upstream gave none) the schema is `RAW_WITH_SOURCE_QUALITY`.
     """
     missing = np.isnan(values)
     if quality is None:

@@ -20,6 +20,8 @@ class Sink:
     port: int = 0
     down: bool = False
     asked: int = 0
+    answered: int = 0
+    answer: bytes = b""  # what a webhook answers with, until the other end has had enough
     texts: list[str] = field(default_factory=list)
     mails: list[EmailMessage] = field(default_factory=list)
 
@@ -49,6 +51,10 @@ def webhook_sink() -> Iterator[Sink]:
                 sink.texts.append(json.loads(body)["text"])
             self.send_response(404 if sink.down else 200)
             self.end_headers()
+            with suppress(OSError):
+                for _ in range(4096 if sink.answer else 0):
+                    self.wfile.write(sink.answer)
+                    sink.answered += len(sink.answer)
 
         def log_message(self, *_: object) -> None:
             pass

@@ -12,12 +12,12 @@ from typing import Any
 
 import dagster as dg
 import pytest
-from dagster._core.execution.backfill import BulkActionStatus
 
 from weather_backfill.alerts.incidents import LEASE, OPENED, Incident, Register
 from weather_backfill.alerts.reconcile import reconcile_alerts
 from weather_backfill.backfill.commands import BackfillContext
 from weather_backfill.backfill.launch import launch_backfill
+from weather_backfill.dagster.private import BulkActionStatus
 from weather_backfill.definitions import build_definitions
 from weather_backfill.http.circuit_breaker import Breaker, BreakerRules, breaker_scope
 from weather_backfill.http.shared_state import open_state

@@ -34,6 +34,15 @@ def test_however_a_webhooks_url_is_written_no_log_holds_it(
     assert "others are heard" in caplog.text
 
 
+def test_a_webhooks_answer_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    with webhook_sink() as sink:
+        sink.answer = bytes(1 << 16)
+        monkeypatch.setenv("HOOK", f"http://127.0.0.1:{sink.port}/")
+        WebhookChannel("${HOOK}").tell("subject", "text")
+    assert sink.texts == ["text"]
+    assert sink.answered < 64 << 20, "of 256 MB no more than what buffers hold"
+
+
 @pytest.mark.parametrize(
     ("host", "tls", "refused"),
     [("smtp.example.org", False, True), ("10.0.0.1", False, True), ("smtp.example.org", True, False),

@@ -10,10 +10,10 @@ from typing import Any
 
 import dagster as dg
 import yaml
-from dagster._core.execution.backfill import BulkActionStatus
 
 from weather_backfill.backfill.commands import BackfillContext
 from weather_backfill.backfill.status import target_of
+from weather_backfill.dagster.private import BulkActionStatus
 from weather_backfill.lake import layout
 from weather_backfill.lake.writer import write_day
 from weather_backfill.model.days import DayTable

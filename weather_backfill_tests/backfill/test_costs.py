@@ -21,6 +21,7 @@ from weather_backfill.model.partitions import PartitionKey
 from weather_backfill.refine.days import refine_day, to_raw_table
 from weather_backfill.settings import Settings
 from weather_backfill.sources.aceiot.source import AceiotSource
+from weather_backfill.sources.base import ClosingSource
 from weather_backfill.sources.dwd.source import DwdSource
 from weather_backfill.sources.tempest.source import TempestSource
 from weather_backfill.storage.object_store import ObjectStore
@@ -144,7 +145,7 @@ def test_an_estimate_counts_with_the_connections_own_pace(context: BackfillConte
     write_tenant(context.settings, "acme", archive)
     tenant = TenantRegistry(open_tenant_files(context.settings)).get("acme")
 
-    class Paced:
+    class Paced(ClosingSource):
         """Sixty requests a day at a pace of its own."""
 
         requests_per_minute = 600

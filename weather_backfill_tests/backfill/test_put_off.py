@@ -11,7 +11,6 @@ from typing import Any
 
 import dagster as dg
 import pytest
-from dagster._core.execution.backfill import BulkActionStatus
 
 from weather_backfill.backfill import reconciler, status
 from weather_backfill.backfill.commands import BackfillContext, cancel, held_back, pause, resume
@@ -26,6 +25,7 @@ from weather_backfill.backfill.manifests import (
 )
 from weather_backfill.backfill.reconciler import fill_gaps, load_daily, onboard
 from weather_backfill.backfill.status import Status, natives_of, status_of
+from weather_backfill.dagster.private import BulkActionStatus
 from weather_backfill.storage.object_store import ObjectStore
 from weather_backfill.storage.places import open_tenant_files
 from weather_backfill_tests.backfill.contexts import DAYS, TODAY, finish, load, opened, target_days, write_tenant

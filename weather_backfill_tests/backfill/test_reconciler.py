@@ -15,7 +15,6 @@ from typing import Any
 
 import dagster as dg
 import pytest
-from dagster._core.execution.backfill import BulkActionStatus
 
 from weather_backfill.backfill import commands
 from weather_backfill.backfill.audit import audit_events
@@ -23,6 +22,7 @@ from weather_backfill.backfill.commands import BackfillContext, cancel, pause, r
 from weather_backfill.backfill.manifests import load_manifest, manifests
 from weather_backfill.backfill.reconciler import fill_gaps, load_daily, onboard
 from weather_backfill.backfill.status import natives_of, status_of, target_of
+from weather_backfill.dagster.private import BulkActionStatus
 from weather_backfill.lake import layout
 from weather_backfill.model.errors import ConfigurationError
 from weather_backfill.sources.tempest.simulate import SimulatedArchive, write_archive

@@ -24,9 +24,9 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
-from dagster._core.execution.backfill import BulkActionStatus, PartitionBackfill
 
 from weather_backfill.backfill.launch import DATASETS, register_tenant
+from weather_backfill.dagster.private import BulkActionStatus, PartitionBackfill
 from weather_backfill.lake import layout
 from weather_backfill.model.partitions import PartitionKey, days_between
 from weather_backfill.sources.tempest.connection import TempestConnection

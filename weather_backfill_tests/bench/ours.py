@@ -91,9 +91,9 @@ def range_dagster(url: str, output: str, first: str, days: str) -> Callable[[], 
     os.environ |= {"DAGSTER_HOME": str(home), "WEATHER_STORAGE_URL": output, "WEATHER_TENANTS_URL": f"{output}-tenants"}
 
     import dagster as dg
-    from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 
     from weather_backfill.backfill.launch import DATASETS, register_tenant
+    from weather_backfill.dagster.private import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
     from weather_backfill.definitions_single_run import defs
     from weather_backfill.model.partitions import PartitionKey
     from weather_backfill.settings import load_settings

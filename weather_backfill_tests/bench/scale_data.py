@@ -16,8 +16,6 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import dagster as dg
-from dagster._core.execution.backfill import BulkActionStatus
-from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 
 from weather_backfill.backfill.commands import BackfillContext
 from weather_backfill.backfill.launch import DATASETS, register_tenant
@@ -25,6 +23,11 @@ from weather_backfill.backfill.manifests import open_manifests
 from weather_backfill.backfill.plan import chunks_of
 from weather_backfill.backfill.reconciler import onboard
 from weather_backfill.backfill.status import BACKFILL_TAG, active_backfills, write_summary
+from weather_backfill.dagster.private import (
+    ASSET_PARTITION_RANGE_END_TAG,
+    ASSET_PARTITION_RANGE_START_TAG,
+    BulkActionStatus,
+)
 from weather_backfill.definitions import build_definitions
 from weather_backfill.lake import layout
 from weather_backfill.model.partitions import PartitionKey, days_between, tenants_partition_name

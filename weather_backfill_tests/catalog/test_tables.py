@@ -147,7 +147,7 @@ def test_errors_of_aws_are_ours(settings: Settings, front: Front, monkeypatch: p
         ensure_database(catalog, "weather")
     assert (catalog.calls["GetDatabase"], catalog.throttled) == (2, 2)
     monkeypatch.setenv("AWS_ENDPOINT_URL_GLUE", "http://127.0.0.1:9")
-    with pytest.raises(CatalogUnavailableError, match="check the network"):
+    with pytest.raises(CatalogUnavailableError, match="Check the network"):
         ensure_database(Catalog(settings), "weather")
     monkeypatch.delenv("AWS_DEFAULT_REGION")
     with pytest.raises(ConfigurationError, match="AWS_DEFAULT_REGION"):

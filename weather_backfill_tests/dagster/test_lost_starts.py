@@ -8,11 +8,12 @@ from typing import Any, ClassVar
 
 import dagster as dg
 import pytest
-from dagster._core.launcher import CheckRunHealthResult, WorkerStatus
+from dagster._core.launcher import CheckRunHealthResult
 from dagster._core.launcher.base import RunLauncher
 from dagster._serdes import ConfigurableClass
 
 from weather_backfill.dagster.lost_starts import build_lost_starts, fail_lost_starts
+from weather_backfill.dagster.private import WorkerStatus
 
 
 class HostsLauncher(RunLauncher, ConfigurableClass):  # type: ignore[misc]

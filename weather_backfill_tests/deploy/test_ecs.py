@@ -15,8 +15,9 @@ import boto3
 import dagster as dg
 import pytest
 import yaml
-from dagster._core.launcher.base import LaunchRunContext, WorkerStatus
+from dagster._core.launcher.base import LaunchRunContext
 
+from weather_backfill.dagster.private import WorkerStatus
 from weather_backfill.settings import Settings
 from weather_backfill_tests.deploy.recorder import recorder
 from weather_backfill_tests.deploy.runs import create_run

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 import yaml
 from dagster._config import process_config, resolve_to_config_type
-from dagster._core.instance import InstanceRef
 from dagster._serdes import ConfigurableClassData
 
+from weather_backfill.dagster.private import InstanceRef
 from weather_backfill_tests.deploy.chart import VALUES, dagster_yaml
 from weather_backfill_tests.platform import PROJECT
 

@@ -13,11 +13,11 @@ import dagster as dg
 import pandas as pd
 import pyarrow as pa
 import pytest
-from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 
 from weather_backfill.backfill.commands import BackfillContext
 from weather_backfill.backfill.restatements import find_restatements, launch_restatements
 from weather_backfill.backfill.status import natives_of
+from weather_backfill.dagster.private import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 from weather_backfill.definitions import build_definitions
 from weather_backfill.lake import layout
 from weather_backfill.model.partitions import PartitionKey, days_between

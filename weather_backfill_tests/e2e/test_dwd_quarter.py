@@ -12,7 +12,7 @@ from dagster._core.storage.asset_check_execution_record import AssetCheckExecuti
 
 import weather_backfill
 from weather_backfill.backfill.launch import register_tenant
-from weather_backfill.lake.warehouse import connect_warehouse
+from weather_backfill.reader import connect_warehouse
 from weather_backfill.sources.dwd.connection import DwdConnection
 from weather_backfill.sources.dwd.products import product
 from weather_backfill.storage.places import open_tenant_files

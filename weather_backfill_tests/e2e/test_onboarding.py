@@ -12,13 +12,13 @@ from typing import Any
 import dagster as dg
 import pytest
 import yaml
-from dagster._core.execution.backfill import BulkActionStatus
 
 from weather_backfill.backfill.commands import BackfillContext, pause
 from weather_backfill.backfill.launch import native_id
 from weather_backfill.backfill.plan import Reprocess, build_plan
 from weather_backfill.backfill.reconciler import load_daily
 from weather_backfill.backfill.status import active_backfills, status_of
+from weather_backfill.dagster.private import BulkActionStatus
 from weather_backfill.model.partitions import days_between
 from weather_backfill.sources.tempest.simulate import SimulatedArchive, write_archive
 from weather_backfill.sources.tempest.source import day_folder

@@ -9,11 +9,11 @@ from typing import Any
 
 import dagster as dg
 import pytest
-from dagster._core.execution.backfill import PartitionBackfill
 
 from weather_backfill.backfill.commands import BackfillContext
 from weather_backfill.backfill.launch import register_tenant
 from weather_backfill.backfill.status import BACKFILL_TAG, natives_of, status_of
+from weather_backfill.dagster.private import PartitionBackfill
 from weather_backfill.definitions import build_definitions
 from weather_backfill.model.partitions import days_between
 from weather_backfill.sources.tempest.simulate import Faults, SimulatedArchive, write_archive

@@ -14,11 +14,11 @@ import duckdb
 import pytest
 from dagster._core.definitions.data_version import CachingStaleStatusResolver, StaleStatus
 from dagster._core.loader import LoadingContextForTest
-from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 
 from weather_backfill.backfill import rollback as rolling
 from weather_backfill.backfill.commands import BackfillContext
 from weather_backfill.backfill.launch import DATASETS
+from weather_backfill.dagster.private import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 from weather_backfill.definitions import build_definitions
 from weather_backfill.lake import layout
 from weather_backfill.lake.warehouse import create_views

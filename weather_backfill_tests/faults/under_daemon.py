@@ -14,10 +14,10 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import yaml
-from dagster._core.execution.backfill import BulkActionStatus
 
 from weather_backfill.backfill.launch import launch_backfill
 from weather_backfill.backfill.status import active_backfills
+from weather_backfill.dagster.private import BulkActionStatus
 from weather_backfill.definitions import build_definitions
 from weather_backfill.lake import layout
 from weather_backfill_tests.faults.cells import MIDWAY, Cell, Outcome

@@ -98,7 +98,7 @@ MEASURED = """
 import re, sys
 from contextlib import nullcontext
 from pathlib import Path
-from weather_backfill import cli_versions
+from weather_backfill.cli import history
 from weather_backfill.maintenance.backup import Places, backup, restore
 from weather_backfill.storage.object_store import ObjectStore
 

@@ -16,12 +16,12 @@ from typing import Any
 import dagster as dg
 import pytest
 import requests
-from dagster._core.execution.backfill import BULK_ACTION_TERMINAL_STATUSES
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from weather_backfill.backfill.commands import BackfillContext
 from weather_backfill.backfill.launch import launch_backfill
+from weather_backfill.dagster.private import BULK_ACTION_TERMINAL_STATUSES
 from weather_backfill.definitions import build_definitions
 from weather_backfill.http.circuit_breaker import Breaker, BreakerRules, breaker_scope
 from weather_backfill.http.rate_limit import Limiter, Rate, limit_scope

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from weather_backfill.model.days import Cadence, CheckResult, RawDay
 from weather_backfill.model.metrics import METRICS
 from weather_backfill.model.schemas import RAW, REFINED, REJECTS
-from weather_backfill.refine.checks import _schema, check_raw, check_refined, coverage, summarize
+from weather_backfill.refine.checks import _conforms, check_raw, check_refined, coverage, summarize
+from weather_backfill.settings import Settings
 from weather_backfill_tests.refine.test_windows import raw_table
 
 METRIC_NAMES = ["air_temperature", "battery_voltage", "some/building/point", "wind_speed"]
@@ -38,7 +39,11 @@ def raw_day(
 
 
 def outcome(day: RawDay, name: str, target: float = 0.75, limit: float = 0.01) -> CheckResult:
-    [found] = [o for o in check_raw(day, coverage(day), target, limit) if o.check == name]
+    [found] = [
+        o
+        for o in check_raw(day, coverage(day), Settings(completeness_target=target, rejects_limit=limit))
+        if o.check == name
+    ]
     return found
 
 
@@ -104,7 +109,7 @@ def test_ten_samples_in_a_slot_fill_one_slot() -> None:
 
 def test_an_empty_day_fails_completeness_and_nothing_else() -> None:
     day = raw_day(RAW.empty_table())
-    failed = [o.check for o in check_raw(day, coverage(day), 0.75, 0.01) if not o.passed]
+    failed = [o.check for o in check_raw(day, coverage(day), Settings()) if not o.passed]
     assert failed == ["completeness"]
     assert coverage(day).share == 0
     assert not outcome(day, "completeness").error, "a gap warns"
@@ -157,8 +162,8 @@ def test_the_schema_check_names_column_and_types() -> None:
     assert (found.passed, found.error) == (False, True)
     assert found.description == "value: expected double, found float"
     nulls = table.set_column(4, RAW.field("quality").with_nullable(True), pa.array([None], pa.int8()))
-    assert _schema(nulls, RAW).description == "quality: holds nulls"
-    assert "sample_count: expected int32, found nothing" in _schema(table, REFINED).description
+    assert _conforms(nulls, RAW)[1] == "quality: holds nulls"
+    assert "sample_count: expected int32, found nothing" in _conforms(table, REFINED)[1]
 
 
 @pytest.mark.parametrize(("failed", "passed"), [(5, True), (6, False)])

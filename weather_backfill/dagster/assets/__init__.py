@@ -1,1 +1,1 @@
-"""Assets: one module each, over plainly named functions of the floors below."""
+"""Assets, one module each: thin bodies over functions that do not know Dagster."""

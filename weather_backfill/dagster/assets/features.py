@@ -7,7 +7,8 @@ from datetime import date
 
 import dagster as dg
 
-from weather_backfill.dagster.assets.streaming import skip_finished
+from weather_backfill.dagster.asset_attributes import lake_asset_attributes
+from weather_backfill.dagster.assets.streaming import selected_partitions, skip_finished
 from weather_backfill.dagster.io_manager import journal_of
 from weather_backfill.dagster.partitions import quarterly_by_tenant
 from weather_backfill.dagster.resources import LakeResource
@@ -16,7 +17,7 @@ from weather_backfill.model.days import Day, DayFailure, DayStream
 from weather_backfill.model.partitions import PartitionKey, by_tenant
 from weather_backfill.refine.quarters import make_quarter
 from weather_backfill.settings import Settings
-from weather_backfill.sources.base import each_day
+from weather_backfill.util.day_stream import each_day
 
 DAYS_OF_THE_QUARTER = dg.MultiPartitionMapping(
     {
@@ -32,7 +33,7 @@ DAYS_OF_THE_QUARTER = dg.MultiPartitionMapping(
 def build_features(
     service: str, settings: Settings, backfill_policy: dg.BackfillPolicy, has_history: bool
 ) -> dg.AssetsDefinition:
-    """The asset `<service>/quarterly_features`."""
+    """The asset `<service>/quarterly_features`; columns as in `schemas.FEATURES`."""
     key = dg.AssetKey([service, layout.QUARTERLY_FEATURES])
     deps = [dg.AssetDep(dg.AssetKey([service, layout.REFINED_15M]), partition_mapping=DAYS_OF_THE_QUARTER)]
     if has_history:
@@ -48,15 +49,16 @@ def build_features(
         group_name=service,
         kinds={"duckdb", "parquet"},
         description="Statistics per station and quarter; null where less than 75 % of the quarter's slots hold values.",
+        **lake_asset_attributes(service, layout.QUARTERLY_FEATURES, settings),
     )
     def quarterly_features(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.Output[DayStream]:
-        journal = journal_of(context.get_step_execution_context(), lake.store, key)
+        journal = journal_of(context.run, lake.store, key)
 
         def read(tenant: str, quarters: list[date]) -> Iterator[Day]:
-            made = each_day(quarters, lambda start: make_quarter(lake.store, service, PartitionKey(start, tenant)))
-            for day in made:
+            results = each_day(quarters, lambda start: make_quarter(lake.store, service, PartitionKey(start, tenant)))
+            for day in results:
                 yield day.of(tenant) if isinstance(day, DayFailure) else day
 
-        return dg.Output(DayStream(skip_finished(by_tenant(context.partition_keys), journal, read)))
+        return dg.Output(DayStream(skip_finished(by_tenant(selected_partitions(context)), journal, read)))
 
     return quarterly_features

@@ -7,7 +7,8 @@ from datetime import date
 
 import dagster as dg
 
-from weather_backfill.dagster.assets.streaming import check_results, check_specs, skip_finished
+from weather_backfill.dagster.asset_attributes import lake_asset_attributes
+from weather_backfill.dagster.assets.streaming import check_results, check_specs, selected_partitions, skip_finished
 from weather_backfill.dagster.io_manager import journal_of
 from weather_backfill.dagster.resources import LakeResource, TenantsResource
 from weather_backfill.lake import layout
@@ -26,7 +27,7 @@ def build_raw(
     settings: Settings,
     backfill_policy: dg.BackfillPolicy,
 ) -> dg.AssetsDefinition:
-    """The asset `<service>/raw_observations`."""
+    """The asset `<service>/raw_observations`; columns as in `schemas.RAW`."""
     key = dg.AssetKey([service, layout.RAW_OBSERVATIONS])
 
     @dg.asset(
@@ -39,19 +40,21 @@ def build_raw(
         kinds={"parquet"},
         pool=f"{service}_source",
         description="Every observation of a tenant's day as the upstream sent it, long rows, flagged by quality.",
+        **lake_asset_attributes(service, layout.RAW_OBSERVATIONS, settings),
     )
     def raw_observations(
         context: dg.AssetExecutionContext, lake: LakeResource, tenants: TenantsResource
     ) -> Iterator[dg.Output[DayStream] | dg.AssetCheckResult]:
         accept_loss = context.run.tags.get(ACCEPT_LOSS_TAG) == "true"
-        journal = journal_of(context.get_step_execution_context(), lake.store, key)
+        journal = journal_of(context.run, lake.store, key)
 
         def read(tenant: str, days: list[date]) -> Iterator[Day]:
-            source = open_source(tenants.registry.get(tenant), service, lake.store, tenants.s3_defaults, settings)
-            for day in source.days(days):
-                yield to_raw_table(PartitionKey(day.date, tenant), day, settings, accept_loss)
+            connected = tenants.registry.get(tenant)
+            with open_source(connected, service, lake.store, tenants.s3_defaults, settings) as source:
+                for day in source.days(days):
+                    yield to_raw_table(PartitionKey(day.date, tenant), day, settings, accept_loss)
 
-        stream = DayStream(skip_finished(by_tenant(context.partition_keys), journal, read))
+        stream = DayStream(skip_finished(by_tenant(selected_partitions(context)), journal, read))
         yield dg.Output(stream)
         yield from check_results(key, RAW_CHECKS, stream)
 

@@ -1,4 +1,4 @@
-"""Station history: what a service says of its stations' past, one type-2 table a tenant.
+"""Station history: the stations' past by the service's own metadata, one type-2 table a tenant.
 
 Partitioned by tenant alone: the history is made from whole metadata files, so there is no day to make it for, and
 one tenant's broken connection must not cost another's table.
@@ -12,17 +12,17 @@ import dagster as dg
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from weather_backfill.dagster.asset_attributes import lake_asset_attributes
+from weather_backfill.dagster.assets.streaming import selected_partitions
+from weather_backfill.dagster.events import partition_row_counts, uri_of
 from weather_backfill.dagster.partitions import tenants_partitions
 from weather_backfill.dagster.resources import LakeResource, TenantsResource
 from weather_backfill.lake import layout, parquet, provenance
 from weather_backfill.model.errors import NotFoundError, SourceUnavailableError
+from weather_backfill.model.schemas import STATION_HISTORY
 from weather_backfill.settings import Settings
-from weather_backfill.sources.dwd.history import STATION_HISTORY
 from weather_backfill.storage.object_store import ObjectStore
 from weather_backfill.tenants.access import open_source
-
-WITH_HISTORY = ("dwd",)
-"""Services whose source has `station_history()`."""
 
 
 def build_station_history(service: str, settings: Settings) -> dg.AssetsDefinition:
@@ -36,24 +36,28 @@ def build_station_history(service: str, settings: Settings) -> dg.AssetsDefiniti
         kinds={"parquet"},
         pool=f"{service}_source",
         description="Name, position, height, instruments and operator of every station, by the days they held.",
+        **lake_asset_attributes(service, layout.STATION_HISTORY, settings),
     )
     def station_history(
         context: dg.AssetExecutionContext, lake: LakeResource, tenants: TenantsResource
     ) -> dg.MaterializeResult:
+        selected_partitions(context)
         tenant = context.partition_key
-        source = open_source(tenants.registry.get(tenant), service, lake.store, tenants.s3_defaults, settings)
-        read: Callable[[], tuple[pa.Table, dict[str, str]]] = source.station_history  # type: ignore[attr-defined]
-        found, failed = read()
+        connected = tenants.registry.get(tenant)
+        with open_source(connected, service, lake.store, tenants.s3_defaults, settings) as source:
+            read: Callable[[], tuple[pa.Table, dict[str, str]]] = source.station_history  # type: ignore[attr-defined]
+            history, failed = read()
         if failed:
             context.log.warning(f"{len(failed)} stations could not be read: {failed}")
-        table = write_history(lake.store, service, tenant, found, failed, context.run_id)
-        where = lake.store.uri(layout.tenant_key(layout.STATION_HISTORY, service, tenant))
+        table = write_history(lake.store, service, tenant, history, failed, context.run_id)
+        uri = lake.store.uri(layout.tenant_key(layout.STATION_HISTORY, service, tenant))
         return dg.MaterializeResult(
             metadata={
-                "dagster/row_count": table.num_rows,
+                **partition_row_counts(table.num_rows),
+                "dagster/uri": uri_of(uri),
                 "stations": len(pc.unique(table["station_id"])),
                 "stations_not_read": failed,
-                "path": dg.MetadataValue.path(where),
+                "path": dg.MetadataValue.path(uri),
             }
         )
 
@@ -64,19 +68,19 @@ def write_history(
     store: ObjectStore,
     service: str,
     tenant: str,
-    found: pa.Table,
+    history: pa.Table,
     failed: Collection[str] = (),
     run_id: str | None = None,
 ) -> pa.Table:
-    """Write a tenant's history and return it; stations that could not be read keep what is known of them.
+    """Write a tenant's history and return it; stations that could not be read keep their rows of before.
 
     Raises `SourceUnavailableError` if no station could be read, and then writes nothing.
     """
-    if failed and not found.num_rows:
+    if failed and not history.num_rows:
         raise SourceUnavailableError(f"no station's metadata could be read: {', '.join(sorted(failed)[:10])}")
     key = layout.tenant_key(layout.STATION_HISTORY, service, tenant)
-    kept = _known(store, key, failed) if failed else STATION_HISTORY.empty_table()
-    table = pa.concat_tables([found.cast(STATION_HISTORY), kept])
+    kept = _rows_of(store, key, failed) if failed else STATION_HISTORY.empty_table()
+    table = pa.concat_tables([history.cast(STATION_HISTORY), kept])
     table = table.sort_by([("station_id", "ascending"), ("valid_from", "ascending")])
     file = parquet.encode(table, {})
     entry = provenance.entry(store.put(key, file.data), file, run_id)
@@ -84,9 +88,9 @@ def write_history(
     return table
 
 
-def _known(store: ObjectStore, key: str, stations: Collection[str]) -> pa.Table:
+def _rows_of(store: ObjectStore, key: str, stations: Collection[str]) -> pa.Table:
     try:
-        known = parquet.decode(store.get(key)).cast(STATION_HISTORY)
+        stored = parquet.decode(store.get(key)).cast(STATION_HISTORY)
     except NotFoundError:
         return STATION_HISTORY.empty_table()
-    return known.filter(pc.is_in(known["station_id"], pa.array(sorted(stations), pa.string())))
+    return stored.filter(pc.is_in(stored["station_id"], pa.array(sorted(stations), pa.string())))

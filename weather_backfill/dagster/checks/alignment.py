@@ -8,7 +8,8 @@ import pyarrow as pa
 
 from weather_backfill.dagster.resources import LakeResource
 from weather_backfill.lake import layout, parquet
-from weather_backfill.refine.features import COMPLETE, PRODUCTS
+from weather_backfill.refine.features import PRODUCTS
+from weather_backfill.refine.rules import COMPLETE_SHARE
 from weather_backfill.storage.object_store import ObjectStore
 
 NAMED = 200  # rows of the metadata's table; the counts are of all
@@ -23,17 +24,17 @@ def build_alignment_check(service: str) -> dg.AssetChecksDefinition:
         description="Where one product of a station covers a quarter, the tenant's other products cover it too",
     )
     def product_alignment(lake: LakeResource) -> dg.AssetCheckResult:
-        found = [row for tenant, table in _by_tenant(lake.store, service) for row in misaligned(tenant, table)]
-        stations = {(row["tenant"], row["station_id"]) for row in found}
-        quarters = {(row["tenant"], row["quarter"]) for row in found}
-        where = f"{len(found)} station quarters of {len(stations)} stations in {len(quarters)} quarters"
-        records = [dg.TableRecord(row) for row in found[:NAMED]]
+        rows = [row for tenant, table in _by_tenant(lake.store, service) for row in misaligned(tenant, table)]
+        stations = {(row["tenant"], row["station_id"]) for row in rows}
+        quarters = {(row["tenant"], row["quarter"]) for row in rows}
+        extent = f"{len(rows)} station quarters of {len(stations)} stations in {len(quarters)} quarters"
+        records = [dg.TableRecord(row) for row in rows[:NAMED]]
         return dg.AssetCheckResult(
-            passed=not found,
+            passed=not rows,
             severity=dg.AssetCheckSeverity.WARN,
-            description=f"{where} lack a product that others cover" if found else "products cover the same quarters",
+            description=f"{extent} lack a product that others cover" if rows else "products cover the same quarters",
             metadata={
-                "misaligned": len(found),
+                "misaligned": len(rows),
                 **({"stations_and_quarters": dg.MetadataValue.table(records)} if records else {}),
             },
         )
@@ -45,14 +46,14 @@ def misaligned(tenant: str, features: pa.Table) -> list[dict[str, str | bool]]:
     """The stations and quarters that one product covers (75 % of its slots) and another does not.
 
     A product counts once any of the tenant's stations has it in any quarter. Rows: tenant, station_id, quarter,
-    covered and not_covered (product names), and `ever`: whether the station has all those missing in another quarter.
+    covered and not_covered (product names), and `ever`: true if the station has all those missing in another quarter.
     """
     names = [f"{product}_completeness" for product in PRODUCTS]
     shares = features.select(["station_id", "quarter_start", *names]).to_pandas()
     shares = shares.astype({"station_id": str}).sort_values(["station_id", "quarter_start"])
     shares = shares.rename(columns=dict(zip(names, PRODUCTS, strict=True)))
-    known = [product for product in PRODUCTS if (shares[product] > 0).any()]
-    covers = shares[known] >= COMPLETE
+    present = [product for product in PRODUCTS if (shares[product] > 0).any()]
+    covers = shares[present] >= COMPLETE_SHARE
     ever = covers.groupby(shares["station_id"]).transform("any")
     return [
         {
@@ -72,7 +73,7 @@ def _names(flags: pd.Series) -> list[str]:
 
 
 def _by_tenant(store: ObjectStore, service: str) -> Iterator[tuple[str, pa.Table]]:
-    """All quarters of each tenant in the lake."""
+    """The tenants in the lake, each with the table of all its quarters."""
     folder = f"{layout.QUARTERLY_FEATURES}/service={service}"
     for name in store.folders(folder):
         keys = [stored.key for stored in store.list(f"{folder}/{name}") if stored.key.endswith(layout.FILE)]

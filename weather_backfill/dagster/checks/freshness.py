@@ -1,4 +1,13 @@
-"""The freshness check of a service: is every tenant's newest raw day young enough?"""
+"""The freshness check of a service: is every tenant's newest raw day young enough?
+
+A check of our own and no `FreshnessPolicy`, as Dagster 1.13 judges an asset by the time of its last materialization,
+whichever partition that was of. Every load of one tenant would make all tenants fresh, and so would a backfill of
+1990, or the daily load when it writes a day again that the upstream has stopped following up. This check looks at the
+newest day that each tenant has in the lake, names the tenants that are late, and sees a lake that was restored or had
+days deleted. A policy would be evaluated without a run, which the check needs; two verdicts of different meaning under
+one name would cost more than that saves. Unpartitioned assets have no policy either: `warehouse` holds views, which
+see new days at once, and `catalog` needs no run as long as no tenant is added.
+"""
 
 from datetime import UTC, datetime
 

@@ -33,7 +33,8 @@ from weather_backfill.sources.aceiot.day_assembly import Spill, WindowFile, asse
 from weather_backfill.sources.aceiot.decode import Counts, Page, decode_page
 from weather_backfill.sources.aceiot.pagination import walk_window
 from weather_backfill.sources.aceiot.points import PointSet, choose_points
-from weather_backfill.sources.base import ClosingSource, each_day
+from weather_backfill.sources.base import ClosingSource
+from weather_backfill.util.day_stream import each_day
 
 SERVICE = "aceiot"
 WINDOW_TRIES = 3

@@ -13,23 +13,8 @@ from typing import Any, Protocol
 
 import pyarrow as pa
 
+from weather_backfill.model.schemas import STATION_HISTORY
 from weather_backfill.sources.dwd.metadata import NamedEntry, StationMetadata
-
-STATION_HISTORY = pa.schema(
-    [
-        pa.field("station_id", pa.string(), nullable=False),
-        pa.field("valid_from", pa.date32(), nullable=False),
-        pa.field("valid_to", pa.date32()),
-        pa.field("is_current", pa.bool_(), nullable=False),
-        pa.field("name", pa.string()),
-        pa.field("latitude", pa.float64()),
-        pa.field("longitude", pa.float64()),
-        pa.field("height", pa.float64()),
-        pa.field("instruments", pa.list_(pa.string()), nullable=False),
-        pa.field("operator", pa.string()),
-    ]
-)
-"""Positions in degrees, height in metres above sea level, instruments as "what it measures: type"."""
 
 _ONE_DAY = timedelta(days=1)
 

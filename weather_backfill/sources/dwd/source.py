@@ -32,7 +32,7 @@ import pyarrow as pa
 from weather_backfill.model.days import Cadence, DayFailure, DayInventory, RawDay
 from weather_backfill.model.errors import NotFoundError, SourceUnavailableError, WeatherError
 from weather_backfill.model.schemas import REJECTS
-from weather_backfill.sources.base import ClosingSource, pool_ahead
+from weather_backfill.sources.base import ClosingSource
 from weather_backfill.sources.dwd.cache import Download, FileCache
 from weather_backfill.sources.dwd.connection import DwdConnection
 from weather_backfill.sources.dwd.day_store import MEMORY_BYTES, DayIndex, DayStore, DayTables
@@ -47,6 +47,7 @@ from weather_backfill.sources.dwd.station_loader import Bodies, Contribution, St
 from weather_backfill.sources.dwd.timestamps import DAY
 from weather_backfill.sources.dwd.zip_file import open_archive, require_zip
 from weather_backfill.storage.object_store import ObjectStore
+from weather_backfill.util.day_stream import pool_ahead
 
 OUTAGE_AFTER = 5  # stations in a row that the server does not answer for: it is down, asking on is no use
 PARSERS = min(os.cpu_count() or 1, 4)  # stations parsed at a time: each holds the text of a file, up to 100 MB

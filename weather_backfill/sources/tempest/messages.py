@@ -1,4 +1,4 @@
-"""Tempest message bodies to columns: the wire format, and nothing about where bodies lie.
+"""Decodes Tempest message bodies into columns: the wire format alone; where bodies are stored is `source.py`'s part.
 
 An object holds one message, an array of messages, or one message a line; a message is an `obs_st` of UDP
 (18 elements an observation), REST or WebSocket (22), or a REST answer with a `status`. Units are metric on
@@ -58,14 +58,16 @@ _MESSAGES = pa.schema(
     ]
 )
 _LONGEST_NAME = 100
-_LATEST_EPOCH = 4_102_444_800  # 2100-01-01: anything later is no time
+_LATEST_EPOCH = 4_102_444_800  # 2100-01-01: a later stamp is taken for damage
 
 
 @dataclass(slots=True)
 class Observations:
     """Decoded observations, one row a report, in the order received.
 
-    `epoch_us` int64 microseconds UTC; `values` float64 (rows, 21) with NaN for null; `length` 18 or 22.
+    `stations` name of each row's station; `epoch_us` int64 microseconds UTC, the instant that the station stamped;
+    `values` float64 (rows, 21), NaN for null; `length` elements sent, 18 or 22; `source` index of each row's object.
+    `counts` are those of messages by kind.
     """
 
     stations: list[str] = field(default_factory=list)
@@ -78,10 +80,10 @@ class Observations:
 
 
 def decode(objects: Sequence[tuple[str, bytes]]) -> Observations:
-    """Decode a batch of objects (key, decompressed body) in the order received.
+    """Decode a batch of objects (key, decompressed body), given in the order received.
 
-    A clean batch of one-message objects goes through Arrow's reader at once; whatever it refuses is read
-    message by message, so that one odd object is named and costs nobody else.
+    A clean batch of one-message objects goes through Arrow's reader at once; a batch that it refuses is read message
+    by message, so that an odd object is named in its reject and costs no other object. Never raises for bad content.
     """
     table = _read_at_once([body for _, body in objects])
     if table is None:
@@ -90,20 +92,20 @@ def decode(objects: Sequence[tuple[str, bytes]]) -> Observations:
 
 
 def _read_at_once(bodies: Sequence[bytes]) -> pa.Table | None:
-    """All bodies as one Arrow table, one row each; None if any is not a plain good observation message."""
+    """Read all bodies as one Arrow table, one row each; None if any is not a plain good observation message."""
     lines = [body.strip() for body in bodies]
     if not lines or any(line[:1] != b"{" or b"\n" in line for line in lines):
         return None
-    whole = b"\n".join(lines)
+    text = b"\n".join(lines)
     try:
-        if not whole.isascii():
-            whole.decode()  # in what it passes over, as unknown fields, Arrow takes any bytes
+        if not text.isascii():
+            text.decode()  # Arrow checks no bytes of the fields that it skips
         table = pj.read_json(
-            io.BytesIO(whole),
+            io.BytesIO(text),
             read_options=pj.ReadOptions(block_size=4 << 20),
             parse_options=pj.ParseOptions(explicit_schema=_MESSAGES, unexpected_field_behavior="ignore"),
         ).combine_chunks()
-        table.validate(full=True)  # Arrow takes texts that are no UTF-8 as they come
+        table.validate(full=True)  # raises where a text is not UTF-8, which Arrow's reader does not check
     except (pa.ArrowException, UnicodeDecodeError):
         return None
     if table.num_rows != len(lines) or not _all_good(table):
@@ -112,11 +114,11 @@ def _read_at_once(bodies: Sequence[bytes]) -> pa.Table | None:
 
 
 def _all_good(table: pa.Table) -> bool:
-    """Whether every message is an obs_st with known station and well-formed observations."""
-    length = pc.utf8_length(table["serial_number"])
+    """True if every message is an obs_st that names its station and has well-formed observations."""
+    name_length = pc.utf8_length(table["serial_number"])
     named = pc.or_kleene(
-        pc.and_(pc.greater(length, 0), pc.less_equal(length, _LONGEST_NAME)),
-        pc.and_(pc.is_null(length), pc.is_valid(table["device_id"])),
+        pc.and_(pc.greater(name_length, 0), pc.less_equal(name_length, _LONGEST_NAME)),
+        pc.and_(pc.is_null(name_length), pc.is_valid(table["device_id"])),
     )
     status = pc.fill_null(pc.struct_field(table["status"], "status_code"), 0)
     if not (
@@ -138,7 +140,7 @@ def _all_good(table: pa.Table) -> bool:
 
 
 def _columns(table: pa.Table, source: np.ndarray) -> Observations:
-    """Good messages (`_MESSAGES`) to observations; `source` is the object's index of each message."""
+    """Convert good messages (`_MESSAGES`) to observations; `source` is the index of each message's object."""
     messages = table["obs"].combine_chunks()
     per_message = np.asarray(messages.value_lengths().fill_null(0))
     reports = messages.flatten()
@@ -160,6 +162,7 @@ def _columns(table: pa.Table, source: np.ndarray) -> Observations:
 
 
 def _decode_one_by_one(objects: Sequence[tuple[str, bytes]]) -> Observations:
+    """Decode message by message: a message or report that cannot be kept becomes a reject, all others are kept."""
     good: list[dict[str, Any]] = []
     source: list[int] = []
     rejects: list[Reject] = []
@@ -175,14 +178,14 @@ def _decode_one_by_one(objects: Sequence[tuple[str, bytes]]) -> Observations:
             if kind != "good":
                 rejects.append(Reject(kind, key, cut_text(text), _station(message)))
                 continue
-            kept = []
+            good_reports = []
             for report in reports:
                 if problem := _report_problem(report):
                     rejects.append(Reject(problem, key, cut_text(_text(report)), _station(message)))
                 else:
-                    kept.append([None if value is None else float(value) for value in report])
-            if kept:
-                good.append({"serial_number": _station(message), "obs": kept})
+                    good_reports.append([None if value is None else float(value) for value in report])
+            if good_reports:
+                good.append({"serial_number": _station(message), "obs": good_reports})
                 source.append(number)
     observations = _columns(pa.Table.from_pylist(good, schema=_MESSAGES), np.array(source, dtype="i8"))
     observations.rejects = rejects
@@ -191,7 +194,7 @@ def _decode_one_by_one(objects: Sequence[tuple[str, bytes]]) -> Observations:
 
 
 def _messages(body: bytes) -> Iterator[tuple[Any, bytes]]:
-    """The messages of a body with their texts; what does not parse comes as `None` with its text."""
+    """Yield a body's messages with their texts; `None` with its text where JSON does not parse."""
     try:
         document = orjson.loads(body)
     except orjson.JSONDecodeError:
@@ -210,7 +213,7 @@ def _messages(body: bytes) -> Iterator[tuple[Any, bytes]]:
 
 
 def _text(value: Any) -> bytes:
-    """A part of a document as it may have been sent."""
+    """A part of a document as JSON text, near enough to how it was sent."""
     try:
         return orjson.dumps(value)
     except orjson.JSONEncodeError:
@@ -225,7 +228,7 @@ def _parse_line(line: bytes) -> Any:
 
 
 def _judge(message: Any) -> tuple[str, list[Any]]:
-    """What a message is: `good` with its reports, a kind that is counted, or the reason to reject it."""
+    """Classify a message: `good` with its reports, a kind that is only counted, or the reason to reject it."""
     if not isinstance(message, dict):
         return ("not_json" if message is None else "not_a_message"), []
     status = message.get("status")
@@ -256,6 +259,7 @@ def _station(message: Any) -> str | None:
 
 
 def _report_problem(report: Any) -> str | None:
+    """The reason to reject a report, or None if it is well-formed."""
     if not isinstance(report, list) or len(report) not in (UDP_LENGTH, REST_LENGTH):
         return "unknown_layout"
     if any(v is not None and (isinstance(v, bool) or not isinstance(v, (int, float))) for v in report):
@@ -268,16 +272,16 @@ def _report_problem(report: Any) -> str | None:
 
 
 def misplaced(observations: Observations, keys: Sequence[str], rows: np.ndarray) -> list[Reject]:
-    """Rejects for the marked rows, which lie in the folder of a day they do not belong to."""
+    """Reject (`outside_day`) the marked rows: reports stored in the folder of a day to which they do not belong."""
     rejects = []
     for row in np.flatnonzero(rows):
         epoch = float(observations.epoch_us[row]) / 1e6
-        sent = observations.values[row, : observations.length[row] - 1].tolist()
+        elements = observations.values[row, : observations.length[row] - 1].tolist()
         rejects.append(
             Reject(
                 "outside_day",
                 keys[observations.source[row]],
-                cut_text(orjson.dumps([epoch, *(None if np.isnan(v) else v for v in sent)])),
+                cut_text(orjson.dumps([epoch, *(None if np.isnan(v) else v for v in elements)])),
                 observations.stations[row],
                 int(observations.epoch_us[row]),
             )

@@ -1,4 +1,4 @@
-"""A Tempest archive that looks like a real one: weather, jitter, gaps, nulls, duplicates, damage.
+"""Simulates a Tempest archive like a real one: weather, jitter, gaps, nulls, duplicates, damage.
 
 Deterministic by seed: the same arguments write the same bytes. Weather is made of a season, a daily cycle,
 fronts that pass every few days and showers; it is plausible, not a forecast.
@@ -23,7 +23,7 @@ MINUTES = 1440
 
 @dataclass(frozen=True, slots=True)
 class Faults:
-    """What goes wrong, as shares of messages; days are numbered from the start of the range."""
+    """Faults to simulate, as shares of messages; days and stations are numbered from 0 (None for never)."""
 
     missing: float = 0.01
     nulls: float = 0.005
@@ -36,7 +36,7 @@ class Faults:
 
 @dataclass(frozen=True, slots=True)
 class SimulatedArchive:
-    """What to simulate."""
+    """The archive to simulate: a tenant's stations for the UTC days from start to end, both included."""
 
     tenant: str
     start: date
@@ -55,7 +55,7 @@ class SimulatedArchive:
 def write_archive(
     archive: SimulatedArchive, store: ObjectStore, progress: Callable[[int], None] = lambda _: None
 ) -> int:
-    """Write the archive's objects; returns how many. `progress` is called with the objects of each day."""
+    """Write the archive's objects and return how many; `progress` is called after each day with that day's count."""
     total = 0
     for number, day in enumerate(days_between(archive.start, archive.end)):
         written = 0
@@ -66,8 +66,8 @@ def write_archive(
                 store.put(key, body)
                 written += 1
         if archive.faults.corrupt_day == number:
-            whole = gzip.compress(b'{"type":"obs_st"}' * 20, mtime=0)
-            store.put(f"{day_folder(day)}/hour=12/cut-off.json.gz", whole[: len(whole) // 2])
+            sound = gzip.compress(b'{"type":"obs_st"}' * 20, mtime=0)
+            store.put(f"{day_folder(day)}/hour=12/cut-off.json.gz", sound[: len(sound) // 2])
             written += 1
         total += written
         progress(written)
@@ -77,7 +77,7 @@ def write_archive(
 def _objects(
     archive: SimulatedArchive, number: int, day: date, station: int, serial: str
 ) -> Iterator[tuple[str, bytes]]:
-    """One station's day as objects of a few minutes each."""
+    """Yield a station's day as objects (key, gzipped NDJSON) of `minutes_per_object` minutes each."""
     rng = np.random.default_rng([archive.seed, number, station])
     reports = weather(archive, number, day, station)
     keep = rng.random(MINUTES) >= archive.faults.missing
@@ -86,7 +86,7 @@ def _objects(
     garbage = rng.random(MINUTES) < archive.faults.garbage
     lines: list[list[bytes]] = [[] for _ in range(MINUTES)]
     for minute in np.flatnonzero(keep):
-        values = [None if gone else value for value, gone in zip(reports[minute][1:], null[minute], strict=True)]
+        values = [None if missing else value for value, missing in zip(reports[minute][1:], null[minute], strict=True)]
         message = _message(serial, [reports[minute][0], *values[:17]])
         lines[minute] = [message, message] if twice[minute] else [message]
         if garbage[minute]:
@@ -108,7 +108,7 @@ def _message(serial: str, report: list[float | int | None]) -> bytes:
 
 
 def weather(archive: SimulatedArchive, number: int, day: date, station: int) -> list[list[float | int]]:
-    """A day's reports, one a minute: epoch seconds and the 21 fields of `obs_st` (18 are sent by UDP)."""
+    """A UTC day's reports, one a minute: epoch seconds, then the 21 fields of `obs_st` (UDP sends the first 17)."""
     rng = np.random.default_rng([archive.seed, number, station, 7])
     minute = np.arange(MINUTES)
     days = number + minute / MINUTES

@@ -40,7 +40,7 @@ def tempest_command(
     from weather_backfill.storage.object_store import ObjectStore, S3Options
 
     if end < start:
-        raise ConfigurationError(f"the end {end:%Y-%m-%d} lies before the start {start:%Y-%m-%d}: exchange them.")
+        raise ConfigurationError(f"end {end:%Y-%m-%d} is before start {start:%Y-%m-%d}: swap them.")
     faults = Faults(corrupt_day=corrupt_day, silent_station=silent_station, silent_day=silent_day)
     archive = SimulatedArchive("simulated", start.date(), end.date(), stations, seed, minutes_per_object, faults)
     store = ObjectStore(to, S3Options(endpoint_url, region, profile))

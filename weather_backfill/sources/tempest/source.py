@@ -10,11 +10,8 @@ writing (S3 knows whole seconds), then by name.
 
 from __future__ import annotations
 
-import gzip
 import hashlib
-import io
 import time
-import zlib
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -30,61 +27,70 @@ from weather_backfill.model.days import Cadence, DayFailure, DayInventory, RawDa
 from weather_backfill.model.errors import UnreadableObjectError, WeatherError
 from weather_backfill.model.partitions import days_between
 from weather_backfill.model.schemas import RAW
-from weather_backfill.sources.base import ClosingSource, each_day
+from weather_backfill.sources.base import ClosingSource
 from weather_backfill.sources.table import Reject, Tags, latest_rows, raw_batch, reject_table
 from weather_backfill.sources.tempest.messages import FIELDS, UDP_LENGTH, Observations, decode, misplaced
 from weather_backfill.storage.object_store import ObjectStore, StoredObject
+from weather_backfill.util.day_stream import each_day
+from weather_backfill.util.unpacking import gunzip
 
 CADENCE = Cadence(60)
-_FEW = 2000  # objects of a month: two pages of S3, where its days would be thirty requests
+_FEW = 2000  # objects of a month that is listed at once: two pages of S3, instead of thirty requests for its days
 _DECODE_BATCH = 4096
-MOST_BYTES = 128 << 20  # of one object, unpacked: a day of hundreds of stations
-_BATCH_BYTES = 128 << 20
+MOST_BYTES = 128 << 20  # of one object, unpacked: room for a day of hundreds of stations
+_BATCH_BYTES = 128 << 20  # of unpacked bodies decoded at once
 _DAY_US = 86_400_000_000
 _SORTED_FIELDS = np.argsort(FIELDS)
 
 
 @dataclass(frozen=True, slots=True)
 class TempestSource(ClosingSource):
-    """One tenant's archive, opened."""
+    """A `Source` over one tenant's archive; `expected_stations` names stations that must not be silent for a day."""
 
     archive: ObjectStore
     expected_stations: tuple[str, ...] = ()
 
     def inventory(self, start: date, end: date) -> dict[date, DayInventory]:
-        """Days with objects between start and end (both included): their objects and bytes, from listings.
+        """Count objects and stored bytes of the UTC days from start to end (both included) that have any, by listing.
 
-        A month of few objects is listed at once, and the days of a crowded one beside each other.
+        A month of few objects is listed in one request, the days of a crowded month side by side.
         """
-        found: dict[date, DayInventory] = {}
-        crowded: list[date] = []
-        wanted = {month: list(days) for month, days in groupby(days_between(start, end), month_folder)}
-        months = self._months(wanted)
+        inventory: dict[date, DayInventory] = {}
+        crowded_days: list[date] = []
+        days_of_month = {month: list(days) for month, days in groupby(days_between(start, end), month_folder)}
+        months = self._existing_months(days_of_month)
         listings = self.archive.each(lambda month: self.archive.list_if_few(month, _FEW), months)
         for month, listing in zip(months, listings, strict=True):
             if listing is None:
                 folders = {f"{month}/{name}" for name in self.archive.folders(month)}
-                crowded += [day for day in wanted[month] if day_folder(day) in folders]
+                crowded_days += [day for day in days_of_month[month] if day_folder(day) in folders]
                 continue
             by_folder = groupby(_messages_only(listing), lambda stored: "/".join(stored.key.split("/")[:3]))
-            held = {folder: _inventory(objects) for folder, objects in by_folder}
-            found |= {day: held[folder] for day in wanted[month] if (folder := day_folder(day)) in held}
-        looked = self.archive.each(lambda day: _inventory(_messages_only(self.archive.list(day_folder(day)))), crowded)
-        return found | {day: held for day, held in zip(crowded, looked, strict=True) if held.objects}
+            stored = {folder: _inventory(objects) for folder, objects in by_folder}
+            days = days_of_month[month]
+            inventory |= {day: stored[folder] for day in days if (folder := day_folder(day)) in stored}
+        counted = self.archive.each(self._inventory_of_day, crowded_days)
+        return inventory | {day: counts for day, counts in zip(crowded_days, counted, strict=True) if counts.objects}
 
-    def _months(self, wanted: Collection[str]) -> list[str]:
-        """The folders of the months wanted that are there: a few listings tell, where an archive holds little."""
-        years = {month.split("/")[0] for month in wanted}
-        there = [year for year in self.archive.folders() if year in years]
-        months = [f"{year}/{month}" for year in there for month in self.archive.folders(year)]
-        return [month for month in months if month in wanted]
+    def _inventory_of_day(self, day: date) -> DayInventory:
+        return _inventory(_messages_only(self.archive.list(day_folder(day))))
+
+    def _existing_months(self, months: Collection[str]) -> list[str]:
+        """The given month folders that exist: one listing for the years and one a year, not one a month."""
+        years = {month.split("/")[0] for month in months}
+        existing_years = [year for year in self.archive.folders() if year in years]
+        existing = [f"{year}/{month}" for year in existing_years for month in self.archive.folders(year)]
+        return [month for month in existing if month in months]
 
     def days(self, dates: Sequence[date]) -> Iterator[RawDay | DayFailure]:
-        """Read days in order, one ahead of the consumer."""
+        """Read UTC days in the order given, one ahead of the consumer."""
         return each_day(dates, self.read_day)
 
     def read_day(self, day: date) -> RawDay:
-        """One UTC day; raises `UnreadableObjectError` naming the objects whose rows cannot be known."""
+        """Read one UTC day: its own folder, and the hours on both sides for reports that arrived early or late.
+
+        Raises `UnreadableObjectError` naming the objects that are damaged: their rows cannot be known.
+        """
         started = time.monotonic()
         own = _messages_only(self.archive.list(day_folder(day)))
         edges = [
@@ -120,16 +126,17 @@ class TempestSource(ClosingSource):
     def _decode(
         self, own: list[StoredObject], edges: list[StoredObject], start_us: int
     ) -> tuple[list[Observations], list[Reject], Counter[str]]:
-        ours = {o.key for o in own}
+        """The reports of the day that starts at `start_us`, in the order received, its rejects, and message counts."""
+        own_keys = {stored.key for stored in own}
         parts: list[Observations] = []
         rejects: list[Reject] = []
         counts: Counter[str] = Counter()
-        for batch in self._bodies(sorted([*own, *edges], key=lambda o: (o.last_modified, o.key))):
+        for batch in self._bodies(sorted([*own, *edges], key=lambda stored: (stored.last_modified, stored.key))):
             part = decode(batch)
-            own_rows = np.array([key in ours for key, _ in batch], dtype=bool)[part.source]
+            own_rows = np.array([key in own_keys for key, _ in batch], dtype=bool)[part.source]
             inside = (part.epoch_us >= start_us) & (part.epoch_us < start_us + _DAY_US)
-            # What else lies in a neighbour's folder is the neighbour's to report.
-            rejects += [r for r in part.rejects if r.source_object in ours]
+            # Rejects of a neighbouring day's folder are reported with that day.
+            rejects += [reject for reject in part.rejects if reject.source_object in own_keys]
             rejects += misplaced(part, [key for key, _ in batch], own_rows & ~inside)
             counts.update(part.counts)
             counts["edge_reports"] += int((inside & ~own_rows).sum())
@@ -137,12 +144,16 @@ class TempestSource(ClosingSource):
         return parts, rejects, counts
 
     def _bodies(self, objects: list[StoredObject]) -> Iterator[list[tuple[str, bytes]]]:
-        """Batches of decompressed bodies in the order received; raises if any object cannot be read."""
+        """Yield batches of (key, decompressed body) in the order given.
+
+        Raises `UnreadableObjectError` naming all damaged objects once every object has been read, and the store's own
+        error at the first that cannot be fetched.
+        """
         damaged = [f"{self.archive.uri(o.key)} ({o.size} bytes)" for o in objects if o.size > MOST_BYTES]
         if damaged:
             raise UnreadableObjectError(
                 f"objects larger than {MOST_BYTES} bytes are not read: {', '.join(damaged[:5])}. Expected objects of "
-                "some messages: split them, then retry the day."
+                "a few messages each: split them, then retry the day."
             )
         contents = self.archive.read_many(o.key for o in objects)
         while batch := list(islice(contents, _DECODE_BATCH)):
@@ -170,27 +181,17 @@ class TempestSource(ClosingSource):
 
 
 def unpack(packed: bytes) -> bytes:
-    """The bytes of a gzip file; raises `UnreadableObjectError` if it is damaged or a bomb."""
-    try:
-        stream = zlib.decompressobj(wbits=31)
-        found = stream.decompress(packed, MOST_BYTES + 1)
-        if not stream.eof or stream.unused_data:  # cut, too large, or of several members
-            with gzip.GzipFile(fileobj=io.BytesIO(packed)) as file:
-                found = file.read(MOST_BYTES + 1)
-    except (OSError, EOFError, zlib.error) as error:
-        raise UnreadableObjectError(str(error)) from error
-    if len(found) > MOST_BYTES:
-        raise UnreadableObjectError(f"unpacks to more than {MOST_BYTES} bytes")
-    return found
+    """Decompress a gzip file; raises `UnreadableObjectError` if it is damaged or exceeds `MOST_BYTES` unpacked."""
+    return gunzip(packed, MOST_BYTES)
 
 
 def month_folder(day: date) -> str:
-    """The folder of a day's month in the archive."""
+    """The key prefix of a UTC day's month in the archive, `year=YYYY/month=MM`."""
     return f"year={day.year:04}/month={day.month:02}"
 
 
 def day_folder(day: date) -> str:
-    """The folder of a day in the archive."""
+    """The key prefix of a UTC day in the archive, `year=YYYY/month=MM/day=DD`."""
     return f"{month_folder(day)}/day={day.day:02}"
 
 
@@ -204,7 +205,7 @@ def _inventory(objects: Iterable[StoredObject]) -> DayInventory:
 
 
 def _fingerprint(objects: list[StoredObject]) -> str:
-    """One hash over names and sizes: which objects a day was made from, in 64 characters."""
+    """SHA-256 (hex) over names and sizes: identifies the objects that a day was made from."""
     digest = hashlib.sha256()
     for stored in objects:
         digest.update(f"{stored.key}\0{stored.size}\n".encode())
@@ -212,6 +213,7 @@ def _fingerprint(objects: list[StoredObject]) -> str:
 
 
 def _select(part: Observations, mask: np.ndarray) -> Observations:
+    """The marked rows, without rejects and counts."""
     if mask.all():
         return part
     return Observations(

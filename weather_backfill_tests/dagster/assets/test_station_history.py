@@ -11,8 +11,8 @@ import pytest
 from weather_backfill.dagster.assets.station_history import write_history
 from weather_backfill.lake import layout, parquet
 from weather_backfill.model.errors import SourceUnavailableError
+from weather_backfill.model.schemas import STATION_HISTORY
 from weather_backfill.sources.dwd.connection import DwdConnection
-from weather_backfill.sources.dwd.history import STATION_HISTORY
 from weather_backfill.sources.dwd.source import DwdSource
 from weather_backfill.storage.object_store import ObjectStore
 from weather_backfill_tests.sources.dwd.files import needs_data, tree

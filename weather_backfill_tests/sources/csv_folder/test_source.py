@@ -179,7 +179,7 @@ def test_a_day_goes_through_the_platform(tmp_path: Path) -> None:
     assert isinstance(day, RawDay)
     held = coverage(day)
     assert held.share == 1.0
-    assert all(result.passed for result in check_raw(day, held, 0.75, 0.01))
+    assert all(result.passed for result in check_raw(day, held, settings))
     inside = text.replace(str(tmp_path), str(tmp_path / "lake" / "raw_observations"))
     with pytest.raises(ConfigurationError, match=r"csv_folder.folder.*lies in the lake"):
         open_source(

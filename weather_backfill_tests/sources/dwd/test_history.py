@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from weather_backfill.model.errors import SchemaError
+from weather_backfill.model.schemas import STATION_HISTORY
 from weather_backfill.sources.dwd.connection import DwdConnection
-from weather_backfill.sources.dwd.history import STATION_HISTORY, station_history
+from weather_backfill.sources.dwd.history import station_history
 from weather_backfill.sources.dwd.metadata import NamedEntry, PlaceEntry, StationMetadata, parse_metadata
 from weather_backfill.sources.dwd.source import DwdSource
 from weather_backfill.sources.dwd.zip_file import open_archive, open_metadata

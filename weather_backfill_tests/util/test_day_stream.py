@@ -13,7 +13,7 @@ from types import FrameType
 import pytest
 
 from weather_backfill.model.days import DayFailure
-from weather_backfill.sources.base import each_day
+from weather_backfill.util.day_stream import each_day
 
 DAYS = [date(2024, 1, 1), date(2024, 1, 2), date(2024, 1, 3)]
 
