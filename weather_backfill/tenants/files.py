@@ -20,7 +20,7 @@ import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, create_model
 from pydantic_core import ErrorDetails
 
-from weather_backfill.model.errors import ConfigurationError, NotFoundError, shown
+from weather_backfill.model.errors import ConfigurationError, NotFoundError, shown, some
 from weather_backfill.model.partitions import validate_tenant_id
 from weather_backfill.security.secrets import WITHHELD
 from weather_backfill.sources.registry import REGISTERED
@@ -28,6 +28,7 @@ from weather_backfill.storage.object_store import ObjectStore
 
 DEFAULTS = "_defaults.yaml"
 _MAX_FILE_BYTES = 64 * 1024
+_MOST_PROBLEMS = 20
 # PyYAML fails as it falls on tagged values: `!!bool x` with KeyError, `!!timestamp x` with AttributeError.
 _YAML_ERRORS = (yaml.YAMLError, ValueError, RecursionError, LookupError, AttributeError, TypeError, OverflowError)
 
@@ -128,9 +129,10 @@ class TenantRegistry:
         defaults = _mapping(text, self._files.uri(DEFAULTS))
         unknown = sorted(set(defaults) - set(Services.model_fields))
         if unknown or not all(isinstance(value, dict) for value in defaults.values()):
+            found = f"; found {some(map(str, unknown))}." if unknown else "."
             raise ConfigurationError(
                 f"{self._files.uri(DEFAULTS)}: expected a mapping of settings for each of "
-                f"{', '.join(Services.model_fields)}" + (f"; found {', '.join(map(str, unknown))}." if unknown else ".")
+                f"{', '.join(Services.model_fields)}{found}"
             )
         return defaults
 
@@ -179,8 +181,7 @@ def parse_tenant(text: bytes, file: str, expected_id: str, defaults: Mapping[str
     try:
         tenant = Tenant.model_validate(document)
     except ValidationError as error:
-        problems = "; ".join(_problem(details) for details in error.errors(include_url=False))
-        raise ConfigurationError(f"{file}: {problems}") from error
+        raise ConfigurationError(f"{file}: {_problems(error)}") from error
     except ConfigurationError as error:
         raise ConfigurationError(f"{file}: {error}") from error
     if tenant.id != expected_id:
@@ -212,10 +213,12 @@ class _Loader(yaml.SafeLoader):
     """A safe loader without aliases, which make a few lines as large as memory, and without names that come twice."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        names = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-        for twice in (name for name in names if names.count(name) > 1):
-            problem = f"{str(twice)[:80]!r} stands twice, and one would hide the other"
-            raise yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark)
+        names: set[str] = set()
+        for name in (key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
+            if name in names:
+                problem = f"{str(name)[:80]!r} stands twice, and one would hide the other"
+                raise yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark)
+            names.add(name)
         return super().construct_mapping(node, deep)
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
@@ -225,9 +228,17 @@ class _Loader(yaml.SafeLoader):
         return super().compose_node(parent, index)
 
 
+def _problems(error: ValidationError) -> str:
+    """The first problems of a file, and how many more it has."""
+    found = error.errors(include_url=False)
+    more = f"; and {len(found) - _MOST_PROBLEMS} problems more" if len(found) > _MOST_PROBLEMS else ""
+    return "; ".join(_problem(details) for details in found[:_MOST_PROBLEMS]) + more
+
+
 def _problem(details: ErrorDetails) -> str:
     """Field, what was expected and the value given; no value where a secret may have gone astray."""
-    text = f"{'.'.join(map(str, details['loc'])) or 'file'}: {details['msg'].removeprefix('Value error, ')}"
+    where = ".".join(str(part)[:80] for part in details["loc"]) or "file"
+    text = f"{where}: {details['msg'].removeprefix('Value error, ')}"
     value = details["input"]
     whole = isinstance(value, (dict, list))
     if details["type"] in (WITHHELD, "extra_forbidden", "missing") or (whole and details["type"] == "value_error"):
