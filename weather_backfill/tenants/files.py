@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Annotated, Any
 
 import yaml
@@ -24,6 +25,7 @@ from weather_backfill.model.errors import ConfigurationError, NotFoundError, sho
 from weather_backfill.model.partitions import validate_tenant_id
 from weather_backfill.security.secrets import WITHHELD
 from weather_backfill.sources.registry import REGISTERED
+from weather_backfill.storage import conditional
 from weather_backfill.storage.object_store import ObjectStore
 
 DEFAULTS = "_defaults.yaml"
@@ -149,26 +151,39 @@ class TenantRegistry:
     ) -> str:
         """Write a tenant's file with these connections; others it has stay. Returns where.
 
-        Raises `ConfigurationError` naming the field, or what `check` raises, and then writes nothing.
+        Whoever loses to another writer of the file reads it again: both writers' connections are in it then. Raises
+        `ConfigurationError` naming the field, or what `check` raises, and then writes nothing.
         """
         if not services:
             raise ConfigurationError(f"tenant {tenant!r} connects no service: name one, for example --tempest.")
         file = f"{validate_tenant_id(tenant)}.yaml"
         uri = self._files.uri(file)
-        # What the file says, not what the defaults add to it, is what is written back.
-        known: dict[str, Any] = _mapping(self._read(file), uri) if self._files.exists(file) else {"id": tenant}
-        document = {**known, "services": {**(known.get("services") or {}), **services}}
-        text = yaml.safe_dump(document, sort_keys=False).encode()
-        check(parse_tenant(text, uri, tenant, self._defaults()))
-        self._files.put(file, text)
+
+        def write() -> None:
+            with suppress(NotFoundError):
+                _check_size(self._files.head(file).size, uri)
+            seen = self._files.look(file)
+            # What the file says, not what the defaults add to it, is what is written back.
+            known: dict[str, Any] = _mapping(seen.data, uri) if seen else {"id": tenant}
+            document = {**known, "services": {**(known.get("services") or {}), **services}}
+            text = yaml.safe_dump(document, sort_keys=False).encode()
+            check(parse_tenant(text, uri, tenant, self._defaults()))
+            conditional.put_if(self._files, file, text, seen.etag if seen else None)
+
+        conditional.started_over(write)
         return uri
 
     def put(self, tenant: Tenant) -> str:
-        """Write a tenant's file; returns where."""
+        """Write a tenant's file, all of it; returns where. To add a connection to what is there: `connect`."""
         document = tenant.model_dump(mode="json", exclude_none=True, exclude_unset=True)
-        key = f"{tenant.id}.yaml"
-        self._files.put(key, yaml.safe_dump(document, sort_keys=False).encode())
-        return self._files.uri(key)
+        text, file = yaml.safe_dump(document, sort_keys=False).encode(), f"{tenant.id}.yaml"
+
+        def write() -> None:
+            seen = self._files.look(file)
+            conditional.put_if(self._files, file, text, seen.etag if seen else None)
+
+        conditional.started_over(write)
+        return self._files.uri(file)
 
 
 def parse_tenant(text: bytes, file: str, expected_id: str, defaults: Mapping[str, Any] | None = None) -> Tenant:
