@@ -12,14 +12,12 @@ from typing import Any
 
 from weather_backfill.backfill.launch import native_id
 from weather_backfill.backfill.plan import BackfillPlan
-from weather_backfill.lake import compaction, layout
+from weather_backfill.lake import compaction, layout, listing
 from weather_backfill.model.errors import NotFoundError, UnreadableObjectError, WeatherError
 from weather_backfill.storage.object_store import ObjectStore, StoredObject
 from weather_backfill.util import json_documents
 
 _log = logging.getLogger(__name__)
-
-_MARKED = ".marked"  # no backfill's id starts with a dot
 
 
 class ManifestState(StrEnum):
@@ -169,10 +167,10 @@ def open_manifests(store: ObjectStore) -> list[Manifest]:
 
     A lake from before there were markers gets them at the first call, so that no open backfill is forgotten.
     """
-    if not store.exists(f"{layout.OPEN}/{_MARKED}"):
+    if not store.exists(f"{layout.OPEN}/{layout.MARKED}"):
         for manifest in live_manifests(store):
             save_manifest(store, manifest)
-        store.put(f"{layout.OPEN}/{_MARKED}", b"")
+        store.put(f"{layout.OPEN}/{layout.MARKED}", b"")
     return _marked(store, layout.OPEN)
 
 
@@ -182,8 +180,8 @@ def held_manifests(store: ObjectStore) -> list[Manifest]:
 
 
 def _marked(store: ObjectStore, prefix: str) -> list[Manifest]:
-    names = [o.key.rsplit("/", 1)[-1] for o in store.list(prefix)]
-    return _load(store, [layout.manifest_key(name) for name in names if name != _MARKED])
+    names = [o.key.rsplit("/", 1)[-1] for o in listing.records(store, prefix)]
+    return _load(store, [layout.manifest_key(name) for name in names if name != layout.MARKED])
 
 
 def manifests(store: ObjectStore) -> list[Manifest]:
@@ -202,7 +200,7 @@ def manifests(store: ObjectStore) -> list[Manifest]:
 
 def live_manifests(store: ObjectStore) -> list[Manifest]:
     """Read the manifests that are not archived, oldest first."""
-    return _load(store, [stored.key for stored in store.list(layout.BACKFILLS) if _is_manifest(stored.key)])
+    return _load(store, [stored.key for stored in listing.records(store, layout.BACKFILLS) if _is_manifest(stored.key)])
 
 
 def _is_manifest(key: str) -> bool:
@@ -215,7 +213,7 @@ def ended_summaries(store: ObjectStore) -> tuple[dict[str, dict[str, Any]], list
     Raises `UnreadableObjectError` for a damaged summary.
     """
     unended = {manifest.backfill_id for manifest in open_manifests(store)}
-    names = {o.key.split("/")[1] for o in store.list(layout.BACKFILLS) if o.key.endswith("/manifest.json")}
+    names = {o.key.split("/")[1] for o in listing.records(store, layout.BACKFILLS) if o.key.endswith("/manifest.json")}
     lines = compaction.read(store, layout.BACKFILLS).items()
     summaries = {str(line.body["backfill_id"]): dict(line.body) for key, line in lines if key.endswith("/summary.json")}
     for key, data in store.read_many([layout.summary_key(name) for name in sorted(names - unended)]):

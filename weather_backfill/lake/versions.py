@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from weather_backfill.lake import layout, parquet
+from weather_backfill.lake import layout, listing, parquet
 from weather_backfill.lake.row_diff import previous_of
 from weather_backfill.model.errors import ConfigurationError, VerificationError
 from weather_backfill.model.partitions import PartitionKey
@@ -158,7 +158,7 @@ def put_back(store: ObjectStore, service: str, key: PartitionKey, version: Versi
 def expired(store: ObjectStore, before: datetime) -> list[str]:
     """The keys of the stored versions, and of their rejects, that were replaced before a time."""
     days: dict[str, dict[str, list[StoredObject]]] = defaultdict(lambda: defaultdict(list))
-    for stored in store.list(layout.VERSIONS):
+    for stored in listing.records(store, layout.VERSIONS):
         _, dataset, day = stored.key.rsplit("/", 1)[0].split("/", 2)
         days[day][dataset].append(stored)
     keys: list[str] = []
