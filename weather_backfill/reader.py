@@ -17,10 +17,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from weather_backfill.lake import layout, ownership, parquet
+from weather_backfill.lake.listing import day_objects
 from weather_backfill.model import schemas
 from weather_backfill.model.errors import ConfigurationError, NotFoundError, UnreadableObjectError
 from weather_backfill.model.metrics import METRICS
-from weather_backfill.model.partitions import PartitionKey, days_between, validate_tenant_id
+from weather_backfill.model.partitions import days_between, validate_tenant_id
 from weather_backfill.settings import Settings, load_settings
 from weather_backfill.storage.object_store import ObjectStore
 from weather_backfill.storage.places import open_lake
@@ -139,16 +140,15 @@ def _objects(store: ObjectStore, dataset: str, service: str, tenant: str, start:
             f"service {service!r} is not known: expected one of {', '.join(Services.model_fields)}."
         )
     prefix = layout.tenant_prefix(dataset, service, validate_tenant_id(tenant))
-    stored_keys = {stored.key for stored in store.list(prefix) if stored.key.endswith(layout.FILE)}
+    stored_days = day_objects(store, dataset, service, tenant)
     days = days_between(start.date(), (end - timedelta(microseconds=1)).date())
-    requested = [layout.day_key(dataset, service, PartitionKey(day, tenant)) for day in days]
-    keys = [key for key in requested if key in stored_keys]
+    keys = [stored_days[day].key for day in days if day in stored_days]
     if not keys:
-        dates = sorted(layout.date_of(key) for key in stored_keys)
+        dates = sorted(stored_days)
         instead = f"it holds {len(dates)} days from {dates[0]} to {dates[-1]}" if dates else "it holds no day at all"
         raise NotFoundError(f"{store.uri(prefix)} has no day from {days[0]} to {days[-1]}: {instead}.")
-    if len(keys) < len(requested):
-        message = f"{len(requested) - len(keys)} of {len(requested)} days of {dataset} are not in the lake."
+    if len(keys) < len(days):
+        message = f"{len(days) - len(keys)} of {len(days)} days of {dataset} are not in the lake."
         warnings.warn(message, stacklevel=4)
     return keys
 

@@ -15,11 +15,11 @@ import dagster as dg
 from weather_backfill.alerts.commands import start_command
 from weather_backfill.alerts.incidents import Condition, Explanation
 from weather_backfill.backfill.commands import BackfillContext
-from weather_backfill.backfill.coverage import day_objects
 from weather_backfill.backfill.footer_cache import remembered, unread
 from weather_backfill.backfill.status import failed_days_of, service_of, target_of
 from weather_backfill.dagster.private import BACKFILL_ID_TAG, BulkActionsFilter, BulkActionStatus, PartitionBackfill
 from weather_backfill.lake import layout
+from weather_backfill.lake.listing import day_objects
 from weather_backfill.model.errors import StorageUnavailableError
 from weather_backfill.storage.object_store import ObjectStore
 

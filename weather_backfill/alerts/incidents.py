@@ -23,9 +23,9 @@ from typing import Any
 
 from pydantic import AwareDatetime, ConfigDict, TypeAdapter
 
-from weather_backfill.lake import layout
+from weather_backfill.lake import layout, listing
 from weather_backfill.model.errors import NotFoundError, UnreadableObjectError, WeatherError
-from weather_backfill.storage.object_store import ObjectStore
+from weather_backfill.storage.object_store import ObjectStore, StoredObject
 from weather_backfill.util import json_documents
 
 _log = logging.getLogger(__name__)
@@ -123,7 +123,7 @@ class Register:
     def _read(self, folder: str) -> list[Incident]:
         """The readable incidents: a damaged one silences no other, and is opened anew if its condition still holds."""
         incidents = []
-        for key, data in self._store.read_many([o.key for o in self._store.list(folder)]):
+        for key, data in self._store.read_many([o.key for o in _listed(self._store, folder)]):
             if isinstance(data, bytes):
                 try:
                     incidents.append(Incident.from_json(data))
@@ -180,10 +180,14 @@ class Register:
     def _entries(self, incident: Incident, event: str, channel: str) -> list[tuple[str, _Notification]]:
         keys = [
             stored.key
-            for stored in self._store.list(f"{_TOLD}/{incident.name}")
+            for stored in _listed(self._store, f"{_TOLD}/{incident.name}")
             if stored.key.rsplit("/", 1)[-1].startswith(f"{event}.{channel}.")
         ]
         return [(key, _notification(data)) for key, data in self._store.read_many(keys) if isinstance(data, bytes)]
+
+
+def _listed(store: ObjectStore, folder: str) -> list[StoredObject]:
+    return listing.records(store, layout.ALERTS, folder.removeprefix(f"{layout.ALERTS}/"))
 
 
 def _notification(data: bytes) -> _Notification:

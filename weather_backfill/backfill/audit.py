@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from weather_backfill.backfill.manifests import Manifest
-from weather_backfill.lake import compaction, layout
+from weather_backfill.lake import compaction, layout, listing
 from weather_backfill.model.errors import NotFoundError, WeatherError
 from weather_backfill.storage.object_store import ObjectStore
 from weather_backfill.util import json_documents
@@ -70,7 +70,7 @@ def audit_events(store: ObjectStore, limit: int = 100) -> list[dict[str, Any]]:
     """
     events: dict[str, dict[str, Any]] = {}
     archived_meanwhile = False
-    for key, data in store.read_many([o.key for o in store.list(layout.AUDIT)][-limit:]):
+    for key, data in store.read_many([o.key for o in listing.records(store, layout.AUDIT)][-limit:]):
         if isinstance(data, NotFoundError):
             archived_meanwhile = True  # since the listing
             continue

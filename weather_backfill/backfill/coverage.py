@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
@@ -12,12 +11,11 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from weather_backfill.lake import layout, ownership, parquet
+from weather_backfill.lake.listing import day_objects
 from weather_backfill.model import schemas
-from weather_backfill.model.errors import ConfigurationError, UnreadableObjectError
+from weather_backfill.model.errors import UnreadableObjectError
 from weather_backfill.model.partitions import days_between
 from weather_backfill.storage.object_store import ObjectStore, StoredObject
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,18 +46,6 @@ def held_days(
     by_day = day_objects(store, layout.RAW_OBSERVATIONS, service, tenant)
     objects = [stored for day, stored in by_day.items() if only is None or day in only]
     return {day.date: day for day in store.each(lambda stored: _held_day(store, stored), objects)}
-
-
-def day_objects(store: ObjectStore, dataset: str, service: str, tenant: str) -> dict[date, StoredObject]:
-    """A tenant's objects by day (UTC); objects whose key holds no date are logged and skipped."""
-    by_day = {}
-    for stored in store.list(layout.tenant_prefix(dataset, service, tenant)):
-        if stored.key.endswith(layout.FILE):
-            try:
-                by_day[layout.date_of(stored.key)] = stored
-            except ConfigurationError as error:
-                _log.warning("%s", error)
-    return by_day
 
 
 def file_metadata(store: ObjectStore, stored: StoredObject) -> pq.FileMetaData:

@@ -14,7 +14,7 @@ from typing import Any
 
 from weather_backfill.backfill.launch import native_id
 from weather_backfill.backfill.plan import BackfillPlan
-from weather_backfill.lake import compaction, layout
+from weather_backfill.lake import compaction, layout, listing
 from weather_backfill.model.errors import ConflictError, NotFoundError, UnreadableObjectError, WeatherError
 from weather_backfill.storage import conditional
 from weather_backfill.storage.object_store import ObjectStore, StoredObject
@@ -24,7 +24,6 @@ _log = logging.getLogger(__name__)
 
 _MARKER_FOR = timedelta(days=1)
 """A marker that is older and names no manifest is deleted."""
-_MARKED = ".marked"  # no backfill's id starts with a dot
 
 
 class ManifestState(StrEnum):
@@ -211,11 +210,11 @@ def open_manifests(store: ObjectStore) -> list[Manifest]:
 
     A lake from before there were markers gets them at the first call, so that no open backfill is forgotten.
     """
-    if not store.exists(f"{layout.OPEN}/{_MARKED}"):
+    if not store.exists(f"{layout.OPEN}/{layout.MARKED}"):
         for manifest in live_manifests(store):
             with suppress(ConflictError):  # who has just written it has marked it
                 save_manifest(store, manifest)
-        store.put(f"{layout.OPEN}/{_MARKED}", b"")
+        store.put(f"{layout.OPEN}/{layout.MARKED}", b"")
     return _marked(store, layout.OPEN)
 
 
@@ -226,8 +225,8 @@ def held_manifests(store: ObjectStore) -> list[Manifest]:
 
 def _marked(store: ObjectStore, prefix: str) -> list[Manifest]:
     """The manifests that markers name; where one's object is not there, as it was archived."""
-    markers = {o.key.rsplit("/", 1)[-1]: o for o in store.list(prefix)}
-    names = {layout.manifest_key(name): name for name in markers if name != _MARKED}
+    markers = {o.key.rsplit("/", 1)[-1]: o for o in listing.records(store, prefix)}
+    names = {layout.manifest_key(name): name for name in markers if name != layout.MARKED}
     marked = _load(store, list(names))
     unread = names.keys() - {layout.manifest_key(m.backfill_id) for m in marked}
     if absent := [key for key in unread if not store.exists(key)]:
@@ -255,7 +254,7 @@ def manifests(store: ObjectStore) -> list[Manifest]:
 
 def live_manifests(store: ObjectStore) -> list[Manifest]:
     """Read the manifests that are not archived, oldest first."""
-    return _load(store, [stored.key for stored in store.list(layout.BACKFILLS) if _is_manifest(stored.key)])
+    return _load(store, [stored.key for stored in listing.records(store, layout.BACKFILLS) if _is_manifest(stored.key)])
 
 
 def _is_manifest(key: str) -> bool:
@@ -268,7 +267,7 @@ def ended_summaries(store: ObjectStore) -> tuple[dict[str, dict[str, Any]], list
     Raises `UnreadableObjectError` for a damaged summary.
     """
     unended = {manifest.backfill_id for manifest in open_manifests(store)}
-    names = {o.key.split("/")[1] for o in store.list(layout.BACKFILLS) if o.key.endswith("/manifest.json")}
+    names = {o.key.split("/")[1] for o in listing.records(store, layout.BACKFILLS) if o.key.endswith("/manifest.json")}
     lines = compaction.read(store, layout.BACKFILLS).items()
     summaries = {str(line.body["backfill_id"]): dict(line.body) for key, line in lines if key.endswith("/summary.json")}
     for key, data in store.read_many([layout.summary_key(name) for name in sorted(names - unended)]):

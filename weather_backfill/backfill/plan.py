@@ -14,9 +14,10 @@ from typing import Any
 
 import dagster as dg
 
-from weather_backfill.backfill.coverage import HeldDay, day_objects, held_days, stale_dates
+from weather_backfill.backfill.coverage import HeldDay, held_days, stale_dates
 from weather_backfill.backfill.summary import failed_dates
 from weather_backfill.lake import layout
+from weather_backfill.lake.listing import day_objects
 from weather_backfill.model.days import DayInventory
 from weather_backfill.model.errors import ConfigurationError
 from weather_backfill.model.partitions import PartitionKey, days_between, validate_tenant_id

@@ -28,7 +28,6 @@ from weather_backfill.backfill.commands import (
     start,
     unlaunched,
 )
-from weather_backfill.backfill.coverage import day_objects
 from weather_backfill.backfill.desired_state import EVERYBODY, WantedConnection, Wants, connections
 from weather_backfill.backfill.manifests import (
     Manifest,
@@ -43,6 +42,7 @@ from weather_backfill.backfill.polling import PollOutcome, Polls, note_of
 from weather_backfill.backfill.status import BackfillState, active_backfills, status_of, write_summary
 from weather_backfill.backfill.stopping import stop_tenant
 from weather_backfill.lake import layout
+from weather_backfill.lake.listing import day_objects
 from weather_backfill.model.errors import ConflictError
 from weather_backfill.model.partitions import days_between, tenants_partition_name
 from weather_backfill.model.tags import TENANT_TAG

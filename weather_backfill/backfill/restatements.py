@@ -15,12 +15,13 @@ from weather_backfill.backfill.commands import BackfillContext, busy_days, start
 from weather_backfill.backfill.coverage import file_metadata
 from weather_backfill.backfill.plan import BackfillPlan, Order, Reason, Reprocess
 from weather_backfill.lake import layout, ownership, parquet
+from weather_backfill.lake.listing import day_objects
 from weather_backfill.model.errors import ConfigurationError, WeatherError
 from weather_backfill.model.partitions import PartitionKey
 from weather_backfill.settings import Settings
 from weather_backfill.sources.dwd.restatements import HeldFiles, Restated
 from weather_backfill.sources.registry import REGISTERED, any_of, service_named
-from weather_backfill.storage.object_store import ObjectStore, StoredObject
+from weather_backfill.storage.object_store import ObjectStore
 from weather_backfill.storage.places import open_lake, open_tenant_files
 from weather_backfill.tenants.access import open_source
 from weather_backfill.tenants.files import TenantRegistry
@@ -97,11 +98,9 @@ def find_restatements(
 def held_files(store: ObjectStore, service: str, tenant: str, start: date, end: date) -> HeldFiles:
     """Read the source files of every held raw day from its footer; damaged days are logged and skipped."""
 
-    def lineage(stored: StoredObject) -> tuple[date, dict[str, str]] | None:
+    def lineage(day: date) -> tuple[date, dict[str, str]] | None:
+        stored = days[day]
         try:
-            day = layout.date_of(stored.key)
-            if not start <= day <= end:
-                return None
             footer = parquet.footer_of(file_metadata(store, stored))
             with json_documents.reading("its source files cannot be read", "materialize the day again."):
                 files = json_documents.parsed(footer.get("source_objects", "{}"))
@@ -112,10 +111,9 @@ def held_files(store: ObjectStore, service: str, tenant: str, start: date, end: 
             _log.error("%s is passed over: %s", store.uri(stored.key), error)
             return None
 
-    objects = store.list(layout.tenant_prefix(layout.RAW_OBSERVATIONS, service, tenant))
-    days = [stored for stored in objects if stored.key.endswith(layout.FILE)]
+    days = day_objects(store, layout.RAW_OBSERVATIONS, service, tenant)
     with ThreadPoolExecutor(_THREADS, thread_name_prefix="footer") as pool:
-        return dict(entry for entry in pool.map(lineage, days) if entry)
+        return dict(entry for entry in pool.map(lineage, (day for day in days if start <= day <= end)) if entry)
 
 
 def launch_restatements(context: BackfillContext, restatements: Restatements, *, launch: bool = True) -> str | None:

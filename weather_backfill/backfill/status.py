@@ -12,7 +12,6 @@ from typing import Any
 import dagster as dg
 from dagster import DagsterEventType, DagsterRunStatus
 
-from weather_backfill.backfill.coverage import day_objects
 from weather_backfill.backfill.footer_cache import remembered
 from weather_backfill.backfill.launch import native_of
 from weather_backfill.backfill.manifests import (
@@ -31,6 +30,7 @@ from weather_backfill.dagster.private import (
     PartitionBackfill,
 )
 from weather_backfill.lake import layout
+from weather_backfill.lake.listing import day_objects
 from weather_backfill.model.errors import ConfigurationError
 from weather_backfill.model.partitions import PartitionKey
 from weather_backfill.storage.object_store import ObjectStore

@@ -19,7 +19,7 @@ from weather_backfill.catalog.tables import (
     lake_tables,
     valid_name,
 )
-from weather_backfill.lake import layout
+from weather_backfill.lake import layout, listing
 from weather_backfill.model.errors import CatalogError, ConfigurationError
 from weather_backfill.settings import Settings
 from weather_backfill.storage.object_store import ObjectStore
@@ -66,8 +66,7 @@ def tables_of(settings: Settings, lake: ObjectStore, services: Sequence[str], te
         return lake_tables(lake, None)
     all_tenants = set(tenants)
     for service in services:
-        folders = lake.folders(f"{layout.RAW_OBSERVATIONS}/service={service}")
-        all_tenants |= {name.removeprefix("tenant=") for name in folders if name.startswith("tenant=")}
+        all_tenants.update(listing.tenants(lake, layout.RAW_OBSERVATIONS, service))
     first = min(settings.first_day_of(service) for service in services)
     listed = sorted(all_tenants) if settings.catalog_tenants == "enum" else []
     return lake_tables(lake, Projection(services, listed, first))

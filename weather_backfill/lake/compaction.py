@@ -12,12 +12,13 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
 
-from weather_backfill.lake import layout
+from weather_backfill.lake import layout, listing
 from weather_backfill.model.errors import NotFoundError, StorageUnavailableError, UnreadableObjectError, WeatherError
 from weather_backfill.storage import conditional
 from weather_backfill.storage.object_store import ObjectStore, StoredObject
@@ -25,6 +26,7 @@ from weather_backfill.util import json_documents
 
 _log = logging.getLogger(__name__)
 _TRIES = 5
+_MONTH = re.compile(r"\d{4}-\d{2}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +44,7 @@ def months(store: ObjectStore, kind: str) -> list[str]:
         folders = store.folders(layout.archive_prefix(kind))
     except NotFoundError:
         return []
-    return sorted((month for month in folders if month != layout.NOTHING), reverse=True)
+    return sorted((month for month in folders if _MONTH.fullmatch(month)), reverse=True)
 
 
 def read(store: ObjectStore, kind: str, month: str = "") -> dict[str, Line]:
@@ -58,12 +60,17 @@ def read(store: ObjectStore, kind: str, month: str = "") -> dict[str, Line]:
 
 def _archives(store: ObjectStore, kind: str, month: str) -> list[tuple[str, bytes | WeatherError]]:
     for _ in range(_TRIES):  # an archive may be replaced by a larger one while we read
-        archives = list(store.read_many([o.key for o in store.list(layout.archive_prefix(kind, month))]))
+        archives = list(store.read_many([o.key for o in _listed(store, kind, month)]))
         if not any(isinstance(data, NotFoundError) for _, data in archives):
             return archives
     raise StorageUnavailableError(
         f"{store.uri(layout.archive_prefix(kind, month))} changed during each of {_TRIES} reads: try again."
     )
+
+
+def _listed(store: ObjectStore, kind: str, month: str) -> list[StoredObject]:
+    below = layout.archive_prefix(kind, month).removeprefix(f"{layout.ARCHIVE}/")
+    return listing.records(store, layout.ARCHIVE, below)
 
 
 def latest(lines: Iterable[Line]) -> dict[str, Line]:
@@ -89,7 +96,7 @@ def compact(
     `UnreadableObjectError`, and changes nothing, where the month's archive is damaged.
     """
     prefix = layout.archive_prefix(kind, month)
-    archives = [stored.key for stored in store.list(prefix)]
+    archives = [stored.key for stored in _listed(store, kind, month)]
     archived = latest(line for key, data in _archives(store, kind, month) for line in _lines(store, key, data))
     read_lines = store.each(lambda stored: _line(store, stored), objects)  # many small objects: concurrently
     new = {line.key: line for line in read_lines if line is not None}

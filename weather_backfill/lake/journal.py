@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 
-from weather_backfill.lake import layout
+from weather_backfill.lake import layout, listing
 from weather_backfill.model.days import CheckResult, DayRecord
 from weather_backfill.model.errors import NotFoundError, WeatherError
 from weather_backfill.model.partitions import PartitionKey
@@ -56,7 +56,7 @@ class Journal:
 
     def finished(self) -> dict[PartitionKey, DayRecord]:
         """The days that earlier attempts of this run have written, if their objects have not changed since."""
-        keys = [stored.key for stored in self.store.list(self.prefix)]
+        keys = self._keys()
         records = (_record(data) for _, data in self.store.read_many(keys) if isinstance(data, bytes))
         return {record.key: record for record in records if record and self._unchanged(record)}
 
@@ -72,7 +72,11 @@ class Journal:
 
     def clear(self) -> None:
         """Delete the journal: the run ended by itself."""
-        self.store.delete([stored.key for stored in self.store.list(self.prefix)])
+        self.store.delete(self._keys())
+
+    def _keys(self) -> list[str]:
+        below = self.prefix.removeprefix(f"{layout.JOURNAL}/")
+        return [stored.key for stored in listing.records(self.store, layout.JOURNAL, below)]
 
     def _key(self, record: DayRecord) -> str:
         return f"{self.prefix}/tenant={record.key.tenant}/{record.key.date.isoformat()}.json"

@@ -51,6 +51,8 @@ ROLLBACK = "_rollback"
 JOURNAL = "_journal"
 NOTHING = "_nothing"
 """The name of empty objects, so that a view's pattern always matches one; no id or date has this name."""
+MARKED = ".marked"
+"""The name of the object that says that a lake has "open" markers; no backfill's id starts with a dot."""
 ONBOARD = "onboard-"
 """The prefix of the ids of onboardings, and of no others."""
 BACKFILL_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from weather_backfill.lake import layout, ownership, parquet
+from weather_backfill.lake import layout, listing, ownership, parquet
 from weather_backfill.lake.row_diff import previous_of
 from weather_backfill.model.errors import ConfigurationError, VerificationError
 from weather_backfill.model.partitions import PartitionKey
@@ -169,7 +169,7 @@ def _put_back(store: ObjectStore, service: str, key: PartitionKey, version: Vers
 def expired(store: ObjectStore, before: datetime) -> list[str]:
     """The keys of the stored versions, and of their rejects, that were replaced before a time."""
     days: dict[str, list[StoredObject]] = defaultdict(list)
-    for stored in store.list(layout.VERSIONS):
+    for stored in listing.records(store, layout.VERSIONS):
         if place := _PLACE.fullmatch(stored.key):
             days[place["day"]].append(stored)
     return [key for objects in days.values() for key in _expired_of_day(objects, before)]

@@ -9,6 +9,7 @@ Times are TIMESTAMPTZ; `connect_warehouse` shows them in UTC.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from fnmatch import fnmatchcase
 
 import duckdb
 import pyarrow as pa
@@ -18,6 +19,9 @@ from weather_backfill.model import schemas
 from weather_backfill.model.schemas import STATION_HISTORY
 from weather_backfill.storage.object_store import ObjectStore
 
+_DAYS = "date=[0-9][0-9][0-9][0-9]-[01][0-9]-[0-3][0-9]/"
+_TENANT = "tenant=*[-a-z0-9_]"
+_NAME = "[A-Za-z0-9_]*"  # of no hidden file
 _DATE = pa.field("date", pa.date32())
 _OWNER = (pa.field("service", pa.string()), pa.field("tenant", pa.string()))
 COLUMNS: Mapping[str, pa.Schema] = {
@@ -107,7 +111,7 @@ def create_views(connection: duckdb.DuckDBPyConnection, store: ObjectStore) -> d
         _create(connection, dataset, _dataset_view(connection, dataset, by_service))
     _create(connection, "quality_issues", _QUALITY_ISSUES)
     versions = [_VERSIONS.format(dataset=dataset, glob=glob) for dataset in COLUMNS for glob in globs[dataset].values()]
-    provenance = _PROVENANCE.format(**_records(store, layout.LEDGER, "*/*.json"), written=_WRITTEN)
+    provenance = _PROVENANCE.format(**_records(store, layout.LEDGER, f"*/{_NAME}.json"), written=_WRITTEN)
     union = "\nUNION ALL ".join(versions or [_NO_VERSIONS])
     _create(connection, "dataset_versions", f"WITH ledger AS MATERIALIZED ({provenance})\n{union}")
     _create(connection, "backfill_log", _log_view(store))
@@ -120,19 +124,19 @@ def _create(connection: duckdb.DuckDBPyConnection, view: str, query: str) -> Non
 
 def _globs(store: ObjectStore, dataset: str) -> dict[str, str]:
     """The patterns of a dataset's objects by service, for services that have any."""
-    days = "" if _DATE not in COLUMNS[dataset] else "date=*/"
+    days = "" if _DATE not in COLUMNS[dataset] else _DAYS
     patterns = {}
     for folder in store.folders(dataset):
-        if any(stored.key.endswith(layout.FILE) for stored in store.list(f"{dataset}/{folder}")):
-            pattern = store.uri(f"{dataset}/{folder}/tenant=*/{days}{layout.FILE}")
-            patterns[folder.removeprefix("service=")] = pattern.replace("'", "''")
+        pattern = f"{dataset}/{folder}/{_TENANT}/{days}{layout.FILE}"
+        if any(fnmatchcase(stored.key, pattern) for stored in store.list(f"{dataset}/{folder}")):
+            patterns[folder.removeprefix("service=")] = store.uri(pattern).replace("'", "''")
     return patterns
 
 
 def _log_view(store: ObjectStore) -> str:
     """The query of `backfill_log`: one row per managed backfill, from the summaries and their archives."""
     return _LOG.format(
-        **_records(store, layout.BACKFILLS, "*/summary.json"),
+        **_records(store, layout.BACKFILLS, f"{_NAME}/summary.json"),
         names=", ".join(_LOG_COLUMNS),
         columns=", ".join(f"{name}: '{kind}'" for name, kind in _LOG_COLUMNS.items()),
         fields=", ".join(f"{name} {kind}" for name, kind in _LOG_COLUMNS.items()),
@@ -141,9 +145,9 @@ def _log_view(store: ObjectStore) -> str:
 
 def _records(store: ObjectStore, kind: str, names: str) -> dict[str, str]:
     """The patterns of records and of their archives, each with an empty object, as a pattern must match one."""
-    patterns = {"objects": f"{kind}/{names}", "archives": f"{layout.archive_prefix(kind)}/*/*.jsonl"}
+    patterns = {"objects": f"{kind}/{names}", "archives": f"{layout.archive_prefix(kind)}/*/{_NAME}.jsonl"}
     for pattern in patterns.values():
-        store.create(pattern.replace("*", layout.NOTHING), b"")
+        store.create(pattern.replace(_NAME, layout.NOTHING).replace("*", layout.NOTHING), b"")
     return {name: store.uri(pattern).replace("'", "''") for name, pattern in patterns.items()}
 
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import sqlite3
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -26,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from weather_backfill import __version__
+from weather_backfill.lake.listing import own_objects
 from weather_backfill.model.errors import ConfigurationError, NotFoundError, VerificationError
 from weather_backfill.storage.object_store import READ_THREADS, ObjectStore
 from weather_backfill.storage.objects import INTERNAL
@@ -34,6 +36,7 @@ from weather_backfill.util.files import make_folder
 from weather_backfill.util.retries import retrying
 
 LAKE, TENANTS, INSTANCE = "lake", "tenants", "instance"
+_SNAPSHOT = re.compile(r"snapshots/\d{8}T\d{6}(\.\d+)?Z?\.json")
 _SQLITE = b"SQLite format 3\x00"
 Advance = Callable[[int], None]
 
@@ -126,7 +129,7 @@ def _copy(path: Path, to: Path) -> None:
 
 def snapshots(to: ObjectStore) -> list[str]:
     """The names of the snapshots, oldest first."""
-    return [stored.key for stored in to.list("snapshots") if stored.key.endswith(".json")]
+    return [stored.key for stored in own_objects(to, "snapshots", lambda key: _SNAPSHOT.fullmatch(key) is not None)]
 
 
 def load(to: ObjectStore, key: str) -> dict[str, BackupEntry]:

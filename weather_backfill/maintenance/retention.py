@@ -28,7 +28,7 @@ from dagster import DagsterRunStatus
 from weather_backfill.alerts.incidents import Register
 from weather_backfill.backfill.audit import audit
 from weather_backfill.backfill.manifests import open_manifests
-from weather_backfill.lake import compaction, layout, provenance, versions
+from weather_backfill.lake import compaction, layout, listing, provenance, versions
 from weather_backfill.lake.journal import record_from_json
 from weather_backfill.model.errors import ConfigurationError, UnreadableObjectError
 from weather_backfill.settings import Settings
@@ -78,7 +78,7 @@ def find(
         TOLD: _told(store, ended_before),
         STAGED: [o.key for o in _unfinished(store) if o.last_modified < now - STAGED_FOR],
         CACHED: cache.unused(store, now),
-        LOOKS: [stored.key for stored in store.list(layout.LOOKS) if stored.last_modified < ended_before],
+        LOOKS: [stored.key for stored in listing.records(store, layout.LOOKS) if stored.last_modified < ended_before],
     }
     archived = {
         "backfills": _ended_backfills(store, min(ended_before, now - RECENT)),
@@ -116,8 +116,8 @@ def _journals(instance: dg.DagsterInstance, store: ObjectStore, before: datetime
     """Find old journals of runs that have ended, retries included, or that Dagster no longer knows."""
     keys: list[str] = []
     for root in store.folders(layout.JOURNAL):
-        objects = store.list(f"{layout.JOURNAL}/{root}")
-        if any(stored.last_modified >= before for stored in objects):
+        objects = listing.records(store, layout.JOURNAL, root)
+        if not objects or any(stored.last_modified >= before for stored in objects):
             continue
         group = instance.get_run_group(root) if instance.has_run(root) else None
         if group is None or all(run.status in _ENDED for run in group[1]):
@@ -140,7 +140,7 @@ def _save_provenance(store: ObjectStore, journals: list[str]) -> None:
 
 def _told(store: ObjectStore, before: datetime) -> list[str]:
     """Find old notifications of incidents that are over and whose end every channel knows."""
-    listed = store.list(layout.TOLD)
+    listed = listing.records(store, layout.ALERTS, "told")
     register = Register(store)
     names = {incident.name for incident in register.open_incidents()}
     names |= {incident.name for incident in register.ending()}  # read second: incidents move from open to ending
@@ -151,7 +151,7 @@ def _ended_backfills(store: ObjectStore, before: datetime) -> dict[str, list[Sto
     """Find manifests and summaries of backfills that ended before a time, by the month of their last change."""
     open_manifests(store)  # a lake from before there were markers gets them
     ids: dict[str, list[StoredObject]] = defaultdict(list)
-    for stored in store.list(layout.BACKFILLS):
+    for stored in listing.records(store, layout.BACKFILLS):
         ids[stored.key.split("/")[1]].append(stored)
     is_ended = _still_ended(store)
     months: dict[str, list[StoredObject]] = defaultdict(list)
@@ -179,7 +179,7 @@ def _still_ended(store: ObjectStore) -> Callable[[str], bool]:
 def _dated(store: ObjectStore, prefix: str, before: datetime) -> dict[str, list[StoredObject]]:
     """Find objects below folders `date=YYYY-MM-DD` that were last changed before a time, by month."""
     months: dict[str, list[StoredObject]] = defaultdict(list)
-    for stored in store.list(prefix):
+    for stored in listing.records(store, prefix):
         try:
             day = layout.date_of(stored.key)
         except (ConfigurationError, ValueError):

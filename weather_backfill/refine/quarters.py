@@ -9,6 +9,7 @@ from datetime import date, timedelta
 import pyarrow as pa
 
 from weather_backfill.lake import layout, ownership
+from weather_backfill.lake.listing import day_objects
 from weather_backfill.model.days import DayFailure, DayTable
 from weather_backfill.model.errors import NotFoundError
 from weather_backfill.model.partitions import PartitionKey, days_between, quarter_end
@@ -24,7 +25,7 @@ def make_quarter(store: ObjectStore, service: str, key: PartitionKey) -> DayTabl
     """
     started = time.monotonic()
     folder = layout.tenant_prefix(layout.REFINED_15M, service, key.tenant)
-    refined = {layout.date_of(o.key) for o in store.list(folder) if o.key.endswith(layout.FILE)}
+    refined = day_objects(store, layout.REFINED_15M, service, key.tenant)
     all_days = days_between(key.date, quarter_end(key.date) - timedelta(days=1))
     days = [day for day in all_days if day in refined]
     if not days:

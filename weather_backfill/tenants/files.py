@@ -21,6 +21,7 @@ import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, create_model
 from pydantic_core import ErrorDetails
 
+from weather_backfill.lake.listing import own_names
 from weather_backfill.model.errors import ConfigurationError, NotFoundError, shown, some
 from weather_backfill.model.partitions import validate_tenant_id
 from weather_backfill.security.secrets import WITHHELD
@@ -79,7 +80,7 @@ class TenantRegistry:
         self._files = files
 
     def ids(self) -> list[str]:
-        """The ids of all tenant files, readable or not.
+        """The ids of all tenant files, readable or not; hidden files (`._acme.yaml`) and editors' copies are none.
 
         Raises `NotFoundError` if their folder or bucket is not there: it may not be mounted, and no tenant is gone.
         """
@@ -90,7 +91,8 @@ class TenantRegistry:
                 f"the tenant files' place {self._files.url} is not there: mount it, or add the first tenant with "
                 "`weather-backfill tenants add`."
             ) from error
-        return [n.removesuffix(".yaml") for n in names if n.endswith(".yaml") and n != DEFAULTS]
+        own = own_names(self._files, names, lambda name: name.endswith(".yaml") and not name.startswith("."))
+        return [name.removesuffix(".yaml") for name in own if name != DEFAULTS]
 
     def get(self, tenant: str) -> Tenant:
         """One tenant; raises `ConfigurationError` that names file, field, value and fix."""

@@ -7,7 +7,7 @@ import pandas as pd
 import pyarrow as pa
 
 from weather_backfill.dagster.resources import LakeResource
-from weather_backfill.lake import layout, ownership
+from weather_backfill.lake import layout, listing, ownership
 from weather_backfill.refine.features import PRODUCTS
 from weather_backfill.refine.rules import COMPLETE_SHARE
 from weather_backfill.storage.object_store import ObjectStore
@@ -74,13 +74,13 @@ def _names(flags: pd.Series) -> list[str]:
 
 def _by_tenant(store: ObjectStore, service: str) -> Iterator[tuple[str, pa.Table]]:
     """The tenants in the lake, each with the table of all its quarters."""
-    folder = f"{layout.QUARTERLY_FEATURES}/service={service}"
-    for name in store.folders(folder):
-        keys = [stored.key for stored in store.list(f"{folder}/{name}") if stored.key.endswith(layout.FILE)]
+    for tenant in listing.tenants(store, layout.QUARTERLY_FEATURES, service):
+        quarters = listing.day_objects(store, layout.QUARTERLY_FEATURES, service, tenant)
+        keys = [quarters[day].key for day in sorted(quarters)]
         tables = []
         for key, data in store.read_many(keys):
             if not isinstance(data, bytes):
                 raise data
             tables.append(ownership.decode(data, key))
         if tables:
-            yield name.removeprefix("tenant="), pa.concat_tables(tables).unify_dictionaries()
+            yield tenant, pa.concat_tables(tables).unify_dictionaries()

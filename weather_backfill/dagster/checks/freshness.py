@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 import dagster as dg
 
 from weather_backfill.dagster.resources import LakeResource
-from weather_backfill.lake import layout
+from weather_backfill.lake import layout, listing
 from weather_backfill.model.partitions import tenants_partition_name
 from weather_backfill.settings import Settings
 from weather_backfill.storage.object_store import ObjectStore
@@ -49,5 +49,4 @@ def build_freshness_check(service: str, settings: Settings) -> dg.AssetChecksDef
 
 def newest_day(store: ObjectStore, service: str, tenant: str) -> str | None:
     """The newest raw day in the lake as YYYY-MM-DD, from one listing of folders; None if there is none."""
-    folders = store.folders(layout.tenant_prefix(layout.RAW_OBSERVATIONS, service, tenant))
-    return max((name.removeprefix("date=") for name in folders if name.startswith("date=")), default=None)
+    return max(map(str, listing.days(store, layout.RAW_OBSERVATIONS, service, tenant)), default=None)

@@ -11,17 +11,20 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 
+from weather_backfill.lake.listing import own_objects
 from weather_backfill.model.errors import NotFoundError, SourceUnavailableError
 from weather_backfill.sources.dwd.remote import Fetched, NotModified, Remote
 from weather_backfill.storage.object_store import ObjectStore, StoredObject
 
 PREFIX = "_cache/dwd"
 _VERSION = "version.json"
+_OURS = re.compile(rf"{PREFIX}/[0-9a-f]{{32}}/({re.escape(_VERSION)}|[0-9a-f]{{64}}\.zip)")
 _USED_DAYS = 7
 UNUSED_DAYS = 30
 """Days after which housekeeping deletes a file that nobody has used."""
@@ -103,7 +106,9 @@ class FileCache:
             self._store.put(f"{folder}/{digest}.zip", answer.body)
             self._save(folder, version)
             keep = {f"{folder}/{digest}.zip", f"{folder}/{_VERSION}"}
-            self._store.delete([o.key for o in self._store.list(folder) if o.key not in keep])
+            self._store.delete(
+                [o.key for o in self._store.list(folder) if _OURS.fullmatch(o.key) and o.key not in keep]
+            )
         return Download(answer.body, digest, len(answer.body))
 
     def _save(self, folder: str, version: _Version) -> None:
@@ -121,11 +126,15 @@ class FileCache:
 def unused(store: ObjectStore, now: datetime) -> list[str]:
     """The objects of cached files that nobody has used for `UNUSED_DAYS`, or that the upstream no longer has."""
     files: dict[str, list[StoredObject]] = defaultdict(list)
-    for stored in store.list(PREFIX):
+    for stored in _listed(store, PREFIX):
         files[stored.key.rsplit("/", 1)[0]].append(stored)
     before = now - timedelta(days=UNUSED_DAYS)
     old = [objects for objects in files.values() if max(o.last_modified for o in objects) < before]
     return [stored.key for objects in old for stored in objects]
+
+
+def _listed(store: ObjectStore, folder: str) -> list[StoredObject]:
+    return own_objects(store, folder, lambda key: _OURS.fullmatch(key) is not None)
 
 
 def _today() -> date:
