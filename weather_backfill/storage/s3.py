@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
-from weather_backfill.model.errors import ConfigurationError, shown
+from weather_backfill.model.errors import ConfigurationError, refuse_user, shown
 
 _NO_PROXY = "http://127.0.0.1:9"  # port 9, "discard": nothing listens there
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,254}")
@@ -67,6 +67,7 @@ def s3_arguments(bucket: str, options: S3Options) -> dict[str, Any]:
     endpoint = options.endpoint_url or env.get("AWS_ENDPOINT_URL_S3") or env.get("AWS_ENDPOINT_URL")
     config: dict[str, Any] = {"region": session.region_name or "us-east-1", "checksum_algorithm": "SHA256"}
     if endpoint:
+        refuse_user(endpoint, "the S3 endpoint")
         config |= {"endpoint": endpoint, "virtual_hosted_style_request": False}
     plain = bool(endpoint and endpoint.startswith("http://"))
     client: dict[str, Any] = {"allow_http": plain, "timeout": "10s" if options.hurry else "60s"}
