@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any
 
@@ -12,7 +13,7 @@ from weather_backfill_tests.platform import PROJECT
 
 FOLDER = PROJECT / "deploy" / "compose"
 COMPOSE: dict[str, Any] = yaml.safe_load((FOLDER / "compose.yaml").read_text())
-OURS = ("bucket", "ray-head", "ray-worker", "webserver", "daemon")
+OURS = ("ray-head", "ray-worker", "webserver", "daemon")
 
 
 def test_every_service_gets_what_the_profile_refers_to() -> None:
@@ -39,6 +40,30 @@ def test_ports_stay_on_the_host_and_images_are_pinned() -> None:
         assert service["image"] == "weather-backfill" or ":" in service["image"], name
         for other in service.get("depends_on", {}):
             assert other in COMPOSE["services"]
+
+
+def test_the_root_keys_of_the_store_are_no_process_of_ours() -> None:
+    services = COMPOSE["services"]
+    assert {name for name, service in services.items() if "S3_ROOT" in str(service)} == {"s3", "bucket"}
+    assert not any("weather-backfill" in str(services[name].get("image")) for name in ("s3", "bucket"))
+    policy = json.loads((FOLDER / "s3-policy.json").read_text())
+    resources = {resource for statement in policy["Statement"] for resource in [statement["Resource"]]}
+    assert resources == {"arn:aws:s3:::weather", "arn:aws:s3:::weather/*"}
+
+
+def test_our_processes_gain_no_privileges() -> None:
+    for name in OURS:
+        service = COMPOSE["services"][name]
+        assert service["cap_drop"] == ["ALL"], name
+        assert service["security_opt"] == ["no-new-privileges:true"], name
+
+
+def test_the_images_webserver_is_ours_under_both_names() -> None:
+    text = (PROJECT / "deploy" / "Dockerfile").read_text()
+    assert 'CMD ["weather-backfill", "webserver"' in text
+    assert 'exec weather-backfill webserver "$@"' in text
+    assert "/usr/local/bin/dagster-webserver" in text
+    assert "USER weather" in text
 
 
 def test_the_image_is_made_of_files_that_are_there() -> None:

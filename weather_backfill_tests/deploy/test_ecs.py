@@ -76,6 +76,7 @@ def stack(aws: str) -> dict[str, Any]:
         "AWS::Region": "us-east-1",
         "RunCpu": "1024",
         "RunMemory": "2048",
+        "WebserverHost": "weather.example.org",
     }
     for resource in ("RunTask", "ControlTask"):
         definition = boto3.client("ecs").register_task_definition(**task_properties(resource, values))
@@ -217,3 +218,20 @@ def test_a_role_writes_lake_and_logs_and_only_reads_tenant_files(role: str) -> N
     written = {f"{objects}/lake/*", f"{objects}/dagster-logs/*"}
     assert may["s3:PutObject"] == may["s3:DeleteObject"] == written
     assert may["s3:GetObject"] == written | {f"{objects}/tenants/*"}
+
+
+def test_roles_reach_our_bucket_s_folders_and_our_runs_alone() -> None:
+    resources = yaml.load((FOLDER / "template.yaml").read_text(), Template)["Resources"]
+    policies = [policy["PolicyDocument"] for role in ("RunRole", "ControlRole") for policy in
+                resources[role]["Properties"]["Policies"]]  # fmt: skip
+    launch = resources["LaunchPolicy"]["Properties"]["PolicyDocument"]
+    for statement in (one for document in (*policies, launch) for one in document["Statement"]):
+        actions = statement["Action"] if isinstance(statement["Action"], list) else [statement["Action"]]
+        if "s3:ListBucket" in actions:
+            assert set(statement["Condition"]["StringLike"]["s3:prefix"]) >= {"lake/*", "tenants/*"}
+        if {"ecs:RunTask", "ecs:StopTask"} & set(actions):
+            assert statement["Condition"] == {"ArnEquals": {"ecs:cluster": ("GetAtt", "Cluster.Arn")}}
+        if "ecs:RunTask" in actions:
+            assert "task-definition/${AWS::StackName}-run" in statement["Resource"][1]
+    parameters = yaml.load((FOLDER / "template.yaml").read_text(), Template)["Parameters"]
+    assert parameters["WebserverCidr"]["Default"] == "127.0.0.1/32", "open to nobody"

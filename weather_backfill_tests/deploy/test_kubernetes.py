@@ -11,6 +11,7 @@ import pytest
 import yaml
 from dagster._core.launcher.base import LaunchRunContext
 
+from weather_backfill.security.own_hosts import OwnHosts, parse_authority
 from weather_backfill.settings import Settings
 from weather_backfill_tests.deploy import chart
 from weather_backfill_tests.deploy.recorder import recorder
@@ -113,3 +114,22 @@ def test_the_settings_are_ours() -> None:
     assert document["metadata"]["name"] == "weather-backfill-settings"
     given = {name.removeprefix("WEATHER_").lower(): value for name, value in document["data"].items()}
     assert Settings.model_validate(given).max_active_backfills == 10
+
+
+def test_pods_run_as_a_user_without_privileges() -> None:
+    deployment = VALUES["dagster-user-deployments"]["deployments"][0]
+    run = VALUES["runLauncher"]["config"]["k8sRunLauncher"]["runK8sConfig"]
+    pods = [VALUES["dagsterWebserver"], VALUES["dagsterDaemon"], deployment]
+    pairs = [(pod["podSecurityContext"], pod["securityContext"]) for pod in pods]
+    pairs.append((run["podSpecConfig"]["securityContext"], run["containerConfig"]["securityContext"]))
+    for pod, container in pairs:
+        assert (pod["runAsNonRoot"], pod["seccompProfile"]) == (True, {"type": "RuntimeDefault"})
+        assert container == {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
+
+
+def test_the_probe_names_a_host_that_the_webserver_answers_to() -> None:
+    webserver = VALUES["dagsterWebserver"]
+    [host] = webserver["readinessProbe"]["httpGet"]["httpHeaders"]
+    port = webserver["service"]["port"]
+    assert webserver["readinessProbe"]["httpGet"]["port"] == port
+    assert parse_authority(host["value"]) in OwnHosts.of("0.0.0.0", port).hosts
