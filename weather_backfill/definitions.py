@@ -41,7 +41,7 @@ def build_resources(settings: Settings) -> dict[str, Any]:
     s3 = S3Resource(
         endpoint_url=settings.s3_endpoint_url, region_name=settings.s3_region, profile_name=settings.s3_profile
     )
-    lake = LakeResource(storage_url=absolute(settings.storage_url), s3=s3)
+    lake = LakeResource(storage_url=absolute(settings.storage_url), s3_checksums=settings.s3_checksums, s3=s3)
     return {
         "s3": s3,
         "lake": lake,

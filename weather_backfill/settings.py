@@ -16,6 +16,7 @@ from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from weather_backfill.model.errors import ConfigurationError
+from weather_backfill.security.own_hosts import parse_authority
 from weather_backfill.security.reach import folder_of
 from weather_backfill.security.secrets import WITHHELD, SecretReference
 from weather_backfill.security.tenant_policy import TenantPolicy
@@ -37,6 +38,9 @@ class Settings(BaseSettings):
     s3_endpoint_url: str | None = Field(None, description="An S3 server other than AWS")
     s3_region: str | None = Field(None, description="Region of the buckets")
     s3_profile: str | None = Field(None, description="AWS profile to use")
+    s3_checksums: bool = Field(
+        True, description="Whether uploads carry a SHA-256; false for a server that refuses x-amz-checksum-sha256"
+    )
     chunk_days: int = Field(30, ge=1, le=1000, description="Days one run of a backfill takes, if set for all services")
     service_chunk_days: dict[str, Annotated[int, Field(ge=1, le=1000)]] = Field(
         default_factory=dict, description='Chunk days by service, JSON: {"dwd": 100}'
@@ -72,6 +76,10 @@ class Settings(BaseSettings):
         "folder, 0 for those in a bucket",
     )
     private_addresses: bool = Field(True, description="Whether tenants may name loopback and private addresses")
+    allowed_hosts: list[str] = Field(
+        default_factory=list,
+        description='Hosts that the webserver is also reached by, through a proxy, JSON: ["weather.example.org"]',
+    )
     automation: bool = Field(True, description="Whether the sensors run without being started in Dagster")
     sensor_seconds: int = Field(30, ge=1, description="Seconds between two looks for new connections")
     max_active_backfills: int = Field(5, ge=1, description="Native backfills that may be active at once")
@@ -139,6 +147,15 @@ class Settings(BaseSettings):
                 raise ValueError(f"service {name!r} is not known, expected {', '.join(SERVICES)}")
         return given
 
+    @field_validator("allowed_hosts")
+    @classmethod
+    def _hosts(cls, given: list[str]) -> list[str]:
+        """Reject what is no host: an entry that never matches would otherwise be ignored."""
+        for host in given:
+            if parse_authority(host) is None:
+                raise ValueError(f"{host!r} is not a host, expected name or name:port")
+        return given
+
     def chunk_days_of(self, service: str) -> int:
         """Days one run takes for this service: as set for it, as set for all, else as suits it."""
         known = SERVICES_BY_NAME.get(service)
@@ -153,7 +170,7 @@ class Settings(BaseSettings):
     @cached_property
     def s3(self) -> S3Options:
         """How to reach S3 for the lake and the tenant files."""
-        return S3Options(self.s3_endpoint_url, self.s3_region, self.s3_profile)
+        return S3Options(self.s3_endpoint_url, self.s3_region, self.s3_profile, checksums=self.s3_checksums)
 
     def warehouse_path(self) -> str:
         """The absolute path of the DuckDB file with the views."""

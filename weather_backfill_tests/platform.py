@@ -150,7 +150,7 @@ class Platform:
         """The webserver's address and process id."""
         port = free_port()
         url = f"http://127.0.0.1:{port}"
-        command = [sys.executable, "-m", "dagster_webserver", "-m", definitions, "-p", str(port)]
+        command = [sys.executable, "-m", "weather_backfill.dagster.webserver", "-m", definitions, "-p", str(port)]
         with process(command, self.environment, self.folder / "webserver.log") as running:
             until(lambda: answers(f"{url}/server_info"), 90)
             yield url, running.pid

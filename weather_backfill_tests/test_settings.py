@@ -115,6 +115,6 @@ def test_a_slip_of_the_pen_in_a_services_setting_is_told(
 
 
 def test_every_service_has_a_first_day() -> None:
-    assert {name: load_settings().first_day_of(name) for name in SERVICES} == {
-        "tempest": date(2018, 1, 1), "dwd": date(1990, 1, 1), "aceiot": date(2018, 1, 1),
-    }  # fmt: skip
+    firsts = {name: load_settings().first_day_of(name) for name in SERVICES}
+    known = {"tempest": date(2018, 1, 1), "dwd": date(1990, 1, 1), "aceiot": date(2018, 1, 1)}
+    assert firsts.items() >= known.items()

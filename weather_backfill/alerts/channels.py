@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import logging
 import smtplib
+import socket
 import ssl
 import threading
 from collections.abc import Iterator
@@ -12,17 +13,19 @@ from contextlib import contextmanager
 from email import policy
 from email.message import EmailMessage
 from email.utils import formatdate, make_msgid
-from typing import Protocol
+from typing import Any, Protocol
 
 import httpx
 
 from weather_backfill.model.errors import AccessDeniedError, ConfigurationError, PermanentError, SourceUnavailableError
 from weather_backfill.security.secrets import resolve_secret, reveal
 from weather_backfill.settings import Settings
+from weather_backfill.util.deadlines import Deadline, deadline
 from weather_backfill.util.retries import retrying
 
 logger = logging.getLogger(__name__)
 _HTTP_LOGS = ("httpx", "httpcore.connection", "httpcore.http11", "httpcore.http2", "httpcore.proxy")
+_UNPACKED = {"Accept-Encoding": "identity"}
 _TIMEOUT_SECONDS = 8.0  # three tries and their waits stay below a sensor's minute
 
 
@@ -62,7 +65,7 @@ class WebhookChannel:
 
     def _post(self, url: str, document: dict[str, str]) -> None:
         try:
-            status = httpx.post(url, json=document, timeout=_TIMEOUT_SECONDS, follow_redirects=False).status_code
+            status = _status_of_post(url, document)
         except (httpx.InvalidURL, httpx.UnsupportedProtocol):
             raise ConfigurationError(
                 f"the webhook's URL in {self._reference} is not a URL: expected https://host/path."
@@ -75,6 +78,26 @@ class WebhookChannel:
             raise SourceUnavailableError(f"the webhook in {self._reference} answered {status}.")
         if not 200 <= status < 300:
             raise PermanentError(f"the webhook in {self._reference} answered {status}: check its URL.")
+
+
+def _status_of_post(url: str, document: dict[str, str]) -> int:
+    """Return the status of the answer, which has to arrive in time, however slowly it drips; its body is not read."""
+    with deadline(_TIMEOUT_SECONDS) as limit:
+
+        def trace(event: str, info: dict[str, Any]) -> None:
+            if event == "connection.connect_tcp.complete":
+                limit.watch(info["return_value"].get_extra_info("socket"))
+
+        try:
+            with (
+                httpx.Client(timeout=_TIMEOUT_SECONDS, headers=_UNPACKED, follow_redirects=False) as client,
+                client.stream("POST", url, json=document, extensions={"trace": trace}) as response,
+            ):
+                return response.status_code
+        except httpx.HTTPError:
+            if limit.passed:
+                raise httpx.ReadTimeout("the time is over") from None
+            raise
 
 
 @contextmanager
@@ -113,7 +136,10 @@ class EmailChannel:
         password = reveal(s.alert_email_password)
         server = f"{s.alert_email_host}:{s.alert_email_port}"
         try:
-            with smtplib.SMTP(s.alert_email_host or "", s.alert_email_port, timeout=_TIMEOUT_SECONDS) as smtp:
+            with (
+                deadline(_TIMEOUT_SECONDS) as limit,
+                _WatchedSmtp(limit, s.alert_email_host or "", s.alert_email_port) as smtp,
+            ):
                 if s.alert_email_tls:
                     smtp.starttls(context=ssl.create_default_context())
                 if s.alert_email_user:
@@ -128,6 +154,20 @@ class EmailChannel:
             raise SourceUnavailableError(f"{server} did not take the e-mail: {type(error).__name__}: {error}") from None
         if refused:
             logger.error("%s refused some recipients of an alert: %s", server, ", ".join(refused))
+
+
+class _WatchedSmtp(smtplib.SMTP):
+    """An SMTP client whose connection ends at a deadline, however slowly the server's answers arrive."""
+
+    def __init__(self, limit: Deadline, host: str, port: int) -> None:
+        self._limit = limit
+        super().__init__(host, port, timeout=_TIMEOUT_SECONDS)
+
+    def _get_socket(self, host: str, port: int, timeout: float) -> socket.socket:
+        """Open the connection, as smtplib's own subclass for TLS does."""
+        connected: socket.socket = super()._get_socket(host, port, timeout)  # type: ignore[misc]
+        self._limit.watch(connected)
+        return connected
 
 
 def channels_of(settings: Settings) -> list[Channel]:

@@ -26,6 +26,7 @@ from weather_backfill.backfill.manifests import (
     manifests,
     open_manifests,
     save_manifest,
+    update_manifest,
 )
 from weather_backfill.backfill.plan import BackfillPlan, Order, Reason, Reprocess, chunks_of
 from weather_backfill.backfill.status import (
@@ -38,6 +39,7 @@ from weather_backfill.backfill.status import (
     managed_id,
     natives_of,
     service_of,
+    status_by,
     status_of,
     target_of,
     write_summary,
@@ -46,6 +48,7 @@ from weather_backfill.dagster.private import BulkActionStatus
 from weather_backfill.model.errors import ConfigurationError
 from weather_backfill.model.tags import ACCEPT_LOSS_TAG
 from weather_backfill.settings import Settings
+from weather_backfill.storage.conditional import started_over
 from weather_backfill.storage.object_store import ObjectStore
 from weather_backfill.storage.places import open_lake, open_tenant_files
 from weather_backfill.tenants.files import TenantRegistry
@@ -251,7 +254,12 @@ def _cancel_natives(context: BackfillContext, backfill_id: str) -> bool:
 
 def stop(context: BackfillContext, manifest: Manifest) -> None:
     """Stop a backfill whose connection is gone or switched off: nothing more is launched, finished days stay."""
-    save_manifest(context.store, replace(manifest, state=ManifestState.STOPPED), reopen=False)
+
+    def stopped(current: Manifest) -> Manifest:
+        return replace(current, state=ManifestState.STOPPED) if _to_stop(current) else current
+
+    if update_manifest(context.store, manifest.backfill_id, stopped, reopen=False).state != ManifestState.STOPPED:
+        return  # somebody has decided otherwise since the caller read it
     if _cancel_natives(context, manifest.backfill_id):
         audit(context.store, "stop", backfill_id=manifest.backfill_id, outcome="its connection is gone or switched off")
 
@@ -299,14 +307,18 @@ def cancel(context: BackfillContext, backfill_id: str, *, action: str = "cancel"
     Raises `ConfigurationError` if there is no such backfill or it has ended.
     """
     backfill_id = managed_id(context.instance, backfill_id)
-    manifest = find_manifest(context.store, backfill_id)
-    before = status_of(context.instance, context.graph, context.store, backfill_id)  # raises if there is none
-    if before.status not in (*UNDER_WAY, BackfillState.PAUSED):
-        raise ConfigurationError(f"backfill {backfill_id!r} has ended already: there is nothing to {action}.")
-    manifest = manifest or _adopt(context, backfill_id)  # so that its days stay cancelled
-    save_manifest(
-        context.store, replace(manifest, state=ManifestState.PAUSED if action == "pause" else ManifestState.CANCELED)
-    )
+    state = ManifestState.PAUSED if action == "pause" else ManifestState.CANCELED
+
+    def decide(manifest: Manifest | None) -> None:
+        before = status_by(context.instance, context.graph, context.store, backfill_id, manifest)
+        undone = manifest and manifest.state == ManifestState.CANCELED and state == ManifestState.PAUSED
+        if undone or before.status not in (*UNDER_WAY, BackfillState.PAUSED):
+            raise ConfigurationError(f"backfill {backfill_id!r} has ended already: there is nothing to {action}.")
+        manifest = manifest or _adopt(context, backfill_id)  # so that its days stay cancelled
+        save_manifest(context.store, replace(manifest, state=state))
+
+    # Of two who decide at once the second sees what the first has decided: what is cancelled is not paused.
+    started_over(lambda: decide(find_manifest(context.store, backfill_id)))
     _cancel_natives(context, backfill_id)
     status = status_of(context.instance, context.graph, context.store, backfill_id)
     audit(context.store, action, backfill_id=backfill_id, outcome=status.status, rows=status.rows)
@@ -370,9 +382,6 @@ def _continue(context: BackfillContext, manifest: Manifest, action: str, *, only
             f"backfill {manifest.backfill_id!r} has no {'failed' if only_failed else 'open'} days."
             + (f" `weather-backfill resume {manifest.backfill_id}` goes on with those not done." if only_failed else "")
         )
-    if not only_failed:  # retrying the failed days of a cancelled backfill does not resume the rest
-        manifest = replace(manifest, state=ManifestState.ACTIVE)
-    manifest = replace(manifest, put_off=manifest.put_off - set(days))
     # Days that were launched and cut short become one more part; parts that never started keep their own.
     waiting = {day for number in unlaunched(context, manifest) for day in manifest.parts[number]}
     if relaunched := days if only_failed else [day for day in days if day not in waiting]:
@@ -381,10 +390,27 @@ def _continue(context: BackfillContext, manifest: Manifest, action: str, *, only
                 f"{context.settings.max_active_backfills} backfills are active, the limit: wait for one to end."
             )
         _launch(context, manifest, f"{manifest.backfill_id}.{action}{len(natives)}", relaunched)
-    save_manifest(context.store, manifest)
+    manifest = _continued(context, manifest, set(days), only_failed=only_failed)
     advance(context, manifest, most=0 if only_failed else None)
     audit(context.store, action, backfill_id=manifest.backfill_id, days=len(days), outcome="accepted")
     return write_summary(context.instance, context.graph, context.store, manifest)
+
+
+def _continued(context: BackfillContext, manifest: Manifest, days: set[date], *, only_failed: bool) -> Manifest:
+    """Save that these days go on; a person who has paused or cancelled it since it was read is obeyed instead."""
+
+    def change(current: Manifest) -> Manifest:
+        if current.state not in (manifest.state, ManifestState.ACTIVE):
+            _cancel_natives(context, manifest.backfill_id)
+            raise ConfigurationError(f"backfill {manifest.backfill_id!r} has just been {current.state}: it stays so.")
+        # Retrying the failed days of a cancelled backfill does not resume the rest.
+        state = current.state if only_failed else ManifestState.ACTIVE
+        return replace(current, state=state, put_off=current.put_off - days)
+
+    def save() -> Manifest:
+        return save_manifest(context.store, change(find_manifest(context.store, manifest.backfill_id) or manifest))
+
+    return started_over(save)
 
 
 def _adopt(context: BackfillContext, backfill_id: str) -> Manifest:
@@ -396,5 +422,4 @@ def _adopt(context: BackfillContext, backfill_id: str) -> Manifest:
         context.settings.chunk_days_of(status.service), dict.fromkeys(days, Reason.MISSING), 0, 0, 0, 0.0, False,
     )  # fmt: skip
     manifest = Manifest(backfill_id, plan, [days], "dagster", status.started_at)
-    save_manifest(context.store, manifest)
-    return manifest
+    return save_manifest(context.store, manifest)

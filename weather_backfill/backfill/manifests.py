@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from datetime import date, datetime
+from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
 from weather_backfill.backfill.launch import native_id
 from weather_backfill.backfill.plan import BackfillPlan
 from weather_backfill.lake import compaction, layout, listing
-from weather_backfill.model.errors import NotFoundError, UnreadableObjectError, WeatherError
+from weather_backfill.model.errors import ConflictError, NotFoundError, UnreadableObjectError, WeatherError
+from weather_backfill.storage import conditional
 from weather_backfill.storage.object_store import ObjectStore, StoredObject
 from weather_backfill.util import json_documents
 
 _log = logging.getLogger(__name__)
+
+_MARKER_FOR = timedelta(days=1)
+"""A marker that is older and names no manifest is deleted."""
 
 
 class ManifestState(StrEnum):
@@ -42,6 +48,8 @@ class Manifest:
     labels: Mapping[str, str] = field(default_factory=dict)
     stored_at: datetime | None = None  # by the storage's clock, as the times of objects are
     put_off: frozenset[date] = frozenset()  # deferred: days of parts that a person has cancelled one by one
+    read_as: str | None = field(default=None, compare=False, repr=False)
+    """Digest of the object that it was read from; None: from none, for it is new, or was read from the archive."""
 
     @property
     def held(self) -> bool:
@@ -79,7 +87,7 @@ class Manifest:
     def from_json(cls, data: bytes) -> Manifest:
         """Decode a manifest object; raises `UnreadableObjectError` if it is none."""
         with json_documents.reading("this is no manifest of a backfill", "restore it, or move it out of the lake."):
-            return cls.of(json_documents.parsed(data))
+            return replace(cls.of(json_documents.parsed(data)), read_as=_digest(data))
 
     @classmethod
     def of(cls, document: Mapping[str, Any]) -> Manifest:
@@ -99,19 +107,54 @@ class Manifest:
             )
 
 
-def save_manifest(store: ObjectStore, manifest: Manifest, *, reopen: bool = True) -> None:
-    """Write a manifest, replacing the one of the same id, and mark it open until its summary is that of an ended one.
+def save_manifest(store: ObjectStore, manifest: Manifest, *, reopen: bool = True) -> Manifest:
+    """Write a manifest if its object is still the one it was read from, and mark it open until it has ended.
 
-    Without `reopen` a backfill that has ended is not marked again: its end is reported once. The markers are written
-    first: after a kill in between they name no manifest, or one in another state, and readers skip both.
+    Returns the manifest as it now is in the store. Raises `ConflictError`, and writes no manifest, if somebody has
+    changed, written or archived it since. Without `reopen` a backfill that has ended is not marked again: its end is
+    reported once. The markers are written first: after a kill in between they name no manifest, or one in another
+    state, and readers skip both. Housekeeping archives none meanwhile.
     """
-    if reopen:
-        mark_open(store, manifest.backfill_id)
-    if manifest.held:
-        store.put(layout.held_key(manifest.backfill_id), b"held")
-    store.put(layout.manifest_key(manifest.backfill_id), manifest.to_json())
-    if not manifest.held:
-        store.delete(layout.held_key(manifest.backfill_id))
+    key, data = layout.manifest_key(manifest.backfill_id), manifest.to_json()
+    with conditional.exclusive(store, key) as held:
+        seen = held.look()
+        if (_digest(seen.data) if seen else None) != manifest.read_as:
+            raise ConflictError(
+                f"{store.uri(key)} was changed by another process. See what became of it, and say it again."
+            )
+        if reopen:
+            mark_open(store, manifest.backfill_id)
+        if manifest.held:
+            store.put(layout.held_key(manifest.backfill_id), b"held")
+        held.put(data, seen)
+        if not manifest.held:
+            store.delete(layout.held_key(manifest.backfill_id))
+    return replace(manifest, read_as=_digest(data))
+
+
+def update_manifest(
+    store: ObjectStore, backfill_id: str, change: Callable[[Manifest], Manifest], *, reopen: bool = True
+) -> Manifest:
+    """Read a manifest (archived or not), change it and save it; whoever loses to another writer reads it again.
+
+    `change` may be called several times; a manifest that it returns as it is is not written. Raises what `change`
+    raises, `NotFoundError` where there is no manifest, and the last `ConflictError` of several.
+    """
+
+    def attempt() -> Manifest:
+        manifest = find_manifest(store, backfill_id)
+        if manifest is None:
+            raise NotFoundError(
+                f"backfill {backfill_id!r} has no manifest: see `weather-backfill log` for those there."
+            )
+        changed = change(manifest)
+        return manifest if changed == manifest else save_manifest(store, changed, reopen=reopen)
+
+    return conditional.started_over(attempt)
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
 
 
 def create_manifest(store: ObjectStore, manifest: Manifest) -> bool:
@@ -169,7 +212,8 @@ def open_manifests(store: ObjectStore) -> list[Manifest]:
     """
     if not store.exists(f"{layout.OPEN}/{layout.MARKED}"):
         for manifest in live_manifests(store):
-            save_manifest(store, manifest)
+            with suppress(ConflictError):  # who has just written it has marked it
+                save_manifest(store, manifest)
         store.put(f"{layout.OPEN}/{layout.MARKED}", b"")
     return _marked(store, layout.OPEN)
 
@@ -180,8 +224,18 @@ def held_manifests(store: ObjectStore) -> list[Manifest]:
 
 
 def _marked(store: ObjectStore, prefix: str) -> list[Manifest]:
-    names = [o.key.rsplit("/", 1)[-1] for o in listing.records(store, prefix)]
-    return _load(store, [layout.manifest_key(name) for name in names if name != layout.MARKED])
+    """The manifests that markers name; where one's object is not there, as it was archived."""
+    markers = {o.key.rsplit("/", 1)[-1]: o for o in listing.records(store, prefix)}
+    names = {layout.manifest_key(name): name for name in markers if name != layout.MARKED}
+    marked = _load(store, list(names))
+    unread = names.keys() - {layout.manifest_key(m.backfill_id) for m in marked}
+    if absent := [key for key in unread if not store.exists(key)]:
+        lines = compaction.read(store, layout.BACKFILLS)
+        marked += [Manifest.of(lines[key].body) for key in absent if key in lines]
+        of_nothing = [markers[names[key]] for key in absent if key not in lines]
+        # Of a process that was killed between marker and manifest; each costs a look into the archives.
+        store.delete([o.key for o in of_nothing if datetime.now(UTC) - o.last_modified > _MARKER_FOR])
+    return sorted(marked, key=lambda manifest: manifest.created_at)
 
 
 def manifests(store: ObjectStore) -> list[Manifest]:

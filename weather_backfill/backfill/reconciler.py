@@ -33,16 +33,17 @@ from weather_backfill.backfill.desired_state import EVERYBODY, WantedConnection,
 from weather_backfill.backfill.manifests import (
     Manifest,
     ManifestState,
-    decided,
     load_manifest,
     open_manifests,
     save_manifest,
+    update_manifest,
 )
 from weather_backfill.backfill.plan import BackfillPlan, Order, Reason, Reprocess, build_plan
 from weather_backfill.backfill.polling import PollOutcome, Polls, note_of
 from weather_backfill.backfill.status import BackfillState, active_backfills, status_of, write_summary
 from weather_backfill.lake import layout
 from weather_backfill.lake.listing import day_objects
+from weather_backfill.model.errors import ConflictError
 from weather_backfill.model.partitions import days_between, tenants_partition_name
 from weather_backfill.model.tags import TENANT_TAG
 from weather_backfill.sources.registry import SERVICES
@@ -162,10 +163,10 @@ def _with_cancelled(context: BackfillContext, manifest: Manifest) -> Manifest:
     )
     if updated == manifest:
         return updated
-    if current := decided(context.store, manifest):  # a person has changed it meanwhile
-        return current
-    save_manifest(context.store, updated)
-    return updated
+    try:
+        return save_manifest(context.store, updated)
+    except ConflictError:  # a person has changed it meanwhile
+        return load_manifest(context.store, manifest.backfill_id) or manifest
 
 
 def _may_launch(manifest: Manifest, wanted: Wants, now: datetime, notes: list[str]) -> bool:
@@ -203,17 +204,19 @@ def _onboarding(context: BackfillContext, wanted: WantedConnection, today: date)
         chunk_days=wanted.connection.chunk_days,
     )  # fmt: skip
     if not plan.days and earlier:  # nothing to do: the last onboarding counts for this window too
-        last = load_manifest(context.store, earlier[-1].backfill_id) or earlier[-1]  # planning took a while
-        state = (
-            ManifestState.ACTIVE if last.state == ManifestState.STOPPED else last.state
-        )  # paused or cancelled stays so
-        save_manifest(context.store, replace(last, state=state, labels={**last.labels, _LOOKBACK: label}), reopen=False)
+        update_manifest(context.store, earlier[-1].backfill_id, partial(_covering, label), reopen=False)
     if not plan.days:
         note = f"{wanted.name}: nothing to load from {begin} to {end}: {_why(plan)}"
         return (PollOutcome.FOUND if earlier else PollOutcome.NOTHING), note
     name = _id(wanted.name, len(earlier))
     start(context, plan, backfill_id=name, labels={KIND_TAG: ONBOARDING, _LOOKBACK: label}, launch=False)
     return PollOutcome.FOUND, f"{wanted.name}: onboarding {len(plan.days)} days"
+
+
+def _covering(label: str, last: Manifest) -> Manifest:
+    """The connection's last onboarding, now of this look-back too; paused or cancelled it stays so."""
+    state = ManifestState.ACTIVE if last.state == ManifestState.STOPPED else last.state
+    return replace(last, state=state, labels={**last.labels, _LOOKBACK: label})
 
 
 def _plan(context: BackfillContext, wanted: WantedConnection, begin: date, end: date, **how: Any) -> BackfillPlan:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -19,7 +18,7 @@ import dagster as dg
 from weather_backfill.backfill.coverage import refined_dates
 from weather_backfill.backfill.launch import launch_backfill, register_tenant
 from weather_backfill.backfill.summary import summarize_tenants
-from weather_backfill.cli.output import err, out, print_rows, progress_bar
+from weather_backfill.cli.output import out, print_rows, progress_bar
 from weather_backfill.dagster.private import BULK_ACTION_TERMINAL_STATUSES, DAEMON_MODULE
 from weather_backfill.lake import layout
 from weather_backfill.model.errors import ConfigurationError
@@ -29,12 +28,12 @@ from weather_backfill.sources.tempest.connection import TempestConnection
 from weather_backfill.sources.tempest.simulate import Faults, SimulatedArchive, write_archive
 from weather_backfill.storage.object_store import ObjectStore
 from weather_backfill.tenants.files import Services, Tenant, TenantRegistry
+from weather_backfill.util.files import make_folder, open_new
 
 START = date(2024, 1, 1)
 SERVICE = "tempest"
 PROJECT = Path(__file__).resolve().parents[2]
 _PATIENCE_SECONDS = 600
-_STOP_SECONDS = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +58,7 @@ class DemoFolder:
     def prepare(self) -> None:
         """Make the Dagster home with the project's dagster.yaml in it."""
         home = self.folder / "dagster_home"
-        home.mkdir(parents=True, exist_ok=True)
+        make_folder(home)
         link = home / "dagster.yaml"
         if not link.exists():
             link.symlink_to(PROJECT / "dagster.yaml")
@@ -135,7 +134,7 @@ def _start(
 def daemon(environment: Mapping[str, str], log: Path) -> Iterator[None]:
     """A real dagster-daemon in its own process group, its output in a file."""
     command = [sys.executable, "-m", DAEMON_MODULE, "run", "-m", "weather_backfill.definitions"]
-    with log.open("wb") as file:
+    with open_new(log) as file:
         process = subprocess.Popen(  # noqa: S603 - our own arguments
             command, env={**os.environ, **environment}, stdout=file, stderr=file, start_new_session=True
         )
@@ -173,49 +172,3 @@ def _watch(
 def _held(store: ObjectStore, tenant: str) -> int:
     raw = store.list(layout.tenant_prefix(layout.RAW_OBSERVATIONS, SERVICE, tenant))
     return len(raw) + len(refined_dates(store, SERVICE, tenant))
-
-
-def run_dev(folder: Path, host: str, port: int) -> int:
-    """Webserver and daemon (`dagster dev`) over the demo's folder, until stopped; returns the exit code.
-
-    Raises `ConfigurationError` if something listens on the port: a second daemon would disturb the first.
-    """
-    place = DemoFolder(folder)
-    place.prepare()
-    if _is_taken(host, port):
-        raise ConfigurationError(
-            f"http://{host}:{port} is in use, by another `make dev`? Stop it, or name another --folder and --port."
-        )
-    if not (folder / "lake").exists():
-        err.print("There is no demo data yet: `make demo` makes some. Starting empty.")
-    out.print(f"Dagster: http://{host}:{port}")
-    command = [sys.executable, "-m", "dagster", "dev", "-m", "weather_backfill.definitions"]
-    for number in (signal.SIGINT, signal.SIGTERM):  # a service manager's way to say Ctrl-C; ignored in the background
-        signal.signal(number, signal.default_int_handler)
-    process = subprocess.Popen(  # noqa: S603 - our own arguments
-        [*command, "-h", host, "-p", str(port)], env={**os.environ, **place.environment()}
-    )
-    try:
-        return process.wait()
-    except KeyboardInterrupt:
-        return _stopped(process)
-
-
-def _is_taken(host: str, port: int) -> bool:
-    try:
-        socket.create_connection((host, port), timeout=2).close()
-    except OSError:
-        return False
-    return True
-
-
-def _stopped(process: subprocess.Popen[bytes]) -> int:
-    """Stop a process, ever more firmly; its exit code."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        process.send_signal(number)
-        try:
-            return process.wait(timeout=_STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            continue
-    process.kill()
-    return process.wait()

@@ -53,6 +53,18 @@ def dev(
 
     Example: weather-backfill dev --port 3001
     """
-    from weather_backfill.cli.demo import run_dev
+    from weather_backfill.cli.dev import run_dev
 
     raise typer.Exit(run_dev(folder.absolute(), host, port))
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True}, add_help_option=False)
+@friendly
+def webserver(context: typer.Context) -> None:
+    """Dagster's webserver with its options, answering its own host and pages alone.
+
+    Example: weather-backfill webserver -m weather_backfill.definitions
+    """
+    from weather_backfill.dagster.webserver import main as run_webserver
+
+    run_webserver(context.args)

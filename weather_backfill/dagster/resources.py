@@ -12,7 +12,7 @@ from weather_backfill.storage.object_store import ObjectStore, S3Options
 from weather_backfill.tenants.files import TenantRegistry
 
 
-def s3_options(s3: S3Resource) -> S3Options:
+def s3_options(s3: S3Resource, checksums: bool = True) -> S3Options:
     """The options of dagster-aws's S3 resource; those that it leaves unset come from the AWS variables."""
     return S3Options(
         endpoint_url=s3.endpoint_url,
@@ -21,6 +21,7 @@ def s3_options(s3: S3Resource) -> S3Options:
         access_key_id=s3.aws_access_key_id,
         secret_access_key=s3.aws_secret_access_key,
         session_token=s3.aws_session_token,
+        checksums=checksums,
     )
 
 
@@ -28,12 +29,13 @@ class LakeResource(dg.ConfigurableResource):
     """The lake's object store."""
 
     storage_url: str = Field(description="A folder or s3://bucket/prefix")
+    s3_checksums: bool = Field(True, description="Whether uploads carry a SHA-256")
     s3: dg.ResourceDependency[S3Resource]
 
     @cached_property
     def store(self) -> ObjectStore:
         """The opened store."""
-        return ObjectStore(self.storage_url, s3_options(self.s3))
+        return ObjectStore(self.storage_url, s3_options(self.s3, self.s3_checksums))
 
 
 class TenantsResource(dg.ConfigurableResource):

@@ -11,7 +11,6 @@ redacted from every message that could carry it.
 
 from __future__ import annotations
 
-import io
 import ipaddress
 import random
 import threading
@@ -25,6 +24,7 @@ import httpx
 import tenacity
 
 from weather_backfill.http.auth import BearerAuth
+from weather_backfill.http.body import ASKED_ENCODING, read_body
 from weather_backfill.http.circuit_breaker import Breaker, BreakerRules, breaker_scope
 from weather_backfill.http.rate_limit import LONGEST_PAUSE_SECONDS, Limiter, LongPauseError, Rate, limit_scope
 from weather_backfill.http.retry_after import parse_retry_after
@@ -58,7 +58,7 @@ class Policy:
     jitter: float = 0.5  # a wait is prolonged by up to this share
     pause_without_retry_after: float = 30.0
     most_pauses: int = 20  # answers 429 to one request before it fails
-    max_body: int = 256 << 20
+    max_body: int = 256 << 20  # as sent, and unpacked
     connections: int = 8
     lifetime: float | None = None  # after this the client starts no request and no wait
     breaker: BreakerRules = field(default_factory=BreakerRules)
@@ -158,7 +158,7 @@ class PoliteClient:
             timeout=httpx.Timeout(p.read_timeout, connect=p.connect_timeout, pool=p.total_timeout),
             limits=httpx.Limits(max_connections=p.connections, max_keepalive_connections=p.connections),
             transport=transport,
-            headers={"User-Agent": "weather-backfill", "Accept": "application/json"},
+            headers={"User-Agent": "weather-backfill", "Accept": "application/json", **ASKED_ENCODING},
             follow_redirects=False,  # a redirect would carry the key to another host
             # A proxy of the environment would resolve names where `_guard` does not see it.
             trust_env=False,
@@ -257,17 +257,13 @@ class PoliteClient:
             extensions={"trace": self._guard},
         ) as response:
             answered()
-            body, size = io.BytesIO(), 0  # its value is no copy, unlike that of joined chunks
-            for chunk in response.iter_bytes():
-                size += body.write(chunk)
-                if size > self._policy.max_body:
-                    raise PermanentError(
-                        f"{self._name(path)}: the answer is larger than {self._policy.max_body >> 20} MB. "
-                        "Ask for a smaller page."
-                    )
+
+            def in_time(size: int) -> None:
                 if self._clock() - started > limit:
                     raise httpx.ReadTimeout(f"not complete after {limit:.3g} s ({size} bytes came)")
-            return Answer(response.status_code, dict(response.headers), body.getvalue())
+
+            body = read_body(response, self._policy.max_body, in_time, self._name(path))
+            return Answer(response.status_code, dict(response.headers), body)
 
     def _guard(self, event: str, info: Mapping[str, Any]) -> None:
         """Check the address of each new connection before anything is sent: the name may resolve anew by then."""

@@ -15,10 +15,12 @@ import logging
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 from weather_backfill.lake import layout, listing
 from weather_backfill.model.errors import NotFoundError, StorageUnavailableError, UnreadableObjectError, WeatherError
+from weather_backfill.storage import conditional
 from weather_backfill.storage.object_store import ObjectStore, StoredObject
 from weather_backfill.util import json_documents
 
@@ -81,12 +83,17 @@ def latest(lines: Iterable[Line]) -> dict[str, Line]:
 
 
 def compact(
-    store: ObjectStore, kind: str, month: str, objects: list[StoredObject], still: Callable[[str], bool]
+    store: ObjectStore,
+    kind: str,
+    month: str,
+    objects: list[StoredObject],
+    still: Callable[[str], bool] | None = None,
 ) -> None:
     """Move objects into a month's one archive; those that changed meanwhile are not deleted.
 
-    `still(key)` is called once more just before an object is deleted: False keeps it. Objects that are not JSON stay
-    where they are. Raises `UnreadableObjectError`, and changes nothing, where the month's archive is damaged.
+    `still(key)` is asked once more before an object is deleted, with no other writer of it beside: False keeps it.
+    Without it the objects are of a kind that is written once. Objects that are not JSON stay where they are. Raises
+    `UnreadableObjectError`, and changes nothing, where the month's archive is damaged.
     """
     prefix = layout.archive_prefix(kind, month)
     archives = [stored.key for stored in _listed(store, kind, month)]
@@ -100,15 +107,12 @@ def compact(
     target = f"{prefix}/{hashlib.sha256(data).hexdigest()[:16]}.jsonl"
     store.put(target, data)
     store.delete([key for key in archives if key != target])
-    store.delete([o.key for o in objects if o.key in new and _unchanged(store, o) and still(o.key)])
-
-
-def _unchanged(store: ObjectStore, stored: StoredObject) -> bool:
-    try:
-        now = store.head(stored.key)
-    except NotFoundError:
-        return False
-    return (now.etag, now.size) == (stored.etag, stored.size)
+    settled = [o for o in objects if o.key in new]
+    if still is None:
+        store.delete([o.key for o in settled if conditional.unchanged(store, o)])
+    else:
+        for stored in settled:
+            conditional.delete_if(store, stored, partial(still, stored.key))
 
 
 def _line(store: ObjectStore, stored: StoredObject) -> Line | None:

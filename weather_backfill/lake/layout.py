@@ -16,6 +16,7 @@
     _rollback/service=<s>/tenant=<t>/date=YYYY-MM-DD.json              intent of a rollback that has begun
     _held/<id>                                                         marker of a backfill a person paused or cancelled
     _looks/<kind>/<tenant>-<service>.json                              polling: the last poll that found nothing to do
+    _locks/…                                                           locks of writers (`storage/conditional.py`)
 
 Names starting with `_` are internal and no datasets; Hive-style readers skip them.
 """

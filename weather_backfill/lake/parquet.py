@@ -262,10 +262,14 @@ def metadata_of(tail: bytes) -> pq.FileMetaData | None:
 
 def footer_of(metadata: pq.FileMetaData) -> dict[str, str]:
     """`footer` of parsed metadata."""
-    pairs = metadata.metadata or {}
+    return our_pairs(metadata.metadata)
+
+
+def our_pairs(pairs: Mapping[bytes, bytes] | None) -> dict[str, str]:
+    """The pairs of a file's or a schema's metadata that start with `weather.`, without that prefix."""
     return {
         key[len(_OURS) :].decode(errors="replace"): value.decode(errors="replace")
-        for key, value in pairs.items()
+        for key, value in (pairs or {}).items()
         if key.startswith(_OURS)
     }
 

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from weather_backfill.lake import parquet
+from weather_backfill.lake import ownership, parquet
 from weather_backfill.model.errors import LostRowsError, NotFoundError, UnreadableObjectError
 from weather_backfill.storage.object_store import ObjectStore
 
@@ -124,12 +124,14 @@ def _refuse_loss(old: pa.Table, new: pa.Table, kept_share: float) -> None:
         )
 
 
-def against_previous(previous: bytes | None, data: bytes, table: pa.Table, kept_share: float = 0.0) -> dict[str, Any]:
+def against_previous(
+    previous: bytes | None, data: bytes, table: pa.Table, kept_share: float = 0.0, object_key: str = ""
+) -> dict[str, Any]:
     """Compare `data`, the file of `table`, with the object it replaces; empty where there is none.
 
     Returns `previous_sha256`, and `rows_inserted`, `rows_changed` and `rows_removed`, or `previous_unreadable` where
-    the previous object is damaged. Equal bytes are not decoded. Raises `LostRowsError` where a station of the previous
-    object keeps less than `kept_share` of its rows.
+    the previous object is damaged, or by its footer not of its place (`object_key`). Equal bytes are not decoded.
+    Raises `LostRowsError` where a station of the previous object keeps less than `kept_share` of its rows.
     """
     if previous is None:
         return {}
@@ -137,7 +139,7 @@ def against_previous(previous: bytes | None, data: bytes, table: pa.Table, kept_
     changes = RowChanges()
     if previous != data:
         try:
-            old = parquet.decode(previous)
+            old = ownership.decode(previous, object_key)
             _refuse_loss(old, table, kept_share)
             changes = count_changes(old, table)
         except MemoryError:  # Arrow's is an ArrowException too, and no reason to replace rows unchecked

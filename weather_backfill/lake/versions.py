@@ -14,14 +14,16 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from weather_backfill.lake import layout, listing, parquet
+from weather_backfill.lake import layout, listing, ownership, parquet
 from weather_backfill.lake.row_diff import previous_of
 from weather_backfill.model.errors import ConfigurationError, VerificationError
 from weather_backfill.model.partitions import PartitionKey
+from weather_backfill.storage import conditional
 from weather_backfill.storage.object_store import ObjectStore, StoredObject
 
 _SHA = 16
 _NAME = re.compile(r"\d{8}T\d{6}(\.\d{6})?Z-[0-9a-f]{16}")
+_PLACE = re.compile(rf"{layout.VERSIONS}/[^/]+/(?P<day>service=[^/]+/tenant=[^/]+/date=[^/]+)/[^/]+")
 _RAW, _REJECTS = layout.RAW_OBSERVATIONS, layout.REJECTED_OBSERVATIONS
 
 
@@ -44,8 +46,9 @@ class Version:
 def keep(store: ObjectStore, service: str, key: PartitionKey, data: bytes) -> str:
     """Store `data`, a day's current raw object, and its rejects as a version; returns the version's name.
 
-    Call it before either is replaced. A kill in between leaves the day as it was. A version that is stored already is
-    not replaced by the next call, as the rejects may be the new ones by then.
+    Call it before either is replaced, with no other writer of the day beside (`conditional.exclusive`). A kill in
+    between leaves the day as it was. The rejects of a version that is stored already are not replaced by the next
+    call, as the day's may be the new ones by then; the version itself is, so that it ages from now on.
     """
     created = store.head(layout.day_key(_RAW, service, key)).last_modified
     name = _name(created, data)
@@ -54,7 +57,7 @@ def keep(store: ObjectStore, service: str, key: PartitionKey, data: bytes) -> st
         rejects = previous_of(store, layout.day_key(_REJECTS, service, key))
         if rejects is not None:
             store.put(_object(_REJECTS, service, key, name), rejects)
-        store.put(target, data)
+    store.put(target, data)
     return name
 
 
@@ -131,8 +134,8 @@ def choose(versions: list[Version], name: str | None, day: str) -> Version:
 def put_back(store: ObjectStore, service: str, key: PartitionKey, version: Version) -> bytes:
     """Make a version the current one, rejects first, and return its bytes; the replaced one is stored as a version.
 
-    Safe to call again. Raises `VerificationError`, and changes nothing, if the bytes do not match the sha in the
-    version's name.
+    Safe to call again. Raises `VerificationError` if the bytes do not match the sha in the version's name, and
+    `UnreadableObjectError` if they are of another tenant or day; both change nothing.
     """
     data = store.get(version.object_key)
     if _digest(data) != version.sha:
@@ -140,37 +143,69 @@ def put_back(store: ObjectStore, service: str, key: PartitionKey, version: Versi
             f"{store.uri(version.object_key)} is damaged: its sha256 is {_digest(data)}…, expected {version.sha}…. "
             "Restore it from a backup, or choose another version."
         )
-    current_key = layout.day_key(_RAW, service, key)
-    current = previous_of(store, current_key)
-    if current == data:
-        return data
-    if current is not None:
-        keep(store, service, key, current)
-    rejects = previous_of(store, _object(_REJECTS, service, key, version.name))
-    if rejects is not None:
-        store.put(layout.day_key(_REJECTS, service, key), rejects)
-    else:
-        store.delete(layout.day_key(_REJECTS, service, key))
-    store.put(current_key, data)
+    if metadata := parquet.metadata_of(data):
+        ownership.check_owner(parquet.footer_of(metadata), version.object_key)
+    conditional.started_over(lambda: _put_back(store, service, key, version, data))
     return data
+
+
+def _put_back(store: ObjectStore, service: str, key: PartitionKey, version: Version, data: bytes) -> None:
+    current_key = layout.day_key(_RAW, service, key)
+    with conditional.exclusive(store, current_key) as held:
+        current = held.look()
+        if current and current.data == data:
+            return
+        held.confirm()
+        if current:
+            keep(store, service, key, current.data)
+        rejects = previous_of(store, _object(_REJECTS, service, key, version.name))
+        if rejects is not None:
+            store.put(layout.day_key(_REJECTS, service, key), rejects)
+        else:
+            store.delete(layout.day_key(_REJECTS, service, key))
+        held.put(data, current)
 
 
 def expired(store: ObjectStore, before: datetime) -> list[str]:
     """The keys of the stored versions, and of their rejects, that were replaced before a time."""
-    days: dict[str, dict[str, list[StoredObject]]] = defaultdict(lambda: defaultdict(list))
+    days: dict[str, list[StoredObject]] = defaultdict(list)
     for stored in listing.records(store, layout.VERSIONS):
-        _, dataset, day = stored.key.rsplit("/", 1)[0].split("/", 2)
-        days[day][dataset].append(stored)
-    keys: list[str] = []
-    for datasets in days.values():
-        expired_names = {_name_of(stored) for stored, replaced in _replaced(datasets[_RAW]) if replaced < before}
-        # A version's rejects expire with it; rejects without a version, by their own time.
-        raw_names = {_name_of(stored) for stored in datasets[_RAW]}
-        for stored in (stored for objects in datasets.values() for stored in objects):
-            name = _name_of(stored)
-            if name in expired_names or (name not in raw_names and stored.last_modified < before):
-                keys.append(stored.key)
-    return keys
+        if place := _PLACE.fullmatch(stored.key):
+            days[place["day"]].append(stored)
+    return [key for objects in days.values() for key in _expired_of_day(objects, before)]
+
+
+def delete_expired(store: ObjectStore, keys: list[str], before: datetime) -> None:
+    """Delete of `keys`, which `expired` gave, those that still are; no writer replaces their day meanwhile.
+
+    The current object's version stays: a write that was cut short has stored it, and the next one needs it.
+    """
+    days: dict[str, set[str]] = defaultdict(set)
+    for key in keys:
+        if place := _PLACE.fullmatch(key):
+            days[place["day"]].add(key)
+    for day, chosen in sorted(days.items()):
+        current_key = f"{_RAW}/{day}/{layout.FILE}"
+        with conditional.exclusive(store, current_key) as held:
+            listed = [
+                o for dataset in (_RAW, _REJECTS) for o in listing.records(store, layout.VERSIONS, f"{dataset}/{day}")
+            ]
+            still = chosen.intersection(_expired_of_day(listed, before))
+            current = f"{_stamp(store.head(current_key).last_modified)}-" if store.exists(current_key) else None
+            held.confirm()
+            store.delete(sorted(k for k in still if not (current and k.rsplit("/", 1)[-1].startswith(current))))
+
+
+def _expired_of_day(objects: list[StoredObject], before: datetime) -> list[str]:
+    raw = [stored for stored in objects if stored.key.split("/")[1] == _RAW]
+    expired_names = {_name_of(stored) for stored, replaced in _replaced(raw) if replaced < before}
+    # A version's rejects expire with it; rejects without a version, by their own time.
+    raw_names = {_name_of(stored) for stored in raw}
+    return [
+        stored.key
+        for stored in objects
+        if _name_of(stored) in expired_names or (_name_of(stored) not in raw_names and stored.last_modified < before)
+    ]
 
 
 def _object(dataset: str, service: str, key: PartitionKey, name: str) -> str:
@@ -178,7 +213,11 @@ def _object(dataset: str, service: str, key: PartitionKey, name: str) -> str:
 
 
 def _name(created: datetime, data: bytes) -> str:
-    return f"{created:%Y%m%dT%H%M%S.%fZ}-{_digest(data)}"
+    return f"{_stamp(created)}-{_digest(data)}"
+
+
+def _stamp(created: datetime) -> str:
+    return f"{created:%Y%m%dT%H%M%S.%fZ}"
 
 
 def _created(name: str) -> datetime:

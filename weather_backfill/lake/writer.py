@@ -9,10 +9,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from weather_backfill.lake import layout, parquet, provenance, row_diff, versions
+from weather_backfill.lake import layout, ownership, parquet, provenance, row_diff, versions
 from weather_backfill.model import schemas
 from weather_backfill.model.days import DayRecord, DayTable
-from weather_backfill.storage.object_store import ObjectStore
+from weather_backfill.storage import conditional
+from weather_backfill.storage.object_store import ObjectStore, StoredObject
 
 SCHEMAS = {
     layout.RAW_OBSERVATIONS: schemas.RAW,
@@ -27,20 +28,22 @@ def write_day(store: ObjectStore, service: str, dataset: str, day: DayTable) -> 
 
     A raw day replaces the lake's only if each station keeps `row_diff.KEPT_SHARE` of its rows, an incomplete one only
     if each keeps all: else raises `LostRowsError` and writes nothing, unless the day accepts the loss. A replaced raw
-    day goes into the version store. The record's metadata has counts, sha256, size, path, seconds and row changes.
+    day goes into the version store. Of several writers of a raw day one at a time looks, compares, keeps and writes; a
+    writer whose object was replaced meanwhile starts over with the new one, and after `conditional.TRIES` such raises
+    `ConflictError`. The record's metadata has counts, sha256, size, path, seconds and row changes.
     """
     started = time.monotonic()
     lineage = {**day.lineage, **({"incomplete": day.incomplete} if day.incomplete else {})}
-    file = parquet.encode(day.table, lineage)
+    file = parquet.encode(day.table, {**lineage, **ownership.owner_of_day(service, day.key)})
     object_key = layout.day_key(dataset, service, day.key)
-    versioned = dataset == layout.RAW_OBSERVATIONS
-    previous = row_diff.previous_of(store, object_key) if versioned else None
-    kept_share = 0.0 if day.accept_loss else 1.0 if day.incomplete else row_diff.KEPT_SHARE
-    replaced = row_diff.against_previous(previous, file.data, day.table, kept_share)
-    if previous is not None and previous != file.data:
-        versions.keep(store, service, day.key, previous)
-    reported, written = _write_rejects(store, service, day)
-    stored = store.put(object_key, file.data)
+    if dataset == layout.RAW_OBSERVATIONS:
+        stored, replaced, reported, written = conditional.started_over(
+            lambda: _replace_raw(store, service, day, object_key, file)
+        )
+    else:
+        replaced = {}
+        reported, written = _write_rejects(store, service, day)
+        stored = store.put(object_key, file.data)
     written.append(provenance.entry(stored, file))
     metadata = {
         **_describe(day.table),
@@ -56,13 +59,32 @@ def write_day(store: ObjectStore, service: str, dataset: str, day: DayTable) -> 
     return DayRecord(day.key, object_key, metadata, tuple(day.checks), rejects, reported, written)
 
 
+def _replace_raw(
+    store: ObjectStore, service: str, day: DayTable, object_key: str, file: parquet.Encoded
+) -> tuple[StoredObject, dict[str, Any], bool, list[provenance.ProvenanceEntry]]:
+    """Look, compare, keep, write, with no other writer of the day beside.
+
+    Returns the object, the row changes, and what `_write_rejects` does.
+    """
+    kept_share = 0.0 if day.accept_loss else 1.0 if day.incomplete else row_diff.KEPT_SHARE
+    with conditional.exclusive(store, object_key) as held:
+        seen = held.look()
+        previous = seen.data if seen else None
+        replaced = row_diff.against_previous(previous, file.data, day.table, kept_share, object_key)
+        held.confirm()
+        if previous is not None and previous != file.data:
+            versions.keep(store, service, day.key, previous)
+        reported, written = _write_rejects(store, service, day)
+        return held.put(file.data, seen), replaced, reported, written
+
+
 def _write_rejects(store: ObjectStore, service: str, day: DayTable) -> tuple[bool, list[provenance.ProvenanceEntry]]:
     """Write or delete a day's rejects; returns whether there is a change to report, and what was written."""
     if day.rejects is None:
         return False, []
     key = layout.day_key(layout.REJECTED_OBSERVATIONS, service, day.key)
     if day.rejects.num_rows:
-        file = parquet.encode(day.rejects, {})
+        file = parquet.encode(day.rejects, ownership.owner_of_day(service, day.key))
         return True, [provenance.entry(store.put(key, file.data), file)]
     if store.exists(key):
         store.delete(key)

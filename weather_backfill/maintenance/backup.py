@@ -29,8 +29,10 @@ from typing import Any
 from weather_backfill import __version__
 from weather_backfill.lake.listing import own_objects
 from weather_backfill.model.errors import ConfigurationError, NotFoundError, VerificationError
-from weather_backfill.storage.object_store import READ_THREADS, STAGING, ObjectStore
+from weather_backfill.storage.object_store import READ_THREADS, ObjectStore
+from weather_backfill.storage.objects import INTERNAL
 from weather_backfill.util import json_documents
+from weather_backfill.util.files import make_folder
 from weather_backfill.util.retries import retrying
 
 LAKE, TENANTS, INSTANCE = "lake", "tenants", "instance"
@@ -68,7 +70,7 @@ class Places:
         objects = []
         for name, store in ((TENANTS, self.tenants), (LAKE, self.lake)):
             for stored in store.list():
-                if not stored.key.startswith(f"{STAGING}/"):
+                if stored.key.split("/")[0] not in INTERNAL:
                     stamp = f"{stored.size} {stored.last_modified.isoformat()} {stored.etag}"
                     objects.append((f"{name}/{stored.key}", stamp))
         return objects
@@ -244,7 +246,7 @@ def restore(
         content = _object(entries[name].sha256)
         if name.startswith(f"{INSTANCE}/"):
             target = places.path(name)
-            target.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(target.parent)
             staged = target.with_name(f"{target.name}.{os.getpid()}.new")
             try:
                 retrying()(source.get_file, content, staged)

@@ -33,7 +33,7 @@ from weather_backfill.lake.journal import record_from_json
 from weather_backfill.model.errors import ConfigurationError, UnreadableObjectError
 from weather_backfill.settings import Settings
 from weather_backfill.sources.dwd import cache
-from weather_backfill.storage.object_store import STAGING, ObjectStore, StoredObject
+from weather_backfill.storage.object_store import LOCKS, STAGING, ObjectStore, StoredObject
 
 _log = logging.getLogger(__name__)
 RECENT = timedelta(days=3)
@@ -51,6 +51,7 @@ class CleanUpPlan:
     """The objects to delete by kind, and to archive by kind and month (`YYYY-MM`)."""
 
     before: datetime
+    versions_before: datetime
     deleted: Mapping[str, list[str]]
     archived: Mapping[str, Mapping[str, list[StoredObject]]]
 
@@ -75,7 +76,7 @@ def find(
         VERSIONS: versions.expired(store, replaced_before),
         JOURNALS: _journals(instance, store, ended_before),
         TOLD: _told(store, ended_before),
-        STAGED: [o.key for o in store.list(STAGING) if o.last_modified < now - STAGED_FOR],
+        STAGED: [o.key for o in _unfinished(store) if o.last_modified < now - STAGED_FOR],
         CACHED: cache.unused(store, now),
         LOOKS: [stored.key for stored in listing.records(store, layout.LOOKS) if stored.last_modified < ended_before],
     }
@@ -84,17 +85,25 @@ def find(
         "audit events": _dated(store, layout.AUDIT, ended_before),
         "written objects": _dated(store, layout.LEDGER, ended_before),
     }
-    return CleanUpPlan(ended_before, deleted, archived)
+    return CleanUpPlan(ended_before, replaced_before, deleted, archived)
+
+
+def _unfinished(store: ObjectStore) -> list[StoredObject]:
+    """Objects being written; on S3 also locks, each one write's. A local lock file is everybody's, and stays."""
+    return store.list(STAGING) + ([] if store.folder else store.list(LOCKS))
 
 
 def clean(store: ObjectStore, plan: CleanUpPlan) -> None:
     """Delete and archive the objects of a plan, and audit it. Safe to call again after a kill at any point."""
     _save_provenance(store, plan.deleted[JOURNALS])
-    for keys in plan.deleted.values():
-        store.delete(keys)
+    for kind, keys in plan.deleted.items():
+        if kind == VERSIONS:
+            versions.delete_expired(store, keys, plan.versions_before)
+        else:
+            store.delete(keys)
     for kind, months in plan.archived.items():
         for month, objects in months.items():
-            may_archive = _still_ended(store) if kind == "backfills" else lambda key: True
+            may_archive = _still_ended(store) if kind == "backfills" else None
             try:
                 compaction.compact(store, ARCHIVED[kind], month, objects, may_archive)
             except UnreadableObjectError as error:  # its objects stay, and the other months are archived

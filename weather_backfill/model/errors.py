@@ -26,6 +26,10 @@ class StorageUnavailableError(RetryableError):
     """The object store did not answer, answered 5xx or cut the connection."""
 
 
+class ConflictError(RetryableError):
+    """Another process changed the object since it was read: nothing was written, read it again."""
+
+
 class SourceUnavailableError(RetryableError):
     """The upstream service did not answer, answered 408, 429 or 5xx, or cut the connection."""
 
@@ -72,6 +76,10 @@ class LostRowsError(PermanentError):
 
 class ConfigurationError(PermanentError):
     """A setting, tenant file or argument is wrong; the message names it and the fix."""
+
+
+class MissingFeatureError(PermanentError):
+    """The store's server or file system lacks a feature; the message names it and the way out."""
 
 
 class CatalogError(PermanentError):

@@ -5,9 +5,7 @@ A cell that is neither a value nor empty is told by its position; nothing is gue
 
 from __future__ import annotations
 
-import gzip
 import io
-import zlib
 from collections.abc import Sequence
 from zoneinfo import ZoneInfo
 
@@ -19,8 +17,11 @@ import pyarrow.csv
 import pyarrow.parquet
 
 from weather_backfill.model.errors import SchemaError, UnreadableObjectError
+from weather_backfill.util.unpacking import gunzip
 
+MOST_BYTES = 256 << 20  # of one file, unpacked: some five million rows of text
 _EMPTY = pa.array(["", "-", "NA", "N/A", "NaN", "nan", "null", "NULL", "None"])
+_BATCH_ROWS = 1 << 16
 _NUMBER = r"^[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?$"
 
 
@@ -30,7 +31,7 @@ def read_columns(
     """Read columns of a Parquet file (`*.parquet`) or of CSV (else; `.gz` is unpacked), and the lines that are no rows.
 
     CSV columns come as text. Raises `SchemaError` naming the columns that are not there, and `UnreadableObjectError`
-    for bytes that are no such file.
+    for bytes that are no such file, or that unpack to more than `MOST_BYTES`.
     """
     lines: list[str] = []
 
@@ -40,16 +41,16 @@ def read_columns(
 
     try:
         if name.endswith(".parquet"):
-            table = pa.parquet.read_table(io.BytesIO(data))
+            table = _parquet(data, columns)
         else:
-            text = gzip.decompress(data) if name.endswith(".gz") else data
+            text = gunzip(data, MOST_BYTES) if name.endswith(".gz") else data
             table = pa.csv.read_csv(
                 io.BytesIO(text),
                 read_options=pa.csv.ReadOptions(encoding=encoding, use_threads=False),
                 parse_options=pa.csv.ParseOptions(delimiter=separator, invalid_row_handler=wrong_length),
                 convert_options=pa.csv.ConvertOptions(column_types=dict.fromkeys(columns, pa.string())),
             )
-    except (pa.ArrowException, OSError, EOFError, zlib.error, UnicodeError) as error:
+    except (pa.ArrowException, OSError, UnreadableObjectError, UnicodeError) as error:
         raise UnreadableObjectError(
             f"{name}: {' '.join(str(error).split())[:300]}: expected a table with a header, in {encoding}, its fields "
             f"separated by {separator!r}. Repair or remove the file, or change the connection's settings."
@@ -61,6 +62,22 @@ def read_columns(
             "as the header does."
         )
     return table.select(list(dict.fromkeys(columns))).combine_chunks(), lines
+
+
+def _parquet(data: bytes, columns: Sequence[str]) -> pa.Table:
+    """Read those of the columns that a Parquet file has, counting what they unpack to; of none, all names alone."""
+    with pa.parquet.ParquetFile(io.BytesIO(data)) as file:
+        schema = file.schema_arrow
+        wanted = [name for name in dict.fromkeys(columns) if name in schema.names]
+        if len(wanted) < len(set(columns)):
+            return schema.empty_table()  # the caller says which are lacking
+        batches, left = [], MOST_BYTES
+        for batch in file.iter_batches(_BATCH_ROWS, columns=wanted):
+            batches.append(batch)
+            left -= batch.nbytes
+            if left < 0:
+                raise UnreadableObjectError(f"unpacks to more than {MOST_BYTES} bytes")
+        return pa.Table.from_batches(batches, pa.schema([schema.field(name) for name in wanted]))
 
 
 def numbers(column: pa.ChunkedArray, decimal: str = ".") -> tuple[np.ndarray, np.ndarray]:

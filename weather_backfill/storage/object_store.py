@@ -2,7 +2,8 @@
 
 A write is atomic: S3 shows an object when its upload is complete, and a local file is staged below
 `_staging/` and renamed into place, so a reader never sees half an object and a killed process leaves nothing
-inside a dataset. Errors of the store are raised as errors of our taxonomy (`errors.py`).
+inside a dataset. Writes that depend on what was read before are in `conditional.py`. Errors of the store are raised as
+errors of our taxonomy (`errors.py`).
 """
 
 from __future__ import annotations
@@ -15,8 +16,6 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from datetime import datetime
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -31,17 +30,21 @@ from obstore.store import LocalStore, S3Store
 from weather_backfill.model.errors import (
     AlreadyThereError,
     ConfigurationError,
+    MissingFeatureError,
     NotFoundError,
     VerificationError,
     WeatherError,
 )
 from weather_backfill.security.tenant_policy import leads_out
+from weather_backfill.storage.abilities import Abilities, abilities_of
 from weather_backfill.storage.errors import first_line, translated
-from weather_backfill.storage.s3 import S3Options, check_s3_url, s3_arguments
+from weather_backfill.storage.local_files import read_range, write_durably
+from weather_backfill.storage.objects import LOCKS, STAGING, Seen, StoredObject
+from weather_backfill.storage.s3 import S3Options, check_s3_url, location, s3_arguments
+from weather_backfill.util.files import open_new
 
-__all__ = ["READ_THREADS", "STAGING", "ObjectStore", "S3Options", "StoredObject", "check_s3_url"]
+__all__ = ["LOCKS", "READ_THREADS", "STAGING", "ObjectStore", "S3Options", "Seen", "StoredObject", "check_s3_url"]
 
-STAGING = "_staging"
 READ_THREADS = 8  # measured best for small objects on two cores; more only adds contention
 _LIST_CHUNK = 5000
 _READ_BATCH = 256
@@ -49,19 +52,6 @@ _DELETE_BATCH = 1000
 
 T = TypeVar("T")
 Item = TypeVar("Item")
-
-
-@dataclass(frozen=True, slots=True)
-class StoredObject:
-    """An object's metadata from a listing or a head request; `key` is relative to the store's root.
-
-    `size` in bytes; `last_modified` is the store's time, aware and in UTC.
-    """
-
-    key: str
-    size: int
-    etag: str | None
-    last_modified: datetime
 
 
 # Aliases for annotations in the class below, whose method `list` hides the built-in.
@@ -107,7 +97,7 @@ class ObjectStore:
             raise ConfigurationError(f"cannot open {self.url!r}: {first_line(error)}.") from error
 
     @property
-    def _store(self) -> Any:
+    def backend(self) -> Any:
         """The library's store; raises `FileNotFoundError` while the folder does not exist."""
         if self._opened_store is None:
             self._opened_store = LocalStore(str(self.folder)) if self._root_exists() else None
@@ -130,16 +120,43 @@ class ObjectStore:
 
         Links are followed; S3 endpoints are not compared.
         """
-        (own_bucket, own_parts), (bucket, parts) = _location(self.url), _location(url)
+        (own_bucket, own_parts), (bucket, parts) = location(self.url), location(url)
         return own_bucket == bucket and parts[: len(own_parts)] == own_parts
 
-    def put(self, key: str, data: bytes) -> StoredObject:
-        """Write an object atomically, replacing any previous one; raises `VerificationError` if its size is wrong."""
+    @property
+    def server(self) -> tuple[str, str]:
+        """The S3 server and the bucket ("" and "" for a folder)."""
+        return ("", "") if self.folder else (str(self._s3["config"].get("endpoint", "")), location(self.url)[0])
+
+    @property
+    def abilities(self) -> Abilities:
+        """The conditional writes that this store has; on S3 tried out at the first call."""
+        return Abilities(create_only=True, if_match=False) if self.folder else abilities_of(self)
+
+    def put(self, key: str, data: bytes, *, if_match: str | None = None) -> StoredObject:
+        """Write an object atomically, replacing any previous one; raises `VerificationError` if its size is wrong.
+
+        With `if_match`, an ETag, an S3 server that knows If-Match raises `ConflictError` for another object; elsewhere
+        use `put_if`.
+        """
         if self.folder:
             self._call("write", key, lambda: self._put_local(key, lambda file: file.write(data), Path.replace))
         else:
-            self._call("write", key, lambda: obstore.put(self._store, key, data))
-        return self._verified(key, len(data))
+            mode: Any = {"mode": {"e_tag": if_match}} if if_match else {}
+            self._call("write", key, lambda: obstore.put(self.backend, key, data, **mode))
+        return self.verified(key, len(data))
+
+    def look(self, key: str) -> Seen | None:
+        """Read an object with its ETag, for a conditional write; None if it does not exist."""
+
+        def read() -> Seen:
+            found = obstore.get(self.backend, key)
+            return Seen(bytes(found.bytes()), found.meta["e_tag"])
+
+        try:
+            return self._call("read", key, read)
+        except NotFoundError:
+            return None
 
     def put_file(self, key: str, path: Path) -> StoredObject:
         """`put` a file of any size without loading it into memory."""
@@ -150,10 +167,11 @@ class ObjectStore:
                     lambda: self._put_local(key, lambda file: shutil.copyfileobj(source, file), Path.replace),
                 )  # fmt: skip
         else:
-            self._call("write", key, lambda: obstore.put(self._store, key, path))
-        return self._verified(key, path.stat().st_size)
+            self._call("write", key, lambda: obstore.put(self.backend, key, path))
+        return self.verified(key, path.stat().st_size)
 
-    def _verified(self, key: str, expected: int) -> StoredObject:
+    def verified(self, key: str, expected: int) -> StoredObject:
+        """`head` of an object just written; raises `VerificationError` if it has another size than `expected`."""
         stored = self.head(key)
         if stored.size != expected:
             raise VerificationError(
@@ -163,12 +181,20 @@ class ObjectStore:
         return stored
 
     def create(self, key: str, data: bytes) -> bool:
-        """Write an object atomically unless it exists; return whether it was written. Of many writers one wins."""
+        """Write an object atomically unless it exists; return whether it was written. Of many writers one wins.
+
+        Raises `MissingFeatureError` for an S3 server that ignores the condition or does not know it.
+        """
+        if not self.abilities.create_only:
+            raise MissingFeatureError(
+                f"could not create {self.uri(key)}: the server lacks create-only writes (If-None-Match: *), so two "
+                "processes could take the same work. Use a server that has them: AWS S3, Ceph, MinIO, Cloudflare R2."
+            )
         try:
             if self.folder:
                 self._call("write", key, lambda: self._put_local(key, lambda file: file.write(data), os.link))
             else:
-                self._call("write", key, lambda: obstore.put(self._store, key, data, mode="create"))
+                self._call("write", key, lambda: obstore.put(self.backend, key, data, mode="create"))
         except AlreadyThereError:
             return False
         return True
@@ -176,29 +202,20 @@ class ObjectStore:
     def _put_local(self, key: str, fill: Callable[[BinaryIO], Any], place: Callable[[Path, Path], Any]) -> None:
         assert self.folder
         staged, target = self.folder / STAGING / uuid.uuid4().hex, self.folder / key
-        staged.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with staged.open("wb") as file:
-                fill(file)
-                file.flush()
-                os.fsync(file.fileno())
-            target.parent.mkdir(parents=True, exist_ok=True)
-            place(staged, target)
-        finally:
-            staged.unlink(missing_ok=True)
+        write_durably(staged, target, fill, place)
 
     def get(self, key: str) -> bytes:
         """Read a whole object; raises `NotFoundError` if it does not exist."""
         if self.folder:
             return self._call("read", key, lambda: self._path(key).read_bytes())
-        return self._call("read", key, lambda: bytes(obstore.get(self._store, key).bytes()))
+        return self._call("read", key, lambda: bytes(obstore.get(self.backend, key).bytes()))
 
     def get_file(self, key: str, path: Path) -> None:
         """`get` an object of any size into a file without loading it into memory."""
 
         def fetch() -> None:
-            with path.open("wb") as file:
-                for part in obstore.get(self._store, key).stream():
+            with open_new(path) as file:
+                for part in obstore.get(self.backend, key).stream():
                     file.write(part)
 
         self._call("read", key, fetch)
@@ -217,14 +234,14 @@ class ObjectStore:
         if start == stored.size:
             return b""  # an empty object has no valid range
         if self.folder:
-            return self._call("read", stored.key, lambda: _read_range(self._path(stored.key), start, stored.size))
+            return self._call("read", stored.key, lambda: read_range(self._path(stored.key), start, stored.size))
         return self._call(
-            "read", stored.key, lambda: bytes(obstore.get_range(self._store, stored.key, start=start, end=stored.size))
+            "read", stored.key, lambda: bytes(obstore.get_range(self.backend, stored.key, start=start, end=stored.size))
         )
 
     def head(self, key: str) -> StoredObject:
         """Size, ETag and time of an object; raises `NotFoundError` if it does not exist."""
-        return _stored(self._call("look at", key, lambda: obstore.head(self._store, key)))
+        return _stored(self._call("look at", key, lambda: obstore.head(self.backend, key)))
 
     def exists(self, key: str) -> bool:
         """Return whether the object exists."""
@@ -246,7 +263,7 @@ class ObjectStore:
                 self._call("delete", batch[0], partial(self._delete, batch))
 
     def _delete(self, keys: Names) -> None:
-        obstore.delete(self._store, keys)
+        obstore.delete(self.backend, keys)
 
     def list(self, prefix: str = "") -> Listing:
         """List all objects below a folder-like prefix, sorted by key; empty if there are none."""
@@ -264,7 +281,7 @@ class ObjectStore:
             if self._root_missing():
                 return []
             objects: Listing = []
-            for chunk in obstore.list(self._store, prefix.rstrip("/") or None, chunk_size=_LIST_CHUNK):
+            for chunk in obstore.list(self.backend, prefix.rstrip("/") or None, chunk_size=_LIST_CHUNK):
                 objects += map(_stored, chunk)
                 if len(objects) > most:
                     break
@@ -280,7 +297,7 @@ class ObjectStore:
         folder = self.folder
         if folder:
             return sorted(self._call("list", "", lambda: [e.name for e in os.scandir(folder) if e.is_file()]))
-        listing = self._call("list", "", lambda: obstore.list_with_delimiter(self._store))
+        listing = self._call("list", "", lambda: obstore.list_with_delimiter(self.backend))
         return sorted(_stored(meta).key for meta in listing["objects"])
 
     def folders(self, prefix: str = "") -> Names:
@@ -289,7 +306,7 @@ class ObjectStore:
         def collect() -> Any:
             if self._root_missing():
                 return {"common_prefixes": []}
-            return obstore.list_with_delimiter(self._store, prefix.rstrip("/") or None)
+            return obstore.list_with_delimiter(self.backend, prefix.rstrip("/") or None)
 
         listing = self._call("list", prefix, collect)
         return sorted(p.rstrip("/").rsplit("/", 1)[-1] for p in listing["common_prefixes"])
@@ -368,23 +385,6 @@ class ObjectStore:
     def _check(self, key: str, verb: str) -> None:
         if key.startswith("/") or "\0" in key or ".." in key.split("/"):
             raise ConfigurationError(f"could not {verb} {key[:200]!r}: it points out of {self.url}.")
-
-
-def _read_range(path: Path, start: int, stop: int) -> bytes:
-    file = os.open(path, os.O_RDONLY)  # a plan reads hundreds: this takes a third of a file object's time
-    try:
-        return os.pread(file, stop - start, start)
-    finally:
-        os.close(file)
-
-
-def _location(url: str) -> tuple[str, tuple[str, ...]]:
-    """The bucket of a storage URL ("" for a folder) and the parts of its path."""
-    parts = urlsplit(url)
-    if parts.scheme == "s3":
-        return parts.netloc, tuple(part for part in unquote(parts.path).split("/") if part not in ("", "."))
-    folder = Path(unquote(parts.path) if parts.scheme else url).expanduser().resolve()
-    return "", folder.parts
 
 
 def _batches(keys: Iterator[str], most: int) -> list[list[str]]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from weather_backfill.model.errors import ConfigurationError, shown
 
@@ -28,6 +29,8 @@ class S3Options:
     """True: a plain-HTTP server must not redirect to another one. Set for servers that a tenant names."""
     hurry: bool = False
     """True: fail fast on a slow or unreachable server."""
+    checksums: bool = True
+    """False: uploads carry no SHA-256 for the server to verify. For servers that refuse the header."""
 
 
 def check_s3_url(url: str) -> None:
@@ -39,6 +42,15 @@ def check_s3_url(url: str) -> None:
         raise ConfigurationError(
             f"{shown(url)!r} is not allowed: an S3 URL needs a bucket: expected s3://bucket/prefix."
         )
+
+
+def location(url: str) -> tuple[str, tuple[str, ...]]:
+    """Return the bucket of a storage URL ("" for a folder) and the parts of its path."""
+    parts = urlsplit(url)
+    if parts.scheme == "s3":
+        return parts.netloc, tuple(part for part in unquote(parts.path).split("/") if part not in ("", "."))
+    folder = Path(unquote(parts.path) if parts.scheme else url).expanduser().resolve()
+    return "", folder.parts
 
 
 def s3_arguments(bucket: str, options: S3Options) -> dict[str, Any]:
@@ -65,7 +77,9 @@ def s3_arguments(bucket: str, options: S3Options) -> dict[str, Any]:
         )
     env = os.environ
     endpoint = options.endpoint_url or env.get("AWS_ENDPOINT_URL_S3") or env.get("AWS_ENDPOINT_URL")
-    config: dict[str, Any] = {"region": session.region_name or "us-east-1", "checksum_algorithm": "SHA256"}
+    config: dict[str, Any] = {"region": session.region_name or "us-east-1"}
+    if options.checksums:
+        config["checksum_algorithm"] = "SHA256"
     if endpoint:
         config |= {"endpoint": endpoint, "virtual_hosted_style_request": False}
     plain = bool(endpoint and endpoint.startswith("http://"))

@@ -6,7 +6,7 @@ import json
 import socketserver
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from email import message_from_bytes, policy
 from email.message import EmailMessage
@@ -20,6 +20,8 @@ class Sink:
     port: int = 0
     down: bool = False
     asked: int = 0
+    answered: int = 0
+    answer: bytes = b""  # what a webhook answers with, until the other end has had enough
     texts: list[str] = field(default_factory=list)
     mails: list[EmailMessage] = field(default_factory=list)
 
@@ -49,12 +51,39 @@ def webhook_sink() -> Iterator[Sink]:
                 sink.texts.append(json.loads(body)["text"])
             self.send_response(404 if sink.down else 200)
             self.end_headers()
+            with suppress(OSError):
+                for _ in range(4096 if sink.answer else 0):
+                    self.wfile.write(sink.answer)
+                    sink.answered += len(sink.answer)
 
         def log_message(self, *_: object) -> None:
             pass
 
     with serving(ThreadingHTTPServer(("127.0.0.1", 0), Handler), sink):
         yield sink
+
+
+@contextmanager
+def dripping_sink(answer: bytes) -> Iterator[Sink]:
+    """A server whose answer begins with `answer` and then goes on byte by byte, without an end."""
+    sink, over = Sink(), threading.Event()
+
+    class Handler(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            sink.asked += 1
+            self.request.sendall(answer)
+            with suppress(OSError):
+                while not over.wait(0.02):
+                    self.request.sendall(b"x")
+
+    class Server(socketserver.ThreadingTCPServer):
+        allow_reuse_address = True
+
+    with serving(Server(("127.0.0.1", 0), Handler), sink):
+        try:
+            yield sink
+        finally:
+            over.set()
 
 
 @contextmanager

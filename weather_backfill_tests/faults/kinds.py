@@ -150,7 +150,7 @@ KINDS: dict[str, Callable[[Fault], None]] = {
     "hang run": _hang,
     "kill daemon": _kill("weather_backfill_tests.daemon_process"),
     "kill code server": _kill("api", "grpc"),
-    "kill webserver": _kill("dagster_webserver"),
+    "kill webserver": _kill("weather_backfill.dagster.webserver"),
     "disk full": lambda fault: _fill(Path(fault.lake)),
     "home disk full": lambda fault: _fill(Path(fault.home)),
     "memory limit": _memory,

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import gzip
 import logging
 import socket
 import threading
+import tracemalloc
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
@@ -243,6 +246,64 @@ def test_an_answer_that_is_too_large_is_refused(time: FakeTime) -> None:
     big = httpx.Response(200, content=b"x" * (2 << 20))
     with pytest.raises(PermanentError, match="larger than 1 MB"):
         client(answers(big), time, policy=Policy(max_body=1 << 20)).get("/x")
+
+
+def packed_answer(body: bytes, encoding: str = "gzip", status: int = 200) -> bytes:
+    head = f"HTTP/1.1 {status} X\r\nContent-Encoding: {encoding}\r\nContent-Length: {len(body)}\r\n\r\n"
+    return head.encode() + body
+
+
+SMALL = Policy(retry_waits=(), jitter=0, max_body=50_000)
+
+
+@pytest.mark.parametrize("policy", [SMALL, hurried(SMALL)], ids=["patient", "hurried"])
+def test_an_answer_that_unpacks_beyond_the_limit_is_refused_before_it_grows(policy: Policy, time: FakeTime) -> None:
+    bomb = gzip.compress(bytes(8 << 20), 9)
+    assert len(bomb) < policy.max_body, "small enough on the wire"
+    with raw_server(packed_answer(bomb)) as url:
+        one = client(None, time, base_url=url, policy=policy)
+        tracemalloc.start()
+        with pytest.raises(PermanentError, match="larger than 50000 bytes"):
+            one.get("/x")
+        most = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert most < 4 << 20
+        one.close()
+
+
+def test_one_encoding_is_asked_for_and_unpacked(time: FakeTime) -> None:
+    seen: list[httpx.Request] = []
+    body = gzip.compress(b"[1,") + gzip.compress(b"2]")
+
+    def handle(request: httpx.Request) -> httpx.Response:
+        seen.append(request)
+        return httpx.Response(200, headers={"Content-Encoding": "gzip"}, stream=httpx.ByteStream(body))
+
+    assert client(handle, time).get("/x").body == b"[1,2]"
+    assert seen[0].headers["accept-encoding"] == "gzip"
+
+
+def test_an_encoding_that_was_not_asked_for_is_refused(time: FakeTime) -> None:
+    for encoding in ("deflate", "gzip, gzip"):
+        with raw_server(packed_answer(zlib.compress(b"{}"), encoding)) as url:
+            one = client(None, time, base_url=url, policy=SMALL)
+            with pytest.raises(PermanentError, match=f"Content-Encoding '{encoding}'.*expected gzip or none"):
+                one.get("/x")
+            one.close()
+    with raw_server(packed_answer(b"?", "deflate", 503)) as url:
+        one = client(None, time, base_url=url, policy=SMALL)
+        with pytest.raises(SourceUnavailableError, match="503"):  # a failure that may pass stays one
+            one.get("/x")
+        one.close()
+
+
+@pytest.mark.parametrize("damage", [lambda b: b[:-9], lambda b: b[:20] + b"????" + b[24:], lambda b: b + b"junk"])
+def test_a_damaged_encoding_is_never_taken_for_a_whole_answer(damage: Any, time: FakeTime) -> None:
+    with raw_server(packed_answer(damage(gzip.compress(bytes(range(256)))))) as url:
+        one = client(None, time, base_url=url, policy=SMALL)
+        with pytest.raises(SourceUnavailableError, match="gzip"):
+            one.get("/x")
+        one.close()
 
 
 def test_an_answer_that_drips_ends_with_the_whole_limit(time: FakeTime) -> None:

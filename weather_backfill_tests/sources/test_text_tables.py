@@ -14,7 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from weather_backfill.model.errors import SchemaError, UnreadableObjectError
+from weather_backfill.sources import text_tables
 from weather_backfill.sources.text_tables import numbers, read_columns, utc_micros
+from weather_backfill.util.unpacking import gunzip
 
 CSV = b"time,t,rain\n2024-01-01T00:00,1.5,0\n2024-01-01T00:10,2.5\n2024-01-01T00:20,x,0.2\n"
 
@@ -89,3 +91,24 @@ def test_a_format_of_their_own() -> None:
     micros, bad = utc_micros(column("31.12.2023 23:59", "2023-12-31"), "UTC", "%d.%m.%Y %H:%M")
     assert micros[0] == 1704067140_000000
     assert bad.tolist() == [False, True]
+
+
+def test_a_file_that_unpacks_beyond_the_limit_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(text_tables, "MOST_BYTES", 100_000)
+    same = io.BytesIO()
+    pq.write_table(pa.table({"t": pa.array(["0" * 100] * 10_000)}), same)
+    for name, data in (("a.csv.gz", gzip.compress(b"t\n" + b"0" * 200_000)), ("a.parquet", same.getvalue())):
+        assert len(data) < 100_000
+        with pytest.raises(UnreadableObjectError, match=f"{name}.*unpacks to more than 100000 bytes"):
+            read_columns(data, name, ["t"])
+
+
+def test_members_of_gzip_are_read_one_after_another_and_counted() -> None:
+    assert gunzip(gzip.compress(b"1") + bytes(512) + gzip.compress(b"2") + bytes(3), 2) == b"12"
+    for bad in (b"", bytes(9), gzip.compress(b"1")[:-1], gzip.compress(b"1") + b"x"):
+        with pytest.raises(UnreadableObjectError, match="gzip"):
+            gunzip(bad, 2)
+    with pytest.raises(UnreadableObjectError, match="unpacks to more than 1 bytes"):
+        gunzip(gzip.compress(b"1") + gzip.compress(b"2"), 1)
+    with pytest.raises(UnreadableObjectError, match="more than 10000 members"):
+        gunzip(gzip.compress(b"") * 10_001, 1)

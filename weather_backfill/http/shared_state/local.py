@@ -13,6 +13,7 @@ from pathlib import Path
 import orjson
 
 from weather_backfill.http.shared_state.base import Change, Document, SharedStateError, T
+from weather_backfill.util.files import make_folder, make_private
 
 
 def default_path() -> Path:
@@ -92,7 +93,8 @@ class SqliteState:
     def _open(self) -> sqlite3.Connection:
         # A connection must not cross a fork: the child would release the parent's locks.
         if self._connection is None or self._pid != os.getpid():
-            self._path.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(self._path.parent)
+            make_private(self._path)  # its write-ahead log is made with the same mode
             connection = sqlite3.connect(
                 self._path, timeout=self.BUSY_SECONDS, isolation_level=None, check_same_thread=False
             )

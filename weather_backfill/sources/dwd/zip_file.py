@@ -123,7 +123,15 @@ def _refuse_tricks(archive: zipfile.ZipFile, source: str) -> None:
 
 
 def _read(archive: zipfile.ZipFile, member: zipfile.ZipInfo, most: int, source: str) -> bytes:
-    """A member's bytes, counted while they come: what the directory declares is a claim, not a fact."""
+    """A member's bytes, counted while they come: what the directory declares is a claim, not a fact.
+
+    Only deflate is unpacked by pieces: of the other methods zipfile makes all that a piece holds at once.
+    """
+    if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise UnreadableObjectError(
+            f"{source}: {member.filename[:100]!r} is packed by method {member.compress_type}: expected 8 (deflate) or "
+            "0 (stored), as DWD packs. This file does not come from DWD as it should."
+        )
     claimed = max(member.file_size, 0)
     if claimed > most or claimed > max(member.compress_size, 1024) * MAX_RATIO:
         raise UnreadableObjectError(_bomb(source, member, claimed, most))

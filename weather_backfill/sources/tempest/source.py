@@ -10,11 +10,8 @@ writing (S3 knows whole seconds), then by name.
 
 from __future__ import annotations
 
-import gzip
 import hashlib
-import io
 import time
-import zlib
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -35,6 +32,7 @@ from weather_backfill.sources.table import Reject, Tags, latest_rows, raw_batch,
 from weather_backfill.sources.tempest.messages import FIELDS, UDP_LENGTH, Observations, decode, misplaced
 from weather_backfill.storage.object_store import ObjectStore, StoredObject
 from weather_backfill.util.day_stream import each_day
+from weather_backfill.util.unpacking import gunzip
 
 CADENCE = Cadence(60)
 _FEW = 2000  # objects of a month that is listed at once: two pages of S3, instead of thirty requests for its days
@@ -184,17 +182,7 @@ class TempestSource(ClosingSource):
 
 def unpack(packed: bytes) -> bytes:
     """Decompress a gzip file; raises `UnreadableObjectError` if it is damaged or exceeds `MOST_BYTES` unpacked."""
-    try:
-        stream = zlib.decompressobj(wbits=31)
-        content = stream.decompress(packed, MOST_BYTES + 1)
-        if not stream.eof or stream.unused_data:  # cut, too large, or of several members
-            with gzip.GzipFile(fileobj=io.BytesIO(packed)) as file:
-                content = file.read(MOST_BYTES + 1)
-    except (OSError, EOFError, zlib.error) as error:
-        raise UnreadableObjectError(str(error)) from error
-    if len(content) > MOST_BYTES:
-        raise UnreadableObjectError(f"unpacks to more than {MOST_BYTES} bytes")
-    return content
+    return gunzip(packed, MOST_BYTES)
 
 
 def month_folder(day: date) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import zipfile
 from datetime import date
 
@@ -106,3 +107,13 @@ def test_the_size_is_counted_while_it_is_read(monkeypatch) -> None:
     monkeypatch.setattr(zipfile.ZipInfo, "file_size", property(lambda self: 10, lambda self, v: None), raising=False)
     with pytest.raises((UnreadableObjectError, SchemaError)):
         open_archive(zipped(produkt_a__txt="x" * 5000), "x.zip")
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_a_method_that_unpacks_all_at_once_is_refused(method: int) -> None:
+    """Its bytes can only be counted when they are all there, whatever the directory claims."""
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", method) as archive:
+        archive.writestr("produkt_a.txt", bytes(1000))
+    with pytest.raises(UnreadableObjectError, match=r"packed by method \d+: expected 8"):
+        open_archive(packed.getvalue(), "x.zip")
