@@ -16,7 +16,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from weather_backfill.lake import layout, parquet
+from weather_backfill.lake import layout, ownership, parquet
 from weather_backfill.lake.listing import day_objects
 from weather_backfill.model import schemas
 from weather_backfill.model.errors import ConfigurationError, NotFoundError, UnreadableObjectError
@@ -54,7 +54,8 @@ def read_refined(
     `settings` default to the environment's. Days that are not in the lake are left out with a warning.
 
     Raises `ConfigurationError` for an invalid argument, `NotFoundError` if the lake has no day of the range, and
-    `UnreadableObjectError` naming the object where a day is damaged: the checksum of every page is verified.
+    `UnreadableObjectError` naming the object where a day is damaged (the checksum of every page is verified), or is by
+    its footer another tenant's or day's.
     """
     return _read(layout.REFINED_15M, service, tenant, (start, end), (metrics, stations), as_, settings)
 
@@ -95,7 +96,8 @@ def _read(
         if not isinstance(data, bytes):
             raise data
         try:
-            tables.append(schemas.conformed(parquet.rows(data, condition), _SCHEMAS[dataset], dataset))
+            table = ownership.check_table(parquet.rows(data, condition), key)
+            tables.append(schemas.conformed(table, _SCHEMAS[dataset], dataset))
         except UnreadableObjectError as error:
             raise UnreadableObjectError(f"{store.uri(key)}: {error}") from error
     # Matched by name: some services' days have the upstream's own quality as a further column.

@@ -6,7 +6,7 @@ chunk smaller than the service's, a resume and a retry add more, all tagged with
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from typing import Any
@@ -21,12 +21,10 @@ from weather_backfill.backfill.manifests import (
     create_manifest,
     find_manifest,
     held_manifests,
-    live_manifests,
     load_manifest,
     manifests,
     open_manifests,
     save_manifest,
-    update_manifest,
 )
 from weather_backfill.backfill.plan import BackfillPlan, Order, Reason, Reprocess, chunks_of
 from weather_backfill.backfill.status import (
@@ -240,50 +238,16 @@ def advance(context: BackfillContext, manifest: Manifest, most: int | None = Non
         launched.append(_launch(context, manifest, manifest.part_id(number), manifest.parts[number]))
     current = load_manifest(context.store, manifest.backfill_id)
     if current and current.state != ManifestState.ACTIVE:  # cancelled or paused meanwhile
-        _cancel_natives(context, manifest.backfill_id)
+        cancel_natives(context, manifest.backfill_id)
     return launched
 
 
-def _cancel_natives(context: BackfillContext, backfill_id: str) -> bool:
+def cancel_natives(context: BackfillContext, backfill_id: str) -> bool:
     """Ask Dagster to cancel the active native backfills of a managed one; returns whether there were any."""
     active = [native for native in natives_of(context.instance, backfill_id) if is_active(native)]
     for native in active:
         context.instance.update_backfill(native.with_status(BulkActionStatus.CANCELING))
     return bool(active)
-
-
-def stop(context: BackfillContext, manifest: Manifest) -> None:
-    """Stop a backfill whose connection is gone or switched off: nothing more is launched, finished days stay."""
-
-    def stopped(current: Manifest) -> Manifest:
-        return replace(current, state=ManifestState.STOPPED) if _to_stop(current) else current
-
-    if update_manifest(context.store, manifest.backfill_id, stopped, reopen=False).state != ManifestState.STOPPED:
-        return  # somebody has decided otherwise since the caller read it
-    if _cancel_natives(context, manifest.backfill_id):
-        audit(context.store, "stop", backfill_id=manifest.backfill_id, outcome="its connection is gone or switched off")
-
-
-def stop_tenant(
-    context: BackfillContext, tenant: str, services: Collection[str] | None = None,
-    among: Iterable[Manifest] | None = None,
-) -> list[str]:  # fmt: skip
-    """Stop a tenant's backfills (of `services` only, `among` these manifests only); returns their ids."""
-    to_stop = [
-        m
-        for m in (live_manifests(context.store) if among is None else among)
-        if m.plan.tenant == tenant and (services is None or m.plan.service in services) and _to_stop(m)
-    ]
-    for manifest in to_stop:
-        stop(context, manifest)
-    return [manifest.backfill_id for manifest in to_stop]
-
-
-def _to_stop(manifest: Manifest) -> bool:
-    """True for active backfills, and for onboardings in any state, so that a connection that returns starts anew."""
-    return manifest.state == ManifestState.ACTIVE or (
-        manifest.labels.get(KIND_TAG) == ONBOARDING and manifest.state != ManifestState.STOPPED
-    )
 
 
 def _launch(context: BackfillContext, manifest: Manifest, native_id: str, days: Sequence[date]) -> str:
@@ -319,7 +283,7 @@ def cancel(context: BackfillContext, backfill_id: str, *, action: str = "cancel"
 
     # Of two who decide at once the second sees what the first has decided: what is cancelled is not paused.
     started_over(lambda: decide(find_manifest(context.store, backfill_id)))
-    _cancel_natives(context, backfill_id)
+    cancel_natives(context, backfill_id)
     status = status_of(context.instance, context.graph, context.store, backfill_id)
     audit(context.store, action, backfill_id=backfill_id, outcome=status.status, rows=status.rows)
     return status
@@ -401,7 +365,7 @@ def _continued(context: BackfillContext, manifest: Manifest, days: set[date], *,
 
     def change(current: Manifest) -> Manifest:
         if current.state not in (manifest.state, ManifestState.ACTIVE):
-            _cancel_natives(context, manifest.backfill_id)
+            cancel_natives(context, manifest.backfill_id)
             raise ConfigurationError(f"backfill {manifest.backfill_id!r} has just been {current.state}: it stays so.")
         # Retrying the failed days of a cancelled backfill does not resume the rest.
         state = current.state if only_failed else ManifestState.ACTIVE

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 
-from weather_backfill.lake import layout, parquet
+from weather_backfill.lake import layout, ownership, parquet
 from weather_backfill.lake.listing import day_objects
 from weather_backfill.model import schemas
 from weather_backfill.model.errors import UnreadableObjectError
@@ -49,7 +49,10 @@ def held_days(
 
 
 def file_metadata(store: ObjectStore, stored: StoredObject) -> pq.FileMetaData:
-    """Read a day's Parquet metadata from its file's last bytes; raises `UnreadableObjectError` if it is damaged."""
+    """Read a day's Parquet metadata from its file's last bytes.
+
+    Raises `UnreadableObjectError` if it is damaged, or by its footer another tenant's or day's.
+    """
     metadata = parquet.metadata_of(store.tail(stored, parquet.FOOTER_BYTES)) or parquet.metadata_of(
         store.get(stored.key)
     )
@@ -58,6 +61,7 @@ def file_metadata(store: ObjectStore, stored: StoredObject) -> pq.FileMetaData:
             f"{store.uri(stored.key)} is not a Parquet file: it was damaged after it was written. "
             "Materialize the day again."
         )
+    ownership.check_owner(parquet.footer_of(metadata), stored.key)
     return metadata
 
 

@@ -26,7 +26,6 @@ from weather_backfill.backfill.commands import (
     clicked_away,
     held_back,
     start,
-    stop_tenant,
     unlaunched,
 )
 from weather_backfill.backfill.desired_state import EVERYBODY, WantedConnection, Wants, connections
@@ -41,6 +40,7 @@ from weather_backfill.backfill.manifests import (
 from weather_backfill.backfill.plan import BackfillPlan, Order, Reason, Reprocess, build_plan
 from weather_backfill.backfill.polling import PollOutcome, Polls, note_of
 from weather_backfill.backfill.status import BackfillState, active_backfills, status_of, write_summary
+from weather_backfill.backfill.stopping import stop_tenant
 from weather_backfill.lake import layout
 from weather_backfill.lake.listing import day_objects
 from weather_backfill.model.errors import ConflictError

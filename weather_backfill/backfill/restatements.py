@@ -14,7 +14,7 @@ from typing import Any, Protocol, cast
 from weather_backfill.backfill.commands import BackfillContext, busy_days, start
 from weather_backfill.backfill.coverage import file_metadata
 from weather_backfill.backfill.plan import BackfillPlan, Order, Reason, Reprocess
-from weather_backfill.lake import layout, parquet
+from weather_backfill.lake import layout, ownership, parquet
 from weather_backfill.lake.listing import day_objects
 from weather_backfill.model.errors import ConfigurationError, WeatherError
 from weather_backfill.model.partitions import PartitionKey
@@ -87,7 +87,8 @@ def find_restatements(
         raise ConfigurationError(f"{service!r} does not restate its data: only {able} can be compared.")
 
     def read(day: date) -> Any:
-        return parquet.decode(store.get(layout.day_key(layout.RAW_OBSERVATIONS, service, PartitionKey(day, tenant))))
+        key = layout.day_key(layout.RAW_OBSERVATIONS, service, PartitionKey(day, tenant))
+        return ownership.decode(store.get(key), key)
 
     with open_source(registry.get(tenant), service, store, settings.s3, settings) as source:
         held = held_files(store, service, tenant, start or date.min, end or date.max)

@@ -61,6 +61,7 @@ class DemoFolder:
         make_folder(home)
         link = home / "dagster.yaml"
         if not link.exists():
+            link.unlink(missing_ok=True)  # one that leads to where the project was before
             link.symlink_to(PROJECT / "dagster.yaml")
 
 

@@ -110,7 +110,7 @@ def tenants_remove(tenant: Annotated[str, typer.Argument(help="The id of a tenan
     Example: weather-backfill tenants remove acme
     """
     from weather_backfill.backfill.audit import audit
-    from weather_backfill.backfill.commands import stop_tenant
+    from weather_backfill.backfill.stopping import stop_tenant
     from weather_backfill.storage.places import open_tenant_files
     from weather_backfill.tenants.files import TenantRegistry
 

@@ -29,7 +29,7 @@ from weather_backfill.dagster.events import Recorder
 from weather_backfill.dagster.private import BACKFILL_ID_TAG, step_of
 from weather_backfill.dagster.resources import LakeResource
 from weather_backfill.dagster.sqlite_event_log import kept_open
-from weather_backfill.lake import layout, parquet, provenance
+from weather_backfill.lake import layout, ownership, parquet, provenance
 from weather_backfill.lake.journal import Journal
 from weather_backfill.lake.writer import SCHEMAS, write_day
 from weather_backfill.model import schemas
@@ -133,7 +133,8 @@ class ParquetIOManager(dg.ConfigurableIOManager):
         store = self.lake.store
         if duckdb.DuckDBPyRelation in (annotation, *get_args(annotation)):
             return lazy_relation(store, object_keys, dataset)
-        tables = [schemas.conformed(parquet.decode(store.get(key)), SCHEMAS[dataset], dataset) for key in object_keys]
+        days = (ownership.decode(store.get(key), key) for key in object_keys)
+        tables = [schemas.conformed(day, SCHEMAS[dataset], dataset) for day in days]
         table = parquet.concat(tables, SCHEMAS[dataset])
         return table.to_pandas() if pd.DataFrame in (annotation, *get_args(annotation)) else table
 

@@ -47,14 +47,19 @@ _VERSIONS = """
 SELECT '{dataset}' AS dataset, part(file_name, 'service') AS service, part(file_name, 'tenant') AS tenant,
     try_cast(part(file_name, 'date') AS DATE) AS date, sha256[:16] AS version, first_observation, last_observation,
     num_rows AS rows, file_size_bytes::BIGINT AS bytes, created_at, code_version, schema_version, run_id,
-    file_name AS object
+    file_name AS object,
+    coalesce(owner_service <> service OR owner_tenant <> tenant OR owner_date <> part(file_name, 'date'), false)
+        AS misplaced
 FROM parquet_file_metadata('{glob}') LEFT JOIN (
     SELECT file_name,
         max(decode(value)) FILTER (decode(key) = 'weather.content') AS written_content,
         max(decode(value)) FILTER (decode(key) = 'weather.first_observation')::TIMESTAMPTZ AS first_observation,
         max(decode(value)) FILTER (decode(key) = 'weather.last_observation')::TIMESTAMPTZ AS last_observation,
         max(decode(value)) FILTER (decode(key) = 'weather.code_version') AS code_version,
-        max(decode(value)) FILTER (decode(key) = 'weather.schema_version') AS schema_version
+        max(decode(value)) FILTER (decode(key) = 'weather.schema_version') AS schema_version,
+        max(decode(value)) FILTER (decode(key) = 'weather.service') AS owner_service,
+        max(decode(value)) FILTER (decode(key) = 'weather.tenant') AS owner_tenant,
+        max(decode(value)) FILTER (decode(key) = 'weather.date') AS owner_date
     FROM parquet_kv_metadata('{glob}') GROUP BY file_name
 ) USING (file_name)
 LEFT JOIN ledger ON object = '{dataset}' || str_split(file_name, '/{dataset}')[-1] AND content = written_content
@@ -63,7 +68,7 @@ _NO_VERSIONS = """
 SELECT NULL::VARCHAR AS dataset, NULL::VARCHAR AS service, NULL::VARCHAR AS tenant, NULL::DATE AS date,
     NULL::VARCHAR AS version, NULL::TIMESTAMPTZ AS first_observation, NULL::TIMESTAMPTZ AS last_observation,
     NULL::BIGINT AS rows, NULL::BIGINT AS bytes, NULL::TIMESTAMPTZ AS created_at, NULL::VARCHAR AS code_version,
-    NULL::VARCHAR AS schema_version, NULL::VARCHAR AS run_id, NULL::VARCHAR AS object
+    NULL::VARCHAR AS schema_version, NULL::VARCHAR AS run_id, NULL::VARCHAR AS object, NULL::BOOLEAN AS misplaced
 WHERE false
 """
 # The latest entry of an object and content, as the same bytes may be written again.

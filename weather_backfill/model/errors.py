@@ -8,6 +8,7 @@ day on the first attempt, because asking again only costs time and the upstream'
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 
 class WeatherError(Exception):
@@ -92,5 +93,15 @@ class VerificationError(RetryableError):
 
 def shown(url: str) -> str:
     """Redact a URL for an error's text: without user, password and query, which may hold secrets."""
-    without_user = re.sub(r"^([a-z0-9+.-]*:?/*).*@", r"\1…@", url, flags=re.IGNORECASE | re.DOTALL)
-    return re.sub(r"\?.*", "?…", without_user, flags=re.DOTALL)[:200]
+    before, at, rest = url.rpartition("@")  # not a pattern: over a long text those take its square
+    scheme = re.match(r"([a-z][a-z0-9+.-]*:)?/+|", before[:40], re.IGNORECASE)
+    without_user = f"{scheme[0] if scheme else ''}…@{rest}" if at else url
+    path, query, _ = without_user.partition("?")
+    return (f"{path}?…" if query else path)[:200]
+
+
+def some(names: Iterable[str], most: int = 20) -> str:
+    """Join the first names of a list for an error's text, and how many more there are."""
+    found = list(names)
+    more = f" and {len(found) - most} more" if len(found) > most else ""
+    return ", ".join(name[:80] for name in found[:most]) + more

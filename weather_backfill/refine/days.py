@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import date
 
-from weather_backfill.lake import layout, parquet
+from weather_backfill.lake import layout, ownership, parquet
 from weather_backfill.model.days import Day, DayFailure, DayTable, RawDay
 from weather_backfill.model.partitions import PartitionKey
 from weather_backfill.refine.checks import Limits, check_raw, check_refined, coverage
@@ -25,11 +25,16 @@ def refine_days(store: ObjectStore, service: str, tenant: str, days: list[date])
 
 
 def refine_day(store: ObjectStore, service: str, key: PartitionKey) -> DayTable:
-    """Refine one raw day of the lake; raises `NotFoundError` if the lake does not have it."""
+    """Refine one raw day of the lake.
+
+    Raises `NotFoundError` if the lake does not have it, and `UnreadableObjectError` if it is damaged, or by its footer
+    another tenant's or day's.
+    """
     started = time.monotonic()
     raw_key = layout.day_key(layout.RAW_OBSERVATIONS, service, key)
     with store.local_copy(raw_key) as path:
         refined = refine_file(path)
+    ownership.check_owner(refined.footer, raw_key)
     return DayTable(
         key=key,
         table=refined.table,

@@ -14,7 +14,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from weather_backfill.lake import parquet
+from weather_backfill.lake import ownership, parquet
 from weather_backfill.model.days import Cadence
 from weather_backfill.model.errors import UnreadableObjectError
 from weather_backfill.model.partitions import quarter_end
@@ -60,13 +60,15 @@ class FeatureInput:
     cadence: Cadence
 
 
-def read_refined_day(day: date, data: bytes, name: str) -> FeatureInput:
+def read_refined_day(day: date, data: bytes, name: str, object_key: str = "") -> FeatureInput:
     """Read the rows and columns of a refined object that the features need; `name` is the object's, for errors.
 
-    Raises `UnreadableObjectError` where the object is damaged, lacks a column or has no cadence.
+    Raises `UnreadableObjectError` where the object is damaged, lacks a column, has no cadence or does not belong where
+    its key says.
     """
     with parquet.open_file(pa.BufferReader(data)) as file:
         footer = parquet.footer(file)
+        ownership.check_owner(footer, object_key)
         if "cadence" not in footer:
             raise UnreadableObjectError(f"{name} has no cadence in its footer: materialize that refined day again.")
         table = file.read(list(_COLUMNS))

@@ -8,7 +8,7 @@ from datetime import date, timedelta
 
 import pyarrow as pa
 
-from weather_backfill.lake import layout, parquet
+from weather_backfill.lake import layout, ownership
 from weather_backfill.lake.listing import day_objects
 from weather_backfill.model.days import DayFailure, DayTable
 from weather_backfill.model.errors import NotFoundError
@@ -45,7 +45,7 @@ def make_quarter(store: ObjectStore, service: str, key: PartitionKey) -> DayTabl
 def _days(store: ObjectStore, service: str, tenant: str, days: list[date]) -> Iterator[FeatureInput]:
     def read(day: date) -> FeatureInput:
         key = layout.day_key(layout.REFINED_15M, service, PartitionKey(day, tenant))
-        return read_refined_day(day, store.get(key), store.uri(key))
+        return read_refined_day(day, store.get(key), store.uri(key), key)
 
     for day in each_day(days, read):
         if isinstance(day, DayFailure):
@@ -55,6 +55,7 @@ def _days(store: ObjectStore, service: str, tenant: str, days: list[date]) -> It
 
 def _history(store: ObjectStore, service: str, tenant: str) -> pa.Table | None:
     try:
-        return parquet.decode(store.get(layout.tenant_key(layout.STATION_HISTORY, service, tenant)))
+        key = layout.tenant_key(layout.STATION_HISTORY, service, tenant)
+        return ownership.decode(store.get(key), key)
     except NotFoundError:
         return None

@@ -43,7 +43,7 @@ LEASE_SECONDS = 120.0
 """The time for which a lock on S3 counts; its owner renews it after a third."""
 WAIT_SECONDS = 300.0
 """Longest wait for a lock: more than a killed process's takes to end."""
-TRIES = 5
+TRIES = 10
 """How often a writer that lost to another one reads again before it gives up."""
 _SLACK_SECONDS = 2.0  # a store's times may be whole seconds
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.005, 0.5
@@ -148,6 +148,7 @@ def started_over(attempt: Callable[[], T]) -> T:
     for _ in range(TRIES - 1):
         with suppress(ConflictError):
             return attempt()
+        _pause(random.uniform(0, _LONGEST_PAUSE / 10))  # noqa: S311 - as above
     return attempt()
 
 

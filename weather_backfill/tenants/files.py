@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Annotated, Any
 
 import yaml
@@ -21,14 +22,16 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from pydantic_core import ErrorDetails
 
 from weather_backfill.lake.listing import own_names
-from weather_backfill.model.errors import ConfigurationError, NotFoundError, shown
+from weather_backfill.model.errors import ConfigurationError, NotFoundError, shown, some
 from weather_backfill.model.partitions import validate_tenant_id
 from weather_backfill.security.secrets import WITHHELD
 from weather_backfill.sources.registry import REGISTERED
+from weather_backfill.storage import conditional
 from weather_backfill.storage.object_store import ObjectStore
 
 DEFAULTS = "_defaults.yaml"
 _MAX_FILE_BYTES = 64 * 1024
+_MOST_PROBLEMS = 20
 # PyYAML fails as it falls on tagged values: `!!bool x` with KeyError, `!!timestamp x` with AttributeError.
 _YAML_ERRORS = (yaml.YAMLError, ValueError, RecursionError, LookupError, AttributeError, TypeError, OverflowError)
 
@@ -130,9 +133,10 @@ class TenantRegistry:
         defaults = _mapping(text, self._files.uri(DEFAULTS))
         unknown = sorted(set(defaults) - set(Services.model_fields))
         if unknown or not all(isinstance(value, dict) for value in defaults.values()):
+            found = f"; found {some(map(str, unknown))}." if unknown else "."
             raise ConfigurationError(
                 f"{self._files.uri(DEFAULTS)}: expected a mapping of settings for each of "
-                f"{', '.join(Services.model_fields)}" + (f"; found {', '.join(map(str, unknown))}." if unknown else ".")
+                f"{', '.join(Services.model_fields)}{found}"
             )
         return defaults
 
@@ -149,26 +153,39 @@ class TenantRegistry:
     ) -> str:
         """Write a tenant's file with these connections; others it has stay. Returns where.
 
-        Raises `ConfigurationError` naming the field, or what `check` raises, and then writes nothing.
+        Whoever loses to another writer of the file reads it again: both writers' connections are in it then. Raises
+        `ConfigurationError` naming the field, or what `check` raises, and then writes nothing.
         """
         if not services:
             raise ConfigurationError(f"tenant {tenant!r} connects no service: name one, for example --tempest.")
         file = f"{validate_tenant_id(tenant)}.yaml"
         uri = self._files.uri(file)
-        # What the file says, not what the defaults add to it, is what is written back.
-        known: dict[str, Any] = _mapping(self._read(file), uri) if self._files.exists(file) else {"id": tenant}
-        document = {**known, "services": {**(known.get("services") or {}), **services}}
-        text = yaml.safe_dump(document, sort_keys=False).encode()
-        check(parse_tenant(text, uri, tenant, self._defaults()))
-        self._files.put(file, text)
+
+        def write() -> None:
+            with suppress(NotFoundError):
+                _check_size(self._files.head(file).size, uri)
+            seen = self._files.look(file)
+            # What the file says, not what the defaults add to it, is what is written back.
+            known: dict[str, Any] = _mapping(seen.data, uri) if seen else {"id": tenant}
+            document = {**known, "services": {**(known.get("services") or {}), **services}}
+            text = yaml.safe_dump(document, sort_keys=False).encode()
+            check(parse_tenant(text, uri, tenant, self._defaults()))
+            conditional.put_if(self._files, file, text, seen.etag if seen else None)
+
+        conditional.started_over(write)
         return uri
 
     def put(self, tenant: Tenant) -> str:
-        """Write a tenant's file; returns where."""
+        """Write a tenant's file, all of it; returns where. To add a connection to what is there: `connect`."""
         document = tenant.model_dump(mode="json", exclude_none=True, exclude_unset=True)
-        key = f"{tenant.id}.yaml"
-        self._files.put(key, yaml.safe_dump(document, sort_keys=False).encode())
-        return self._files.uri(key)
+        text, file = yaml.safe_dump(document, sort_keys=False).encode(), f"{tenant.id}.yaml"
+
+        def write() -> None:
+            seen = self._files.look(file)
+            conditional.put_if(self._files, file, text, seen.etag if seen else None)
+
+        conditional.started_over(write)
+        return self._files.uri(file)
 
 
 def parse_tenant(text: bytes, file: str, expected_id: str, defaults: Mapping[str, Any] | None = None) -> Tenant:
@@ -181,8 +198,7 @@ def parse_tenant(text: bytes, file: str, expected_id: str, defaults: Mapping[str
     try:
         tenant = Tenant.model_validate(document)
     except ValidationError as error:
-        problems = "; ".join(_problem(details) for details in error.errors(include_url=False))
-        raise ConfigurationError(f"{file}: {problems}") from error
+        raise ConfigurationError(f"{file}: {_problems(error)}") from error
     except ConfigurationError as error:
         raise ConfigurationError(f"{file}: {error}") from error
     if tenant.id != expected_id:
@@ -214,10 +230,12 @@ class _Loader(yaml.SafeLoader):
     """A safe loader without aliases, which make a few lines as large as memory, and without names that come twice."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        names = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-        for twice in (name for name in names if names.count(name) > 1):
-            problem = f"{str(twice)[:80]!r} stands twice, and one would hide the other"
-            raise yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark)
+        names: set[str] = set()
+        for name in (key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
+            if name in names:
+                problem = f"{str(name)[:80]!r} stands twice, and one would hide the other"
+                raise yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark)
+            names.add(name)
         return super().construct_mapping(node, deep)
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
@@ -227,9 +245,17 @@ class _Loader(yaml.SafeLoader):
         return super().compose_node(parent, index)
 
 
+def _problems(error: ValidationError) -> str:
+    """The first problems of a file, and how many more it has."""
+    found = error.errors(include_url=False)
+    more = f"; and {len(found) - _MOST_PROBLEMS} problems more" if len(found) > _MOST_PROBLEMS else ""
+    return "; ".join(_problem(details) for details in found[:_MOST_PROBLEMS]) + more
+
+
 def _problem(details: ErrorDetails) -> str:
     """Field, what was expected and the value given; no value where a secret may have gone astray."""
-    text = f"{'.'.join(map(str, details['loc'])) or 'file'}: {details['msg'].removeprefix('Value error, ')}"
+    where = ".".join(str(part)[:80] for part in details["loc"]) or "file"
+    text = f"{where}: {details['msg'].removeprefix('Value error, ')}"
     value = details["input"]
     whole = isinstance(value, (dict, list))
     if details["type"] in (WITHHELD, "extra_forbidden", "missing") or (whole and details["type"] == "value_error"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 
 import pytest
@@ -99,6 +100,54 @@ def test_a_broken_file_names_file_field_value_and_what_was_expected(text: str | 
 def test_every_problem_of_a_file_is_named_at_once() -> None:
     with pytest.raises(ConfigurationError, match=r"enabled: .*; .*lookback_days: "):
         parse(tempest("lookback_days: x\n    enabled: perhaps"))
+
+
+def _full(head: str, item: str, tail: str = "]") -> str:
+    """A file at the limit on its size: as many items, numbered, as it holds."""
+    items, size = [], len(head) + len(tail)
+    while size + len(text := item.format(len(items))) <= 64 * 1024:
+        items.append(text)
+        size += len(text)
+    return head + "".join(items) + tail
+
+
+ACEIOT = 'id: acme\nservices: {aceiot: {base_url: "https://a.example", api_key: "${K}", '
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize(
+    "text",
+    [
+        _full("id: acme\nservices: {}\nname: {", "{:x},", "}"),
+        _full("id: acme\nservices: {", "{:x},", "}"),
+        _full("id: acme\nservices: {}\n", "s{:x}: 1\n", ""),
+        _full(ACEIOT + "sites: [", "s{:x},", "]}}"),
+        _full(ACEIOT + "sites: [", "ab,", "]}}"),
+        _full(ACEIOT + "sites: [s], metrics: {", "{0:x}x: m{0:x},", "}}}"),
+        _full("id: acme\nservices: {dwd: {stations: [", "'{}',", "]}}"),
+        _full("id: acme\nservices: {tempest: {archive_url: /a, stations: [", "s{:x},", "]}}"),
+        _full("id: acme\nservices: {csv_folder: {folder: /a, station: x, columns: {", "{:x}x: rain,", "}}}"),
+        f"id: {'a' * 65_000}",
+        f"id: acme\nservices: {{aceiot: {{base_url: {'a' * 60_000}}}}}",
+    ],
+    ids=["names", "services", "unknown", "sites", "twice", "metrics", "dwd", "tempest", "columns", "long", "url"],
+)
+def test_a_file_of_the_largest_size_takes_no_longer_than_its_yaml(text: str) -> None:
+    started = time.process_time()
+    yaml.safe_load(text)
+    own = time.process_time() - started
+    started = time.process_time()
+    with contextlib.suppress(ConfigurationError):
+        parse(text)
+    assert time.process_time() - started < 2 * own + 0.5
+
+
+def test_lists_have_a_limit_and_problems_are_told_in_part() -> None:
+    with pytest.raises(ConfigurationError, match=r"sites: .* at most 5000 items"):
+        parse(_full(ACEIOT + "sites: [", "s{:x},", "]}}"))
+    with pytest.raises(ConfigurationError, match="and 5 problems more") as caught:
+        parse("id: acme\nservices: {}\n" + "".join(f"x{n}: 1\n" for n in range(25)))
+    assert len(str(caught.value)) < 2000
 
 
 def bomb(levels: int) -> str:

@@ -17,11 +17,12 @@ from weather_backfill.dagster.assets.streaming import selected_partitions
 from weather_backfill.dagster.events import partition_row_counts, uri_of
 from weather_backfill.dagster.partitions import tenants_partitions
 from weather_backfill.dagster.resources import LakeResource, TenantsResource
-from weather_backfill.lake import layout, parquet, provenance
-from weather_backfill.model.errors import NotFoundError, SourceUnavailableError
+from weather_backfill.lake import layout, ownership, parquet, provenance
+from weather_backfill.model.errors import SourceUnavailableError
 from weather_backfill.model.schemas import STATION_HISTORY
 from weather_backfill.settings import Settings
-from weather_backfill.storage.object_store import ObjectStore
+from weather_backfill.storage import conditional
+from weather_backfill.storage.object_store import ObjectStore, Seen
 from weather_backfill.tenants.access import open_source
 
 
@@ -74,23 +75,29 @@ def write_history(
 ) -> pa.Table:
     """Write a tenant's history and return it; stations that could not be read keep their rows of before.
 
-    Raises `SourceUnavailableError` if no station could be read, and then writes nothing.
+    A writer whose table was replaced meanwhile starts over with the new one. Raises `SourceUnavailableError` if no
+    station could be read, and then writes nothing.
     """
     if failed and not history.num_rows:
         raise SourceUnavailableError(f"no station's metadata could be read: {', '.join(sorted(failed)[:10])}")
     key = layout.tenant_key(layout.STATION_HISTORY, service, tenant)
-    kept = _rows_of(store, key, failed) if failed else STATION_HISTORY.empty_table()
-    table = pa.concat_tables([history.cast(STATION_HISTORY), kept])
-    table = table.sort_by([("station_id", "ascending"), ("valid_from", "ascending")])
-    file = parquet.encode(table, {})
-    entry = provenance.entry(store.put(key, file.data), file, run_id)
-    provenance.save(store, f"{run_id or file.sha256}.{service}.{layout.STATION_HISTORY}.{tenant}", [entry])
+
+    def write() -> tuple[pa.Table, provenance.ProvenanceEntry, str]:
+        with conditional.exclusive(store, key) as held:
+            seen = held.look()
+            kept = _rows_of(seen, key, failed)
+            table = pa.concat_tables([history.cast(STATION_HISTORY), kept])
+            table = table.sort_by([("station_id", "ascending"), ("valid_from", "ascending")])
+            file = parquet.encode(table, ownership.owner_of_tenant(service, tenant))
+            return table, provenance.entry(held.put(file.data, seen), file, run_id), file.sha256
+
+    table, entry, sha256 = conditional.started_over(write)
+    provenance.save(store, f"{run_id or sha256}.{service}.{layout.STATION_HISTORY}.{tenant}", [entry])
     return table
 
 
-def _rows_of(store: ObjectStore, key: str, stations: Collection[str]) -> pa.Table:
-    try:
-        stored = parquet.decode(store.get(key)).cast(STATION_HISTORY)
-    except NotFoundError:
+def _rows_of(seen: Seen | None, key: str, stations: Collection[str]) -> pa.Table:
+    if seen is None or not stations:
         return STATION_HISTORY.empty_table()
+    stored = ownership.decode(seen.data, key).cast(STATION_HISTORY)
     return stored.filter(pc.is_in(stored["station_id"], pa.array(sorted(stations), pa.string())))

@@ -7,7 +7,7 @@ import pandas as pd
 import pyarrow as pa
 
 from weather_backfill.dagster.resources import LakeResource
-from weather_backfill.lake import layout, listing, parquet
+from weather_backfill.lake import layout, listing, ownership
 from weather_backfill.refine.features import PRODUCTS
 from weather_backfill.refine.rules import COMPLETE_SHARE
 from weather_backfill.storage.object_store import ObjectStore
@@ -78,9 +78,9 @@ def _by_tenant(store: ObjectStore, service: str) -> Iterator[tuple[str, pa.Table
         quarters = listing.day_objects(store, layout.QUARTERLY_FEATURES, service, tenant)
         keys = [quarters[day].key for day in sorted(quarters)]
         tables = []
-        for _, data in store.read_many(keys):
+        for key, data in store.read_many(keys):
             if not isinstance(data, bytes):
                 raise data
-            tables.append(parquet.decode(data))
+            tables.append(ownership.decode(data, key))
         if tables:
             yield tenant, pa.concat_tables(tables).unify_dictionaries()

@@ -11,11 +11,13 @@ aceiot:
 from __future__ import annotations
 
 import re
+from collections import Counter
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field
 
+from weather_backfill.model.errors import some
 from weather_backfill.model.metrics import METRICS
 from weather_backfill.security.reach import Label, ServerUrl
 from weather_backfill.security.secrets import SecretReference
@@ -41,9 +43,9 @@ def check_site(name: str) -> str:
 
 
 def _check_sites(sites: tuple[str, ...]) -> tuple[str, ...]:
-    twice = sorted({s for s in sites if sites.count(s) > 1})
+    twice = sorted(site for site, times in Counter(sites).items() if times > 1)
     if twice:
-        raise ValueError(f"sites stand twice: {', '.join(twice)}; name each once")
+        raise ValueError(f"sites stand twice: {some(twice)}; name each once")
     return sites
 
 
@@ -65,7 +67,7 @@ def _check_page_size(size: int | None) -> int | None:
 def _check_metrics(metrics: dict[str, str]) -> dict[str, str]:
     unknown = sorted(set(metrics.values()) - METRICS.keys())
     if unknown:
-        raise ValueError(f"metrics {', '.join(unknown)} are not known; expected names such as air_temperature")
+        raise ValueError(f"metrics {some(unknown)} are not known; expected names such as air_temperature")
     return metrics
 
 
@@ -78,13 +80,15 @@ class AceiotConnection(Connection):
     base_url: Annotated[ServerUrl, AfterValidator(_check_url)] = Field(description="The API, up to and with /api")
     api_key: SecretReference = Field(description="${NAME} of the variable with the key")
     sites: Annotated[tuple[Annotated[str, AfterValidator(check_site)], ...], AfterValidator(_check_sites)] = Field(
-        min_length=1, description="Sites to read; a site becomes a station"
+        min_length=1, max_length=5000, description="Sites to read; a site becomes a station"
     )
     points: tuple[Label, ...] | None = Field(
-        None, min_length=1, description="Patterns of points to keep; without it all configured points"
+        None, min_length=1, max_length=2000, description="Patterns of points to keep; without it all configured points"
     )
     metrics: Annotated[dict[Label, Label], AfterValidator(_check_metrics)] = Field(
-        default_factory=dict, description="CF metric by pattern of point; the first that matches counts"
+        default_factory=dict,
+        max_length=2000,
+        description="CF metric by pattern of point; the first that matches counts",
     )
     cadence_seconds: int = Field(60, ge=1, le=86_400, description="Seconds between the samples of a point")
     requests_per_minute: int | None = Field(

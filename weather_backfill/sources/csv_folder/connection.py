@@ -21,7 +21,9 @@ class CsvFolderConnection(Connection):
     time_zone: TimeZoneName = Field("UTC", description="Zone of times that name none")
     station: Label | None = Field(None, description="The station of all rows")
     station_column: Label | None = Field(None, description="Or the column that names it")
-    columns: dict[Label, Label] = Field(min_length=1, description="'metric' or 'metric unit', by column or long name")
+    columns: dict[Label, Label] = Field(
+        min_length=1, max_length=2000, description="'metric' or 'metric unit', by column or long name"
+    )
     metric_column: Label | None = Field(None, description="Of a long table: the column with the names of `columns`")
     value_column: Label | None = Field(None, description="Of a long table: the column with the values")
     separator: str = Field(",", min_length=1, max_length=1)

@@ -7,6 +7,7 @@ cannot be read, which become rejects. Latin-1, CRLF or LF, names and numbers pad
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -110,7 +111,7 @@ def _header(data: bytes, product: Product, source: str) -> list[str]:
             "connection's product is what the folder holds, or the format has changed."
         )
     names[0] = "STATIONS_ID"
-    twice = sorted({name for name in names if name and names.count(name) > 1})
+    twice = sorted(name for name, times in Counter(names).items() if name and times > 1)
     if twice or "\r" in line.rstrip("\r"):
         problem = f"names {', '.join(twice)[:100]} twice" if twice else "ends its lines with CR alone"
         raise SchemaError(
