@@ -15,11 +15,12 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
-from weather_backfill.model.errors import ConfigurationError
+from weather_backfill.model.errors import ConfigurationError, refuse_user, shown
 from weather_backfill.security.own_hosts import parse_authority
 from weather_backfill.security.reach import folder_of
 from weather_backfill.security.secrets import WITHHELD, SecretReference
 from weather_backfill.security.tenant_policy import TenantPolicy
+from weather_backfill.sources.connection import plainly
 from weather_backfill.sources.registry import SERVICES, SERVICES_BY_NAME
 from weather_backfill.sources.service import absolute
 from weather_backfill.storage.object_store import S3Options
@@ -28,7 +29,9 @@ from weather_backfill.storage.object_store import S3Options
 class Settings(BaseSettings):
     """The platform's settings, one environment variable each (`WEATHER_` + the name in capitals)."""
 
-    model_config = SettingsConfigDict(env_prefix="WEATHER_", env_file=".env", extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix="WEATHER_", env_file=".env", extra="ignore", frozen=True, hide_input_in_errors=True
+    )
 
     storage_url: str = Field("lake", description="The lake: a folder or s3://bucket/prefix")
     tenants_url: str = Field("tenants", description="Tenant files: a folder or s3://bucket/prefix")
@@ -56,7 +59,7 @@ class Settings(BaseSettings):
         default_factory=dict, description='Rate limit by service, all tenants together, JSON: {"aceiot": 50}'
     )
     limits_url: str | None = Field(
-        None, description="Where rate limits and breakers are shared: a file, redis:// or postgresql://"
+        None, repr=False, description="Where rate limits and breakers are shared: a file, redis:// or postgresql://"
     )
     tenant_folders: list[str] | None = Field(
         None,
@@ -138,6 +141,11 @@ class Settings(BaseSettings):
         description='Owners of all assets in Dagster, e-mail addresses or "team:NAME", JSON: ["team:weather"]',
     )
 
+    @field_validator("storage_url", "tenants_url", "s3_endpoint_url")
+    @classmethod
+    def _without_user(cls, url: str | None) -> str | None:
+        return plainly(lambda given: refuse_user(given, "the URL"), url) if url else url
+
     @field_validator("service_chunk_days", "first_day", "requests_per_minute")
     @classmethod
     def _known_services(cls, given: dict[str, Any]) -> dict[str, Any]:
@@ -197,6 +205,10 @@ class Settings(BaseSettings):
         return TenantPolicy(folders, secrets, self.private_addresses, plain_http=local, endpoint=self.s3_endpoint_url)
 
 
+def _shown(given: Any) -> Any:
+    return shown(given) if isinstance(given, str) else given
+
+
 def load_settings(**overrides: Any) -> Settings:
     """Settings from the environment; raises `ConfigurationError` naming the variable and what it expected."""
     try:
@@ -204,7 +216,7 @@ def load_settings(**overrides: Any) -> Settings:
     except ValidationError as error:
         problems = "; ".join(
             f"WEATHER_{str(e['loc'][0]).upper()}{''.join(f' {part}' for part in e['loc'][1:])}: {e['msg']}"
-            + ("" if e["type"] == WITHHELD else f" (given {e['input']!r})")
+            + ("" if e["type"] == WITHHELD else f" (given {_shown(e['input'])!r})")
             for e in error.errors()
         )
         raise ConfigurationError(f"settings are not valid: {problems}") from error

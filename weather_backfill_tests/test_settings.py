@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import traceback
 from datetime import date
 from pathlib import Path
 
@@ -118,3 +119,13 @@ def test_every_service_has_a_first_day() -> None:
     firsts = {name: load_settings().first_day_of(name) for name in SERVICES}
     known = {"tempest": date(2018, 1, 1), "dwd": date(1990, 1, 1), "aceiot": date(2018, 1, 1)}
     assert firsts.items() >= known.items()
+
+
+@pytest.mark.parametrize("name", ["STORAGE_URL", "TENANTS_URL", "S3_ENDPOINT_URL"])
+def test_a_url_with_a_password_is_refused_and_not_repeated(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(f"WEATHER_{name}", "https://us3r:pa55@host/x")
+    with pytest.raises(ConfigurationError, match=f"WEATHER_{name}: .*user or password") as caught:
+        load_settings()
+    text = "".join(traceback.format_exception(caught.value))
+    assert "us3r" not in text
+    assert "pa55" not in text

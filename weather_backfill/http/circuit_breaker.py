@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from weather_backfill.http.shared_state.base import Document, SharedState
+from weather_backfill.http.shared_state.base import CLOCKS_SECONDS, Document, SharedState
 from weather_backfill.model.errors import NotAskedError
 from weather_backfill.model.partitions import UTC
 
@@ -52,6 +52,9 @@ class BreakerRules:
     probe: float = 600.0
 
 
+_USUAL = BreakerRules()
+
+
 @dataclass(frozen=True, slots=True)
 class BreakerStatus:
     """A circuit breaker's status: state, failures in a row, start of the outage and next try (UTC), last failure."""
@@ -71,6 +74,7 @@ def breaker_scope(service: str, host: str) -> str:
 
 def admit(document: Document, now: float, rules: BreakerRules) -> float | None:
     """Admit a request (0, perhaps as the probe), or return the seconds to wait, or `None` to give up."""
+    forget_false_times(document, now, rules)
     since = document.get("since")
     if since is None:
         return 0.0
@@ -80,6 +84,14 @@ def admit(document: Document, now: float, rules: BreakerRules) -> float | None:
         return _POLL_SECONDS if now - since <= rules.patience else None
     document["probe_until"] = now + rules.probe
     return 0.0
+
+
+def forget_false_times(document: Document, now: float, rules: BreakerRules) -> None:
+    """Forget an outage, or a probe, that a clock which was ahead has put further ahead than the rules ever do."""
+    if document.get("until", 0.0) > now + rules.longest + CLOCKS_SECONDS:
+        document.clear()
+    elif document.get("probe_until", 0.0) > now + rules.probe + CLOCKS_SECONDS:
+        del document["probe_until"]
 
 
 def forget_probe(document: Document, now: float) -> None:
@@ -94,6 +106,7 @@ def succeeded(document: Document, now: float) -> None:
 
 def failed(document: Document, now: float, rules: BreakerRules, error: str) -> None:
     """Count a failure of the service, and open the breaker at the threshold or after a failed probe."""
+    forget_false_times(document, now, rules)
     if document.get("since") is not None and document.get("until", 0.0) > now:
         return  # sent before the breaker opened: it adds nothing
     document["failures"] = document.get("failures", 0) + 1
@@ -108,8 +121,9 @@ def failed(document: Document, now: float, rules: BreakerRules, error: str) -> N
     document["until"] = now + min(rules.cooldown * 2 ** document["trips"], rules.longest)
 
 
-def status_of(document: Document, now: float, scope: str) -> BreakerStatus:
+def status_of(document: Document, now: float, scope: str, rules: BreakerRules = _USUAL) -> BreakerStatus:
     """The status in a breaker's document."""
+    forget_false_times(document := dict(document), now, rules)
     since, until = document.get("since"), document.get("until")
     state = BreakerState.CLOSED
     if since is not None:
@@ -163,7 +177,7 @@ class Breaker:
 
     def status(self) -> BreakerStatus:
         """The breaker's status, read without a lock."""
-        return status_of(*self._state.read(self.scope), self.scope)
+        return status_of(*self._state.read(self.scope), self.scope, self._rules)
 
     def _refusal(self) -> str:
         status = self.status()

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from weather_backfill.http.shared_state.base import Document, SharedState
+from weather_backfill.http.shared_state.base import CLOCKS_SECONDS, Document, SharedState
 from weather_backfill.model.errors import ConfigurationError, NotAskedError
 
 WINDOW_SECONDS = 60.0
@@ -117,7 +117,10 @@ def refused_for(document: Document, now: float) -> float:
 
 
 def _left(document: Document, now: float, name: str) -> float:
-    return min(max(document.get(name, 0.0) - now, 0.0), LONGEST_PAUSE_SECONDS)
+    left = document.get(name, 0.0) - now
+    if left > LONGEST_PAUSE_SECONDS + CLOCKS_SECONDS:
+        return 0.0  # set by a clock that was ahead: no pause is so long
+    return min(max(left, 0.0), LONGEST_PAUSE_SECONDS)
 
 
 @dataclass(frozen=True, slots=True)

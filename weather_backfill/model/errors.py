@@ -100,6 +100,18 @@ def shown(url: str) -> str:
     return (f"{path}?…" if query else path)[:200]
 
 
+def refuse_user(url: str, what: str) -> None:
+    """Raise `ConfigurationError` for a URL with a user or password in it, which logs and metadata would repeat.
+
+    The message does not. A plain path may hold an `@`, and so may the path of a URL.
+    """
+    if re.match(r"[a-z][a-z0-9+.-]*:/*[^/?#]*@", url[:2000], re.IGNORECASE):
+        raise ConfigurationError(
+            f"{what} {shown(url)!r} holds a user or password: expected a URL without them. Name credentials by "
+            "variables, a profile or a role, and change the password if the URL was written down."
+        )
+
+
 def some(names: Iterable[str], most: int = 20) -> str:
     """Join the first names of a list for an error's text, and how many more there are."""
     found = list(names)

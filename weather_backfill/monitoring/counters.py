@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
@@ -40,6 +40,8 @@ WRITTEN = {
 DAYS_WRITTEN, RUNS_ENDED = "days_written", "runs_ended"
 SETTLED = timedelta(seconds=2)
 """Younger records are left for later: a database assigns ids before it commits, and the cursor must not skip one."""
+AHEAD = timedelta(minutes=1)
+"""Records further in the future are of a clock that was wrong: nothing waits until their time has come."""
 _ENDED = [DagsterRunStatus.SUCCESS, DagsterRunStatus.FAILURE, DagsterRunStatus.CANCELED]
 _PAGE = 500
 _REMEMBERED = 5000
@@ -72,8 +74,14 @@ _SNAPSHOT = TypeAdapter(Snapshot)
 class Counters:
     """The counters of one instance."""
 
-    def __init__(self, instance: dg.DagsterInstance, store: ObjectStore, services: Sequence[str]) -> None:
-        self._instance, self._store, self._services = instance, store, services
+    def __init__(
+        self,
+        instance: dg.DagsterInstance,
+        store: ObjectStore,
+        services: Sequence[str],
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._instance, self._store, self._services, self._clock = instance, store, services, clock
         storage = instance.run_storage
         assert isinstance(storage, SqlRunStorage), "every storage of Dagster's is one, and has an id of its own"
         self._key = f"{layout.METRICS}/{storage.get_run_storage_id()}.json"
@@ -121,12 +129,13 @@ class Counters:
     def _materializations(self, service: str, dataset: str, pages: int) -> bool:
         asset = dg.AssetKey([service, dataset])
         name = asset.to_user_string()
-        settled = (datetime.now(UTC) - SETTLED).timestamp()
+        now = self._clock()
+        settled, ahead = (now - SETTLED).timestamp(), (now + AHEAD).timestamp()
         for _ in range(pages):
             after = dg.AssetRecordsFilter(asset_key=asset, after_storage_id=self.snapshot.cursors.get(name, 0))
             records = self._instance.fetch_materializations(after, limit=_PAGE, ascending=True).records
             for record in records:
-                if record.timestamp > settled:
+                if settled < record.timestamp <= ahead:
                     return False
                 self._count(service, dataset, record)
                 self.snapshot.cursors[name] = record.storage_id
@@ -149,8 +158,12 @@ class Counters:
 
     def _runs(self, pages: int) -> bool:
         """Count ended runs in the order of their last update, each once; returns whether there are more."""
+        now = self._clock().timestamp()
+        if self.snapshot.runs_until > now + AHEAD.total_seconds():
+            self.snapshot.runs_until = self._true_position(now)
         for _ in range(pages):
-            since = datetime.fromtimestamp(self.snapshot.runs_until, UTC) - SETTLED
+            before = self.snapshot.runs_until
+            since = datetime.fromtimestamp(before, UTC) - SETTLED
             records = self._instance.get_run_records(
                 dg.RunsFilter(statuses=_ENDED, updated_after=since),
                 limit=_PAGE,
@@ -163,13 +176,24 @@ class Counters:
                 run = record.dagster_run
                 labels = run.tags.get(SERVICE_TAG, ""), run.tags.get(TENANT_TAG, "")
                 self._add(RUNS_ENDED, *labels, run.status.value.lower(), 1)
-                self.snapshot.runs_counted.append(run.run_id)
-            if records:
-                self.snapshot.runs_until = max(self.snapshot.runs_until, _seconds(records[-1].update_timestamp))
-            self.snapshot.runs_counted = self.snapshot.runs_counted[-_REMEMBERED:]
-            if len(records) < _PAGE:
+            self._remember(records, now)
+            if len(records) < _PAGE or (not new and self.snapshot.runs_until == before):
                 return False
         return True
+
+    def _remember(self, records: Sequence[dg.RunRecord], now: float) -> None:
+        """Move the position up to these runs, past none in the future: those are found again, and remembered last."""
+        past = [at for record in records if (at := _seconds(record.update_timestamp)) <= now]
+        self.snapshot.runs_until = max(self.snapshot.runs_until, *past, 0.0)
+        found = dict.fromkeys(record.dagster_run.run_id for record in records)
+        others = [run for run in self.snapshot.runs_counted if run not in found]
+        self.snapshot.runs_counted = [*others, *found][-_REMEMBERED:]
+
+    def _true_position(self, now: float) -> float:
+        """The last update of the runs counted last that is not in the future; now, where none of them is left."""
+        runs = dg.RunsFilter(run_ids=self.snapshot.runs_counted[-_PAGE:])
+        updates = [_seconds(record.update_timestamp) for record in self._instance.get_run_records(runs)]
+        return max((at for at in updates if at <= now), default=now)
 
 
 def _seconds(moment: datetime) -> float:

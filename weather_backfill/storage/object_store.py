@@ -34,6 +34,8 @@ from weather_backfill.model.errors import (
     NotFoundError,
     VerificationError,
     WeatherError,
+    refuse_user,
+    shown,
 )
 from weather_backfill.security.tenant_policy import leads_out
 from weather_backfill.storage.abilities import Abilities, abilities_of
@@ -71,6 +73,7 @@ class ObjectStore:
     def __init__(
         self, url: str, s3: S3Options | None = None, *, must_exist: bool = False, inside: bool = False
     ) -> None:
+        refuse_user(url, "the storage URL")  # before it is kept: from here on it is repeated in errors and metadata
         self.url = url.rstrip("/")
         self.folder: Path | None = None
         self._must_exist, self._inside = must_exist, inside
@@ -86,8 +89,8 @@ class ObjectStore:
                 self._opened_store = self._open(lambda: LocalStore(str(self.folder)))
         else:
             raise ConfigurationError(
-                f"storage URL {url!r} has the scheme {parts.scheme!r}: expected a folder, file:///folder "
-                "or s3://bucket/prefix."
+                f"storage URL {shown(url)!r} has another scheme: expected a folder, file:///folder or "
+                "s3://bucket/prefix."
             )
 
     def _open(self, constructor: Callable[[], T]) -> T:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from weather_backfill.model.errors import ConfigurationError, shown
+from weather_backfill.model.errors import ConfigurationError, refuse_user, shown
 
 _NO_PROXY = "http://127.0.0.1:9"  # port 9, "discard": nothing listens there
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,254}")
@@ -81,6 +81,7 @@ def s3_arguments(bucket: str, options: S3Options) -> dict[str, Any]:
     if options.checksums:
         config["checksum_algorithm"] = "SHA256"
     if endpoint:
+        refuse_user(endpoint, "the S3 endpoint")
         config |= {"endpoint": endpoint, "virtual_hosted_style_request": False}
     plain = bool(endpoint and endpoint.startswith("http://"))
     client: dict[str, Any] = {"allow_http": plain, "timeout": "10s" if options.hurry else "60s"}

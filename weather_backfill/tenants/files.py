@@ -48,7 +48,7 @@ Services = create_model(
 class Tenant(BaseModel):
     """One tenant file."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
     id: Annotated[str, AfterValidator(validate_tenant_id)]
     name: str | None = Field(None, max_length=200)

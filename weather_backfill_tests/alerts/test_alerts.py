@@ -301,6 +301,17 @@ def test_a_sender_that_died_loses_nothing(watched: Watched) -> None:
     assert [text.split()[0] for text in watched.hook.texts] == ["beta:", "resolved:"]
 
 
+def test_a_claim_of_a_clock_that_was_ahead_is_a_dead_senders(store: ObjectStore) -> None:
+    register, now = Register(store), datetime.now(UTC)
+    incident = Incident(id="x", kind="k", summary="s", opened_at=now)
+    assert register.claim(incident, OPENED, "log", now + timedelta(days=365))
+    key = register.claim(incident, OPENED, "log", now)
+    assert key
+    assert register.claim(incident, OPENED, "log", now - LEASE / 2) is None, "clocks differ a little: it is at it"
+    register.sent(key, "text")
+    assert register.claim(incident, OPENED, "log", now - timedelta(days=365)) is None, "what is sent stays sent"
+
+
 def test_one_of_many_writers_creates(store: ObjectStore) -> None:
     register = Register(store)
     incidents = [Incident(id="x", kind="k", summary=str(n), opened_at=datetime.now(UTC)) for n in range(8)]

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import pytest
 
 from weather_backfill.http.circuit_breaker import Breaker, BreakerOpenError, BreakerRules, BreakerState
@@ -96,3 +98,49 @@ def test_what_was_sent_before_it_opened_does_not_open_it_for_longer(breakers: li
     fail(breakers[0], 10)
     status = breakers[0].status()
     assert status.failures == 3
+
+
+YEAR = 365 * 86_400.0
+
+
+def test_an_outage_of_a_clock_that_was_ahead_keeps_nobody_waiting(breakers: list[Breaker], time: FakeTime) -> None:
+    one, other = breakers
+    time.now += YEAR
+    fail(one)
+    time.now -= YEAR
+    assert other.status().state is BreakerState.CLOSED
+    other.check()
+    other.wait()
+    assert time.slept == []
+    fail(other)
+    assert other.status().state is BreakerState.OPEN, "what fails now is counted"
+    assert other.status().since == datetime.fromtimestamp(time.now, UTC)
+
+
+def test_a_failure_now_is_counted_over_an_outage_of_a_clock_that_was_ahead(
+    breakers: list[Breaker], time: FakeTime
+) -> None:
+    time.now += YEAR
+    fail(breakers[0])
+    time.now -= YEAR
+    fail(breakers[1])
+    assert breakers[1].status().since == datetime.fromtimestamp(time.now, UTC)
+
+
+def test_a_probe_of_a_clock_that_was_ahead_is_given_up(breakers: list[Breaker], time: FakeTime) -> None:
+    one, other = breakers
+    fail(one)
+    time.now += YEAR
+    one.wait()  # the probe, which dies
+    time.now -= YEAR - 31
+    other.wait()
+    assert time.slept == []
+
+
+def test_clocks_that_differ_a_little_forget_no_outage(breakers: list[Breaker], time: FakeTime) -> None:
+    for _ in range(5):
+        fail(breakers[0], 1 if time.slept else 3)
+        time.sleep(RULES.longest)
+    fail(breakers[0], 1)
+    time.now -= 1
+    assert breakers[1].status().state is BreakerState.OPEN

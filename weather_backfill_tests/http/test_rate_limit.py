@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from weather_backfill.http.rate_limit import Limiter, Rate, give_answer, limit_scope, pause_all, take_slot
+from weather_backfill.http.rate_limit import Limiter, Rate, give_answer, limit_scope, pause_all, refused_for, take_slot
 from weather_backfill.http.shared_state import open_state
 from weather_backfill.http.shared_state.base import SharedStateError
 from weather_backfill.http.shared_state.local import MemoryState, SqliteState
@@ -81,6 +81,16 @@ def test_a_pause_holds_for_everyone_and_a_shorter_one_does_not_end_it() -> None:
     pause_all(document, 10, 5)
     assert take_slot(document, 20, Rate(10), "a") == 100
     assert take_slot(document, 121, Rate(10), "a") == 0
+
+
+def test_a_pause_of_a_clock_that_was_ahead_holds_nobody() -> None:
+    document: dict[str, object] = {}
+    pause_all(document, 365 * 86_400, 3600, refuse=True)
+    assert (take_slot(document, 0, Rate(10), "a"), refused_for(document, 0)) == (0, 0)
+    pause_all(document, 0, 30)
+    assert take_slot(document, 10, Rate(10), "b") == 20, "a pause that is asked for now is kept"
+    pause_all(document, 2, 3600, refuse=True)
+    assert take_slot(document, 0, Rate(10), "c") == 3600, "clocks differ a little: no pause is forgotten for that"
 
 
 def test_limiter_waits_by_sleeping_and_shows_its_status() -> None:

@@ -9,7 +9,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -237,6 +237,36 @@ def test_counters_outlive_runs_and_exporters(local_platform: Platform) -> None:
         assert settled(platform, instance, 3)["weather_backfill_rows_written"] == more["weather_backfill_rows_written"]
         materialize(platform, instance, days[0])
         settled(platform, instance, 4)
+
+
+def test_records_of_a_clock_that_was_ahead_stop_no_counter_and_count_once(local_platform: Platform) -> None:
+    """The exporter's clock is put back by a year: to it, all that Dagster has recorded is of the future."""
+    platform = local_platform
+    platform.add_tempest("acme", 2)
+
+    def counts(counters: Counters) -> list[float]:
+        while counters.advance():
+            pass
+        counters.save()
+        return [total for name in ("days_written", "runs_ended") for _, total in counters.totals(name)]
+
+    def put_back() -> datetime:
+        return datetime.now(UTC) - timedelta(days=365)
+
+    with platform.instance as instance:
+        materialize(platform, instance, START)
+        tally = Counters(instance, platform.lake, ["tempest"], put_back)
+        assert [counts(tally), counts(tally)] == [[1, 1], [1, 1]]
+        assert tally.snapshot.runs_until <= put_back().timestamp()
+        materialize(platform, instance, START)
+        later = Counters(instance, platform.lake, ["tempest"])
+        until(lambda: counts(later) == [2, 2], 30, 0.5)
+
+        later.snapshot.runs_until = (datetime.now(UTC) + timedelta(days=365)).timestamp()  # as it was stored before
+        later.save()
+        materialize(platform, instance, START)
+        healed = Counters(instance, platform.lake, ["tempest"])
+        until(lambda: counts(healed) == [3, 3], 30, 0.5)
 
 
 def test_a_scrape_reads_only_what_is_new(local_platform: Platform) -> None:

@@ -385,3 +385,24 @@ def test_a_link_that_leads_out_of_a_confined_folder_is_not_followed(tmp_path: Pa
     with pytest.raises(AccessDeniedError), confined.local_copy("theirs/a"):
         pass
     assert ObjectStore(str(tmp_path / "mine")).get("theirs/a") == b"x"
+
+
+@pytest.mark.parametrize("url", ["s3://us3r:pa55@bucket/p", "https://us3r:pa55@host/p", "file://us3r:pa55@host/p",
+                                 "HTTPS://pa55@host", "https:/us3r:pa55@host", "us3r:pa55@host/p"])  # fmt: skip
+def test_a_storage_url_with_a_password_is_refused_and_not_repeated(url: str) -> None:
+    with pytest.raises(ConfigurationError, match="user or password") as caught:
+        ObjectStore(url)
+    assert "pa55" not in str(caught.value)
+    assert "us3r" not in str(caught.value)
+
+
+def test_an_at_sign_in_a_path_is_no_password(tmp_path: Path) -> None:
+    assert ObjectStore(f"{tmp_path}/a@b").url.endswith("/a@b")
+    assert ObjectStore(f"file://{tmp_path}/a@b").url.endswith("/a@b")
+
+
+def test_an_endpoint_with_a_password_is_refused_and_not_repeated() -> None:
+    options = S3Options("https://us3r:pa55@minio", access_key_id="k", secret_access_key="s")
+    with pytest.raises(ConfigurationError, match=r"the S3 endpoint .* user or password") as caught:
+        ObjectStore("s3://bucket-a/p", options)
+    assert "pa55" not in str(caught.value)

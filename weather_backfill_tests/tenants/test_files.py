@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+import traceback
 
 import pytest
 import yaml
@@ -148,6 +149,31 @@ def test_lists_have_a_limit_and_problems_are_told_in_part() -> None:
     with pytest.raises(ConfigurationError, match="and 5 problems more") as caught:
         parse("id: acme\nservices: {}\n" + "".join(f"x{n}: 1\n" for n in range(25)))
     assert len(str(caught.value)) < 2000
+
+
+WITH_USER = "://us3r:pa55@host/x"
+
+
+@pytest.mark.parametrize(
+    "services",
+    [
+        "{tempest: {archive_url: 's3URL'}}",
+        "{tempest: {archive_url: 'httpsURL'}}",
+        "{tempest: {archive_url: 'fileURL'}}",
+        "{tempest: {archive_url: /a, endpoint_url: 'httpsURL'}}",
+        "{csv_folder: {folder: 's3URL', station: x, columns: {t: air_temperature}}}",
+        "{csv_folder: {folder: 'httpsURL', station: x, columns: {t: air_temperature}}}",
+        "{dwd: {stations: all, base_url: 'httpsURL'}}",
+        "{dwd: {stations: all, base_url: 'fileURL'}}",
+        "{aceiot: {base_url: 'httpsURL', api_key: '${K}', sites: [s]}}",
+    ],
+)
+def test_a_url_with_a_password_is_refused_and_not_repeated(services: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        parse(f"id: acme\nservices: {services.replace('URL', WITH_USER)}\n")
+    text = "".join(traceback.format_exception(caught.value))
+    assert "us3r" not in text
+    assert "pa55" not in text
 
 
 def bomb(levels: int) -> str:

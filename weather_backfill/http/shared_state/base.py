@@ -19,6 +19,12 @@ twice.
 """
 
 
+CLOCKS_SECONDS = 5.0
+"""Clocks of two hosts differ by less: a stored time that is further ahead than its rule's longest wait and this was
+written by a clock that was wrong, and is void.
+"""
+
+
 class SharedStateError(RetryableError):
     """The store of rate limits and circuit breakers did not answer; no request was sent to the upstream."""
 

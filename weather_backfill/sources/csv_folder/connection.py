@@ -6,6 +6,7 @@ from typing import Any
 
 from pydantic import Field, field_validator, model_validator
 
+from weather_backfill.model.errors import refuse_user
 from weather_backfill.model.units import conversion
 from weather_backfill.security.reach import Label, Place
 from weather_backfill.sources.connection import Connection, TimeZoneName, plainly
@@ -30,6 +31,11 @@ class CsvFolderConnection(Connection):
     decimal: str = Field(".", pattern=r"^[.,]$")
     encoding: str = "utf-8"
     cadence_seconds: int = Field(600, ge=1, le=86_400, description="Seconds between a station's observations")
+
+    @field_validator("folder")
+    @classmethod
+    def _without_user(cls, folder: str) -> str:
+        return plainly(lambda given: refuse_user(given, "the folder's URL"), folder)
 
     @field_validator("columns")
     @classmethod

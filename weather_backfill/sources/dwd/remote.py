@@ -24,6 +24,8 @@ from weather_backfill.model.errors import (
     NotFoundError,
     PermanentError,
     SourceUnavailableError,
+    refuse_user,
+    shown,
 )
 from weather_backfill.security.tenant_policy import leads_out
 from weather_backfill.sources.dwd import REQUESTS_PER_MINUTE
@@ -79,13 +81,14 @@ def open_remote(base_url: str, client: Callable[[], PoliteClient] | None = None,
 
     Raises `ConfigurationError` for others.
     """
+    refuse_user(base_url, "base_url")
     parts = urlsplit(base_url)
     if parts.scheme in ("http", "https") and parts.netloc:
         return HttpRemote(base_url, client() if client else None)
     if parts.scheme == "file":
         return FolderRemote(Path(unquote(parts.path)), inside)
     raise ConfigurationError(
-        f"base_url {base_url!r}: expected https://, http:// or file:///folder, "
+        f"base_url {shown(base_url)!r}: expected https://, http:// or file:///folder, "
         "for example https://opendata.dwd.de/climate_environment/CDC/observations_germany/climate."
     )
 

@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
 
+from weather_backfill.model.errors import refuse_user
 from weather_backfill.security.reach import Endpoint, Place, ProfileName
 from weather_backfill.security.secrets import SecretReference, reveal
 from weather_backfill.security.tenant_policy import check_url
@@ -31,6 +32,7 @@ class TempestConnection(Connection):
     def _plain(cls, url: str) -> str:
         if not url.isprintable():
             raise ValueError("expected a folder or s3://bucket/prefix in printable characters")
+        plainly(lambda given: refuse_user(given, "the archive's URL"), url)
         if urlsplit(url).scheme == "s3":
             plainly(check_s3_url, url)
         return url
