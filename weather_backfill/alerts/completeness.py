@@ -104,7 +104,7 @@ def completeness_of(
     new = unread(store, objects)
     later = set(new[budget[0] :])
     budget[0] -= len(new) - len(later)
-    held = remembered(store, service, tenant, {day: o for day, o in objects.items() if day not in later})
+    held = remembered(store, {day: o for day, o in objects.items() if day not in later})
     if later:
         raise StorageUnavailableError(f"{len(later)} days are left for the next tick")
     return {day: held[day].completeness if day in held else 0.0 for day in days}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
@@ -34,6 +35,7 @@ class HeldDay:
     rows_hash: str | None = field(default=None, compare=False)
     modified: datetime | None = field(default=None, compare=False)
     outdated: bool = False
+    cadence: str | None = field(default=None, compare=False)
 
 
 def held_days(
@@ -45,7 +47,7 @@ def held_days(
     """
     by_day = day_objects(store, layout.RAW_OBSERVATIONS, service, tenant)
     objects = [stored for day, stored in by_day.items() if only is None or day in only]
-    return {day.date: day for day in store.each(lambda stored: _held_day(store, stored), objects)}
+    return {day.date: day for day in store.each(lambda stored: held_day(store, stored), objects)}
 
 
 def file_metadata(store: ObjectStore, stored: StoredObject) -> pq.FileMetaData:
@@ -65,7 +67,8 @@ def file_metadata(store: ObjectStore, stored: StoredObject) -> pq.FileMetaData:
     return metadata
 
 
-def _held_day(store: ObjectStore, stored: StoredObject) -> HeldDay:
+def held_day(store: ObjectStore, stored: StoredObject) -> HeldDay:
+    """Read a raw day's footer; a damaged object is an incomplete day."""
     day = layout.date_of(stored.key)
     try:
         metadata = file_metadata(store, stored)
@@ -75,7 +78,7 @@ def _held_day(store: ObjectStore, stored: StoredObject) -> HeldDay:
         return HeldDay(day, 0, 0, 0.0, stored.size, f"unreadable: {error}", None, stored.last_modified)
     return HeldDay(
         day, metadata.num_rows, rejects, completeness, stored.size, footer.get("incomplete"), footer.get("rows"),
-        stored.last_modified, schemas.is_older(footer.get("schema_version")),
+        stored.last_modified, schemas.is_older(footer.get("schema_version")), _cadence(footer),
     )  # fmt: skip
 
 
@@ -84,26 +87,56 @@ def refined_dates(store: ObjectStore, service: str, tenant: str) -> set[date]:
     return set(day_objects(store, layout.REFINED_15M, service, tenant))
 
 
-def stale_dates(store: ObjectStore, refined: Mapping[date, StoredObject], held: Mapping[date, HeldDay]) -> set[date]:
-    """The days whose `refined` object was made from other rows than raw `held` has now.
+@dataclass(frozen=True, slots=True)
+class RefinedDay:
+    """A refined day (UTC) in the lake, by its footer; `problem` says what is wrong with its file.
 
-    Only refined objects older than their raw are read, and their footers decide: copying a lake changes the times.
+    `raw_rows` is the `rows_hash` of the raw day that it was made from, and `cadence` that day's; None in older files.
     """
-    older = [
-        refined[day]
-        for day, raw in held.items()
-        if day in refined and raw.rows_hash and raw.modified and refined[day].last_modified < raw.modified
-    ]
-    made_from = store.each(lambda stored: (layout.date_of(stored.key), _made_from(store, stored)), older)
-    return {day for day, rows in made_from if rows is not None and rows != held[day].rows_hash}
+
+    date: date
+    raw_rows: str | None = None
+    cadence: str | None = None
+    problem: str | None = None
 
 
-def _made_from(store: ObjectStore, stored: StoredObject) -> str | None:
-    """The hash of the raw rows that a refined object was made from; None if its footer has none."""
+def refined_day(store: ObjectStore, stored: StoredObject) -> RefinedDay:
+    """Read a refined day's footer; a file that is cut, empty, no Parquet or of somebody else has a `problem`."""
+    day = layout.date_of(stored.key)
     try:
-        return parquet.footer_of(file_metadata(store, stored)).get("raw_rows")
-    except UnreadableObjectError:
-        return ""  # damaged: to be made again
+        metadata = file_metadata(store, stored)
+    except UnreadableObjectError as error:
+        return RefinedDay(day, problem=f"unreadable: {error}")
+    footer = parquet.footer_of(metadata)
+    if "schema_version" not in footer or metadata.schema.names[:1] != schemas.REFINED.names[:1]:
+        return RefinedDay(day, problem=f"foreign: {store.uri(stored.key)} is not a refined file of ours.")
+    return RefinedDay(day, footer.get("raw_rows"), _cadence(footer))
+
+
+def _cadence(footer: Mapping[str, str]) -> str | None:
+    """The cadence of a footer, one object for all days that share it."""
+    return sys.intern(cadence) if (cadence := footer.get("cadence")) else None
+
+
+def unrefined(refined: Mapping[date, RefinedDay], held: Mapping[date, HeldDay]) -> dict[date, str]:
+    """The days whose refined file cannot be used, with the reason: damaged, or made from other raw than the lake has.
+
+    The footers alone decide: the times say nothing, as copying a lake changes them and a slow writer's refined of old
+    raw is younger than the new raw. Files of older releases that do not say what they were made from count as good.
+    """
+    reasons = {}
+    for day, made in refined.items():
+        if made.problem:
+            reasons[day] = made.problem
+        elif (raw := held.get(day)) and _differs(made.raw_rows, raw.rows_hash):
+            reasons[day] = "made from other rows than raw has now"
+        elif raw and made.raw_rows and _differs(made.cadence, raw.cadence):
+            reasons[day] = "made with another cadence than raw has now"
+    return reasons
+
+
+def _differs(made_from: str | None, now: str | None) -> bool:
+    return bool(made_from and now and made_from != now)
 
 
 def draw_calendar(

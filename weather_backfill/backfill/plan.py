@@ -7,14 +7,15 @@ import json
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from enum import StrEnum
 from typing import Any
 
 import dagster as dg
 
-from weather_backfill.backfill.coverage import HeldDay, held_days, stale_dates
+from weather_backfill.backfill.coverage import HeldDay, unrefined
+from weather_backfill.backfill.footer_cache import remembered, remembered_refined
 from weather_backfill.backfill.summary import failed_dates
 from weather_backfill.lake import layout
 from weather_backfill.lake.listing import day_objects
@@ -42,7 +43,7 @@ class Reason(StrEnum):
     MISSING = "missing"  # not in the lake
     FAILED = "failed"  # its last try failed
     INCOMPLETE = "incomplete"  # in the lake with too few values, or without some stations
-    UNREFINED = "not refined"  # raw is in the lake, refined is missing or older: refined alone is made
+    UNREFINED = "not refined"  # raw is in the lake, refined is missing, damaged or of other raw: refined alone is made
     OUTDATED = "older schema"  # complete, but written before today's schema added a column
     DONE = "done"
     KEPT = "gone upstream"  # done, and no longer upstream: never read again, for that would lose it
@@ -79,7 +80,8 @@ class BackfillPlan:
     """A dry run: every UTC day of the range with its reason, the chosen days in chunks, the expected cost.
 
     `start` and `end` are both included; `objects`, `bytes` and `requests` are of the upstream, `seconds` is wall
-    time, from earlier days if `measured`, else a guess.
+    time, from earlier days if `measured`, else a guess. `unusable` says of days with a refined file that counts as
+    missing, why.
     """
 
     service: str
@@ -95,6 +97,7 @@ class BackfillPlan:
     requests: int
     seconds: float
     measured: bool
+    unusable: Mapping[date, str] = field(default_factory=dict)
 
     @property
     def days(self) -> list[date]:
@@ -149,7 +152,9 @@ class BackfillPlan:
 
     def to_json(self) -> dict[str, Any]:
         """The whole plan, for `--out` and the manifest."""
-        return {**self.summary(), "reasons": {str(day): str(reason) for day, reason in sorted(self.reasons.items())}}
+        reasons = {str(day): str(reason) for day, reason in sorted(self.reasons.items())}
+        unusable = {str(day): why for day, why in sorted(self.unusable.items())}
+        return {**self.summary(), "reasons": reasons, **({"unusable": unusable} if unusable else {})}
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> BackfillPlan:
@@ -162,6 +167,7 @@ class BackfillPlan:
                 {date.fromisoformat(day): Reason(reason) for day, reason in document["reasons"].items()},
                 int(document["objects"]), int(document["bytes"]), int(document["requests"]),
                 float(document["expected_seconds"]), document["expected_from"] == _MEASURED,
+                {date.fromisoformat(day): str(why) for day, why in document.get("unusable", {}).items()},
             )  # fmt: skip
             if plan.chunk_days < 1 or not math.isfinite(plan.seconds) or plan.start > plan.end:
                 raise ValueError("chunk_days, expected_seconds or the range make no sense")
@@ -220,9 +226,12 @@ def build_plan(
     with opened() if opened else open_source(tenant, service, store, settings.s3, settings) as source:
         inventory = source.inventory(start, end)
     failed = set(failed_dates(instance, service, tenant.id, days))
-    held = held_days(store, service, tenant.id, only=set(days))
-    refined = day_objects(store, layout.REFINED_15M, service, tenant.id)
-    refined_now = refined.keys() - stale_dates(store, refined, held)
+    raw, refined = (
+        day_objects(store, dataset, service, tenant.id) for dataset in (layout.RAW_OBSERVATIONS, layout.REFINED_15M)
+    )
+    held = remembered(store, {day: raw[day] for day in days if day in raw})
+    unusable = unrefined(remembered_refined(store, {day: refined[day] for day in days if day in refined}), held)
+    refined_now = refined.keys() - unusable.keys()
     target, reread = settings.completeness_target, reprocess is Reprocess.ALL
     reasons = {
         day: _reason(held.get(day), day in refined_now, day in inventory, day in failed, target, reread) for day in days
@@ -253,7 +262,7 @@ def build_plan(
     return BackfillPlan(
         service, tenant.id, start, end, reprocess, order, plan.chunk_days, reasons,
         sum(day.objects for day in upstream), sum(day.bytes for day in upstream), requests,
-        max(working, waiting) + (2 * TICK_SECONDS if plan.days else 0), seconds_per_day is not None,
+        max(working, waiting) + (2 * TICK_SECONDS if plan.days else 0), seconds_per_day is not None, unusable,
     )  # fmt: skip
 
 

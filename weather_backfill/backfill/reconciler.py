@@ -29,6 +29,7 @@ from weather_backfill.backfill.commands import (
     unlaunched,
 )
 from weather_backfill.backfill.desired_state import EVERYBODY, WantedConnection, Wants, connections
+from weather_backfill.backfill.footer_cache import remembered_refined
 from weather_backfill.backfill.manifests import (
     Manifest,
     ManifestState,
@@ -331,7 +332,9 @@ def _first_lacking(context: BackfillContext, wanted: WantedConnection, begin: da
     if since >= begin:
         return begin
     refined = day_objects(context.store, layout.REFINED_15M, wanted.service, wanted.tenant.id)
-    return next((day for day in days_between(since, begin) if day not in refined), begin)
+    earlier = days_between(since, begin)
+    made = remembered_refined(context.store, {day: refined[day] for day in earlier if day in refined})
+    return next((day for day in earlier if day not in made or made[day].problem), begin)
 
 
 def _once_a_day(

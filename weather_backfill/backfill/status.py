@@ -268,7 +268,7 @@ def _done(
         day_objects(store, dataset, service, tenant) for dataset in (layout.RAW_OBSERVATIONS, layout.REFINED_15M)
     )
     done = {day for day in raw.keys() & refined.keys() & days if refined[day].last_modified >= since}
-    held = remembered(store, service, tenant, {day: raw[day] for day in done})
+    held = remembered(store, {day: raw[day] for day in done})
     rows = sum(day.rows for day in held.values())
     return done, rows, [refined[day].last_modified for day in done]
 

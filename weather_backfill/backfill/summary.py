@@ -10,11 +10,14 @@ from typing import Any
 import dagster as dg
 from dagster import DagsterEventType
 
-from weather_backfill.backfill.coverage import draw_calendar, held_days, refined_dates
+from weather_backfill.backfill.coverage import draw_calendar, held_days
+from weather_backfill.backfill.footer_cache import remembered_refined
 from weather_backfill.lake import layout
+from weather_backfill.lake.listing import day_objects
 from weather_backfill.model.errors import ConfigurationError
 from weather_backfill.model.partitions import PartitionKey, days_between, tenants_partition_name
 from weather_backfill.settings import Settings
+from weather_backfill.storage.object_store import ObjectStore
 from weather_backfill.storage.places import open_lake
 
 
@@ -71,7 +74,7 @@ def summarize_tenants(
                 "tenant": tenant,
                 "days": len(days),
                 "raw": len(held),
-                "refined": len(refined_dates(store, service, tenant) & set(days)),
+                "refined": _usable(store, service, tenant, days),
                 "rows": sum(day.rows for day in held.values()),
                 "rejects": sum(day.rejects for day in held.values()),
                 "complete": sum(day.completeness for day in held.values()) / len(days),
@@ -80,3 +83,10 @@ def summarize_tenants(
             }
         )
     return rows, draw_calendar(calendar, failures, start, end, picture)
+
+
+def _usable(store: ObjectStore, service: str, tenant: str, days: Sequence[date]) -> int:
+    """The number of days with a refined file that can be read."""
+    refined = day_objects(store, layout.REFINED_15M, service, tenant)
+    read = remembered_refined(store, {day: refined[day] for day in days if day in refined})
+    return sum(made.problem is None for made in read.values())

@@ -75,6 +75,9 @@ def _show_plan(plan: BackfillPlan, as_json: bool) -> None:
         return
     figures = {name: f"{value:,}" if isinstance(value, int) else value for name, value in plan.summary().items()}
     print_rows([{"what": name.replace("_", " "), "plan": value} for name, value in figures.items()], "Plan", False)
+    if plan.unusable:
+        rows = [{"day": str(day), "why": why} for day, why in sorted(plan.unusable.items())]
+        print_rows(rows, "Refined files that count as missing", False)
 
 
 @friendly
@@ -249,6 +252,8 @@ def gaps(
     )
     lacking = sorted(day for day in made.days if made.reasons[day] is not Reason.OUTDATED)  # those hold all there is
     rows = [{"day": str(day), "reason": str(made.reasons[day])} for day in lacking]
+    if made.unusable:  # refined files that count as missing
+        rows = [{**row, "why": made.unusable.get(day, "")} for day, row in zip(lacking, rows, strict=True)]
     print_rows(rows, f"Gaps of {tenant} in {service}", as_json)
     if rows:
         raise typer.Exit(1)

@@ -15,7 +15,7 @@ It guarantees (Dagster 1.13):
 # No `from __future__ import annotations`: Dagster reads a resource's annotations when the class is made.
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any, get_args
 
@@ -76,15 +76,16 @@ class ParquetIOManager(dg.ConfigurableIOManager):
                 else:
                     message = f"rows={result.metadata.get('rows')} bytes={result.metadata.get('bytes')}"
                     log_day(context.log, logging.INFO, service, result.key, message, dataset)
-        except BaseException:
+        except BaseException as stopped:
             # Cancelled, or the stream itself broke: what is finished stays finished.
             yield from recorder.everything(obj.records)
-            end()
+            _end_beside(end, stopped, context)
             raise
         if obj.failures:
+            failed = failure(obj, context.asset_key, from_backfill=BACKFILL_ID_TAG in run.tags)
             yield from recorder.everything(obj.records)
-            end()
-            raise failure(obj, context.asset_key, from_backfill=BACKFILL_ID_TAG in run.tags)
+            _end_beside(end, failed, context)
+            raise failed
         yield from recorder.beside_automatic_events(obj.records)
         end()
 
@@ -161,6 +162,21 @@ class ParquetIOManager(dg.ConfigurableIOManager):
         if absent := len(object_keys) - len(present):
             context.log.warning(f"{absent} of {len(object_keys)} days of {dataset} are not in the lake.")
         return present
+
+
+def _end_beside(end: Callable[[], None], raised: BaseException, context: dg.OutputContext) -> None:
+    """Save provenance and clear the journal of a step that is about to fail with `raised`, which no error may hide.
+
+    An error is logged and attached. The journal then keeps the entries, and housekeeping saves them.
+    """
+    try:
+        end()
+    except Exception as error:
+        said = f"the provenance of this step was not saved: {type(error).__name__}: {error}"
+        context.log.error(f"{said} Its journal keeps it until housekeeping saves it.")
+        raised.add_note(said)
+        if isinstance(raised, dg.Failure):
+            raised.metadata = {**raised.metadata, "provenance": dg.MetadataValue.text(said)}
 
 
 def journal_of(run: dg.DagsterRun, store: ObjectStore, asset_key: dg.AssetKey) -> Journal:

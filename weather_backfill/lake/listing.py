@@ -22,6 +22,7 @@ _named: set[str] = set()
 
 _TENANT, _DAY = f"tenant={TENANT_ID.pattern}", r"date=\d{4}-\d{2}-\d{2}"
 _WORD = r"[^/.][^/]*(?<!~)"  # no dot in front, no tilde behind
+_VERSION = r"\d{8}T\d{6}(\.\d{6})?Z-[0-9a-f]{16}"
 _INCIDENT = rf"{_WORD}\.json"
 _RECORDS = {
     layout.OPEN: rf"{layout.BACKFILL_ID.pattern}|{re.escape(layout.MARKED)}",
@@ -29,7 +30,7 @@ _RECORDS = {
     layout.BACKFILLS: rf"{layout.BACKFILL_ID.pattern}/(manifest|summary)\.json",
     layout.AUDIT: rf"{_DAY}/{_WORD}\.json",
     layout.LEDGER: rf"{_DAY}/{_WORD}\.json",
-    layout.VERSIONS: rf"[a-z][a-z0-9_]*/service={_WORD}/{_TENANT}/{_DAY}/{_WORD}\.parquet",
+    layout.VERSIONS: rf"[a-z][a-z0-9_]*/service={_WORD}/{_TENANT}/{_DAY}/{_VERSION}\.parquet",
     layout.JOURNAL: rf"{_WORD}/{_WORD}/{_TENANT}/\d{{4}}-\d{{2}}-\d{{2}}[A-Za-z0-9._-]*",
     layout.LOOKS: rf"{_WORD}/{_WORD}\.json",
     layout.ALERTS: rf"(open|ending)/{_INCIDENT}|told/{_WORD}/{_WORD}\.{_WORD}\.\d+\.json",

@@ -187,7 +187,9 @@ def delete_expired(store: ObjectStore, keys: list[str], before: datetime) -> Non
     for day, chosen in sorted(days.items()):
         current_key = f"{_RAW}/{day}/{layout.FILE}"
         with conditional.exclusive(store, current_key) as held:
-            listed = [o for dataset in (_RAW, _REJECTS) for o in store.list(f"{layout.VERSIONS}/{dataset}/{day}")]
+            listed = [
+                o for dataset in (_RAW, _REJECTS) for o in listing.records(store, layout.VERSIONS, f"{dataset}/{day}")
+            ]
             still = chosen.intersection(_expired_of_day(listed, before))
             current = f"{_stamp(store.head(current_key).last_modified)}-" if store.exists(current_key) else None
             held.confirm()

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
 from collections import Counter
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from weather_backfill.backfill.commands import MOST_PARTS, BackfillContext, few, given_up, start, unlaunched
@@ -76,6 +79,55 @@ def test_a_quiet_tick_reads_no_footer_again_and_asks_dagster_once_a_backfill(
     context.store.put(key, context.store.get(key))
     onboard(context, TODAY)
     assert list(tails.values()) == [1], "an object that was replaced is read once more"
+
+
+def test_a_plan_reads_each_footer_once_and_again_when_its_object_is_replaced(
+    context: BackfillContext, archive: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load(context, archive)
+    tenant = TenantRegistry(open_tenant_files(context.settings)).get("acme")
+    tails = counted(monkeypatch, ObjectStore, "tail")
+
+    def plan() -> BackfillPlan:
+        return build_plan(context.instance, context.settings, tenant, "tempest", DAYS[0], DAYS[-1])
+
+    assert set(plan().reasons.values()) == {Reason.DONE}
+    assert sum(tails.values()) == 2 * len(DAYS)
+    assert plan().days == []
+    assert sum(tails.values()) == 2 * len(DAYS), "all footers were read by the plan before"
+    key = layout.day_key(layout.REFINED_15M, "tempest", PartitionKey(DAYS[0], "acme"))
+    context.store.put(key, context.store.get(key)[:-1])
+    assert plan().days == [DAYS[0]]
+    assert sum(tails.values()) == 2 * len(DAYS) + 1
+
+
+@pytest.mark.parametrize("kind", ["cut", "empty", "page", "foreign", "another day's", "raw"])
+def test_a_refined_file_that_cannot_be_used_counts_as_missing_and_is_made_again(
+    context: BackfillContext, archive: Path, kind: str
+) -> None:
+    load(context, archive)
+    key, other = (PartitionKey(day, "acme") for day in DAYS[:2])
+    refined, others = (layout.day_key(layout.REFINED_15M, "tempest", k) for k in (key, other))
+    sink = io.BytesIO()
+    pq.write_table(pa.table({"window_start": [1]}), sink)
+    context.store.put(refined, {
+        "cut": context.store.get(refined)[:-200],
+        "empty": b"",
+        "page": b"<!DOCTYPE html><html><body>Service Unavailable</body></html>",
+        "foreign": sink.getvalue(),
+        "another day's": context.store.get(others),
+        "raw": context.store.get(layout.day_key(layout.RAW_OBSERVATIONS, "tempest", key)),
+    }[kind])  # fmt: skip
+    tenant = TenantRegistry(open_tenant_files(context.settings)).get("acme")
+    plan = build_plan(context.instance, context.settings, tenant, "tempest", DAYS[0], DAYS[-1])
+    assert dict(plan.reasons) == {DAYS[0]: Reason.UNREFINED, DAYS[1]: Reason.DONE, DAYS[2]: Reason.DONE}
+    assert plan.raw_days == [], "raw is whole: refined alone is made"
+    assert set(plan.unusable) == {DAYS[0]}
+    assert BackfillPlan.from_json(plan.to_json()).unusable == plan.unusable
+    write_day(context.store, "tempest", layout.REFINED_15M, refine_day(context.store, "tempest", key))
+    plan = build_plan(context.instance, context.settings, tenant, "tempest", DAYS[0], DAYS[-1])
+    assert plan.days == []
+    assert plan.unusable == {}
 
 
 def plan_of(days: list[date], chunk_days: int = 1) -> BackfillPlan:

@@ -13,14 +13,15 @@ import pytest
 
 from weather_backfill.backfill.coverage import (
     HeldDay,
-    day_objects,
     draw_calendar,
     held_days,
     refined_dates,
-    stale_dates,
+    unrefined,
 )
+from weather_backfill.backfill.footer_cache import remembered_refined
 from weather_backfill.backfill.summary import summarize_tenants
 from weather_backfill.lake import layout
+from weather_backfill.lake.listing import day_objects
 from weather_backfill.lake.parquet import cadence_lineage
 from weather_backfill.lake.writer import write_day
 from weather_backfill.model.days import Cadence, DayTable
@@ -34,9 +35,11 @@ from weather_backfill_tests.refine.test_windows import raw_table
 RED = np.array([0xC6, 0x28, 0x28]) / 255
 
 
-def write(store: ObjectStore, day: int, rows: int, tenant: str = "acme", incomplete: str | None = None) -> None:
+def write(
+    store: ObjectStore, day: int, rows: int, tenant: str = "acme", incomplete: str | None = None, cadence: int = 60
+) -> None:
     table = raw_table([(60 * n, "ST-1", "air_temperature", 1.0, 1) for n in range(rows)])
-    lineage = {"rejects": "2", "completeness": "0.5", **cadence_lineage(Cadence(60))}
+    lineage = {"rejects": "2", "completeness": "0.5", **cadence_lineage(Cadence(cadence))}
     key = PartitionKey(START + timedelta(days=day), tenant)
     write_day(store, "tempest", layout.RAW_OBSERVATIONS, DayTable(key, table, lineage, incomplete=incomplete))
 
@@ -72,17 +75,37 @@ def test_refined_is_stale_where_raw_has_other_rows_now(store: ObjectStore) -> No
     keys = [PartitionKey(START + timedelta(days=day), "acme") for day in range(2)]
     for key in keys:
         write_day(store, "tempest", layout.REFINED_15M, refine_day(store, "tempest", key))
-    refined = day_objects(store, layout.REFINED_15M, "tempest", "acme")
-    assert stale_dates(store, refined, held_days(store, "tempest", "acme")) == set()
+    refined = remembered_refined(store, day_objects(store, layout.REFINED_15M, "tempest", "acme"))
+    assert unrefined(refined, held_days(store, "tempest", "acme")) == {}
     write(store, 0, 5)  # the same rows once more
     write(store, 1, 6)
-    later = timedelta(seconds=10)  # whatever the clock: both raw days are younger than their refined
-    held = {
-        day: replace(raw, modified=raw.modified + later)
-        for day, raw in held_days(store, "tempest", "acme").items()
-        if raw.modified
+    assert set(unrefined(refined, held_days(store, "tempest", "acme"))) == {keys[1].date}
+
+
+def test_refined_of_old_raw_is_stale_however_late_it_was_written(store: ObjectStore) -> None:
+    key = PartitionKey(START, "acme")
+    write(store, 0, 5)
+    slow = refine_day(store, "tempest", key)
+    write(store, 0, 6)
+    write_day(store, "tempest", layout.REFINED_15M, slow)
+    refined = day_objects(store, layout.REFINED_15M, "tempest", "acme")
+    reasons = unrefined(remembered_refined(store, refined), held_days(store, "tempest", "acme"))
+    assert reasons == {START: "made from other rows than raw has now"}
+    write_day(store, "tempest", layout.REFINED_15M, refine_day(store, "tempest", key))
+    refined = day_objects(store, layout.REFINED_15M, "tempest", "acme")
+    assert unrefined(remembered_refined(store, refined), held_days(store, "tempest", "acme")) == {}
+    write(store, 0, 6, cadence=120)
+    assert unrefined(remembered_refined(store, refined), held_days(store, "tempest", "acme")) == {
+        START: "made with another cadence than raw has now"
     }
-    assert stale_dates(store, refined, held) == {keys[1].date}
+
+
+def test_a_refined_file_of_an_older_release_counts_as_good(store: ObjectStore) -> None:
+    write(store, 0, 5)
+    day = refine_day(store, "tempest", PartitionKey(START, "acme"))
+    write_day(store, "tempest", layout.REFINED_15M, replace(day, lineage={"source": "raw_observations"}))
+    refined = remembered_refined(store, day_objects(store, layout.REFINED_15M, "tempest", "acme"))
+    assert unrefined(refined, held_days(store, "tempest", "acme")) == {}
 
 
 def red_share(path: Path) -> float:

@@ -39,6 +39,7 @@ STRAYS = [
     "_backfills/.hidden/manifest.json", "_backfills/.y/summary.json", "_backfills/onboard-acme-tempest/manifest.json~",
     "_audit/date=2024-01-01/.DS_Store", "_audit/date=2024-01-01/._120000.000000-abcdef01.json",
     "_ledger/date=2024-01-01/._run.json", f"_versions/raw_observations/{DAY}/.DS_Store",
+    f"_versions/raw_observations/{DAY}/x.parquet",
     "_journal/run/raw/tenant=acme/.nfs0001", "_cache/dwd/.DS_Store", "_cache/dwd/x/y",
     *(f"{dataset}/service=tempest/tenant=acme/{name}" for dataset in ("raw_observations", "refined_15m") for name in
       (".DS_Store", "x~", "date=x/part.parquet", "date=2024-13-45/part.parquet", "date=2024-01-01/part.parquet~",

@@ -14,6 +14,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
+from weather_backfill.backfill.status import failed_days_of
 from weather_backfill.dagster.io_manager import ParquetIOManager
 from weather_backfill.dagster.partitions import daily_by_tenant, tenants_partitions
 from weather_backfill.dagster.resources import LakeResource
@@ -21,7 +22,7 @@ from weather_backfill.definitions import build_definitions, build_resources
 from weather_backfill.lake import layout, parquet
 from weather_backfill.lake.writer import write_day
 from weather_backfill.model.days import DayTable
-from weather_backfill.model.errors import StorageUnavailableError
+from weather_backfill.model.errors import AccessDeniedError, StorageUnavailableError
 from weather_backfill.model.partitions import PartitionKey, tenants_partition_name
 from weather_backfill.model.schemas import RAW
 from weather_backfill.storage.object_store import ObjectStore, StoredObject
@@ -187,6 +188,45 @@ def test_a_write_is_tried_again_when_the_store_hiccups(local_platform: Platform)
     assert platform.dates(layout.RAW_OBSERVATIONS, "acme") == {START}
     [event] = [e for e in result.asset_materializations_for_node(raw.op.name) if e.asset_key == RAW_KEY]
     assert event.metadata["dagster/row_count"].value == platform.day(layout.RAW_OBSERVATIONS, "acme", START).num_rows
+
+
+class ShutStore(ObjectStore):
+    """A store that takes neither the second day nor any provenance."""
+
+    def put(self, key: str, data: bytes) -> StoredObject:
+        if key.startswith(layout.LEDGER) or ("2024-01-02" in key and key.endswith(layout.FILE)):
+            raise AccessDeniedError(f"{key} may not be written.")
+        return super().put(key, data)
+
+
+class ShutLake(LakeResource):
+    @cached_property
+    def store(self) -> ObjectStore:
+        return ShutStore(self.storage_url)
+
+
+def test_provenance_that_cannot_be_saved_hides_no_failed_day(local_platform: Platform) -> None:
+    platform = local_platform
+    platform.add_tempest("acme", 2)
+    lake = ShutLake(storage_url=platform.storage_url, s3=build_resources(platform.settings)["s3"])
+    definitions = build_definitions(
+        platform.settings, resource_overrides={"lake": lake, "lake_parquet": ParquetIOManager(lake=lake)}
+    )
+    raw = definitions.resolve_assets_def(RAW_KEY)
+    days = [str(PartitionKey(START + timedelta(days=number), "acme")) for number in range(2)]
+    tags = {"dagster/asset_partition_range_start": days[0], "dagster/asset_partition_range_end": days[1]}
+    with platform.instance as instance:
+        result = dg.materialize([raw], instance=instance, tags=tags, raise_on_error=False)
+        [run] = instance.get_runs()
+        assert list(failed_days_of(instance, [run])) == [START + timedelta(days=1)]
+    [failed] = [event for event in result.all_events if event.event_type_value == "STEP_FAILURE"]
+    metadata = failed.step_failure_data.user_failure_data.metadata
+    assert metadata["days_failed"].value == 1
+    assert "AccessDeniedError: _ledger/" in metadata["provenance"].value
+    events = result.asset_materializations_for_node(raw.op.name)
+    assert [event.partition for event in events if event.asset_key == RAW_KEY] == days[:1]
+    kept = [stored.key for stored in platform.lake.list(layout.JOURNAL)]
+    assert [key.rsplit("/", 1)[-1] for key in kept] == ["2024-01-01.json"], "housekeeping saves the entries from here"
 
 
 def test_the_events_of_a_range_come_day_by_day(local_platform: Platform) -> None:
