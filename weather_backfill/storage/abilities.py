@@ -42,14 +42,10 @@ def abilities_of(store: ObjectStore) -> Abilities:
     with _lock:
         if store.server not in _known:
             _known[store.server] = found = _probe(store)
-            _log.info(
-                "%s: create-only writes %s, If-Match %s", store.url, _word(found.create_only), _word(found.if_match)
-            )
+            creates = "work" if found.create_only else "do not work"
+            matches = "works" if found.if_match else "does not work"
+            _log.info("%s: create-only writes %s, If-Match %s", store.url, creates, matches)
         return _known[store.server]
-
-
-def _word(has: bool) -> str:
-    return "work" if has else "do not work"
 
 
 def _probe(store: ObjectStore) -> Abilities:

@@ -116,8 +116,6 @@ def put_if(store: ObjectStore, key: str, data: bytes, etag: str | None) -> Store
 
     Raises `ConflictError`, and writes nothing, if another process was faster.
     """
-    if store.folder is None and (store.abilities.create_only if etag is None else store.abilities.if_match):
-        return _put(store, key, data, etag)
     with exclusive(store, key) as held:
         held.confirm()
         return _put(store, key, data, etag)
