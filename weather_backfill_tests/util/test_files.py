@@ -40,7 +40,9 @@ def test_objects_of_a_local_store(
     assert {name: found.pop(name) for name in ("lake/a/b/put", "lake/a/put_file", "lake/a/create")} == dict.fromkeys(
         ("lake/a/b/put", "lake/a/put_file", "lake/a/create"), file
     )
-    assert found == dict.fromkeys(("lake", "lake/_staging", "lake/a", "lake/a/b"), folder)
+    [lock] = [name for name in found if name.endswith(".lock")]
+    assert found.pop(lock) == file
+    assert found == dict.fromkeys(("lake", "lake/_locks", "lake/_staging", "lake/a", "lake/a/b"), folder)
     assert (tmp_path / "above").stat().st_mode & 0o777 == folder
     store.get_file("a/create", tmp_path / "fetched")
     assert (tmp_path / "fetched").stat().st_mode & 0o777 == file
