@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
-from itertools import groupby, islice, pairwise
+from itertools import groupby, pairwise
 from operator import attrgetter
 from typing import Any
 
@@ -38,7 +38,7 @@ CADENCE = Cadence(60)
 _FEW = 2000  # objects of a month that is listed at once: two pages of S3, instead of thirty requests for its days
 _DECODE_BATCH = 4096
 MOST_BYTES = 128 << 20  # of one object, unpacked: room for a day of hundreds of stations
-_BATCH_BYTES = 128 << 20  # of unpacked bodies decoded at once
+_BATCH_BYTES = 16 << 20  # of unpacked bodies decoded at once, unless one alone is larger
 _DAY_US = 86_400_000_000
 _SORTED_FIELDS = np.argsort(FIELDS)
 
@@ -144,7 +144,7 @@ class TempestSource(ClosingSource):
         return parts, rejects, counts
 
     def _bodies(self, objects: list[StoredObject]) -> Iterator[list[tuple[str, bytes]]]:
-        """Yield batches of (key, decompressed body) in the order given.
+        """Yield batches of (key, decompressed body) in the order given, as large as their bytes allow.
 
         Raises `UnreadableObjectError` naming all damaged objects once every object has been read, and the store's own
         error at the first that cannot be fetched.
@@ -155,23 +155,23 @@ class TempestSource(ClosingSource):
                 f"objects larger than {MOST_BYTES} bytes are not read: {', '.join(damaged[:5])}. Expected objects of "
                 "a few messages each: split them, then retry the day."
             )
-        contents = self.archive.read_many(o.key for o in objects)
-        while batch := list(islice(contents, _DECODE_BATCH)):
-            bodies, size = [], 0
-            for key, content in batch:
-                if isinstance(content, WeatherError):
-                    raise content
-                try:
-                    bodies.append((key, unpack(content) if key.endswith(".gz") else content))
-                except UnreadableObjectError as error:
-                    damaged.append(f"{self.archive.uri(key)} ({error})")
-                    continue
-                size += len(bodies[-1][1])
-                if size > _BATCH_BYTES:
-                    yield bodies
-                    bodies, size = [], 0
-            if bodies:
+        bodies: list[tuple[str, bytes]] = []
+        size = 0
+        for key, content in self.archive.read_many(objects):
+            if isinstance(content, WeatherError):
+                raise content
+            try:
+                body = unpack(content) if key.endswith(".gz") else content
+            except UnreadableObjectError as error:
+                damaged.append(f"{self.archive.uri(key)} ({error})")
+                continue
+            if bodies and (len(bodies) == _DECODE_BATCH or size + len(body) > _BATCH_BYTES):
                 yield bodies
+                bodies, size = [], 0
+            bodies.append((key, body))
+            size += len(body)
+        if bodies:
+            yield bodies
         if damaged:
             more = f" and {len(damaged) - 5} more" if len(damaged) > 5 else ""
             raise UnreadableObjectError(
