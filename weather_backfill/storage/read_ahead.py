@@ -18,16 +18,16 @@ Read = TypeVar("Read")
 Batch = tuple[list[str], int]
 
 
-def batches(objects: Iterable[str | StoredObject]) -> Iterator[Batch]:
+def batches(objects: Iterable[str | StoredObject], most_objects: int, most_bytes: int) -> Iterator[Batch]:
     """Cut objects, given by key or as listed, into batches of keys, each with its listed bytes.
 
-    A key alone says nothing of its size and counts as nothing.
+    A key alone says nothing of its size and counts as nothing; an object beyond `most_bytes` is a batch of its own.
     """
     keys: list[str] = []
     total = 0
     for each in objects:
         key, size = (each, 0) if isinstance(each, str) else (each.key, each.size)
-        if keys and (len(keys) == BATCH_OBJECTS or total + size > BATCH_BYTES):
+        if keys and (len(keys) == most_objects or total + size > most_bytes):
             yield keys, total
             keys, total = [], 0
         keys.append(key)
@@ -41,7 +41,7 @@ def read_ahead(objects: Iterable[str | StoredObject], read: Callable[[list[str]]
 
     At most `READ_THREADS` + 2 batches are under way, and of more than one at most `BYTES_IN_FLIGHT` listed bytes.
     """
-    coming = batches(objects)
+    coming = batches(objects, BATCH_OBJECTS, BATCH_BYTES)
     waiting = next(coming, None)
     under_way: deque[tuple[Future[Sequence[Read]], int]] = deque()
     in_flight = 0

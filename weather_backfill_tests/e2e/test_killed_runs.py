@@ -180,7 +180,7 @@ def test_cancel_keeps_the_finished_days(local_platform: Platform) -> None:
     assert not platform.lake.list(f"_journal/{run_id}")
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 def test_a_day_that_kills_its_process_costs_itself_alone(local_platform: Platform) -> None:
     """As the out-of-memory killer does at a day that is too large, in every try of the run."""
     platform = local_platform
@@ -192,7 +192,7 @@ def test_a_day_that_kills_its_process_costs_itself_alone(local_platform: Platfor
     platform.environment |= {points.VARIABLE: fault.to_environment(), "PYTHONPATH": f"{hooks}:{PROJECT}"}
     with platform.daemon():
         launch(platform, days)
-        until(lambda: fired.exists() and backfill_ended(platform), 300, 0.5)
+        until(lambda: fired.exists() and backfill_ended(platform), 600, 0.5)
     assert fired.read_text().split() == [str(deadly)] * 2, "and it was not tried again"
     for dataset in ("raw_observations", "refined_15m"):
         assert platform.dates(dataset, "acme") == others

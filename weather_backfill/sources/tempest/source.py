@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
-from itertools import groupby, pairwise
+from itertools import groupby, islice, pairwise
 from operator import attrgetter
 from typing import Any
 
@@ -31,6 +31,7 @@ from weather_backfill.sources.base import ClosingSource
 from weather_backfill.sources.table import Reject, Tags, latest_rows, raw_batch, reject_table
 from weather_backfill.sources.tempest.messages import FIELDS, UDP_LENGTH, Observations, decode, misplaced
 from weather_backfill.storage.object_store import ObjectStore, StoredObject
+from weather_backfill.storage.read_ahead import batches
 from weather_backfill.util.day_stream import each_day
 from weather_backfill.util.unpacking import gunzip
 
@@ -38,7 +39,7 @@ CADENCE = Cadence(60)
 _FEW = 2000  # objects of a month that is listed at once: two pages of S3, instead of thirty requests for its days
 _DECODE_BATCH = 4096
 MOST_BYTES = 128 << 20  # of one object, unpacked: room for a day of hundreds of stations
-_BATCH_BYTES = 16 << 20  # of unpacked bodies decoded at once, unless one alone is larger
+_BATCH_BYTES = 16 << 20  # of bodies as listed, and unpacked, held at once; one alone may be larger
 _DAY_US = 86_400_000_000
 _SORTED_FIELDS = np.argsort(FIELDS)
 
@@ -155,23 +156,25 @@ class TempestSource(ClosingSource):
                 f"objects larger than {MOST_BYTES} bytes are not read: {', '.join(damaged[:5])}. Expected objects of "
                 "a few messages each: split them, then retry the day."
             )
-        bodies: list[tuple[str, bytes]] = []
-        size = 0
-        for key, content in self.archive.read_many(objects):
-            if isinstance(content, WeatherError):
-                raise content
-            try:
-                body = unpack(content) if key.endswith(".gz") else content
-            except UnreadableObjectError as error:
-                damaged.append(f"{self.archive.uri(key)} ({error})")
-                continue
-            if bodies and (len(bodies) == _DECODE_BATCH or size + len(body) > _BATCH_BYTES):
+        contents = self.archive.read_many(objects)
+        for keys, _ in batches(objects, _DECODE_BATCH, _BATCH_BYTES):
+            bodies: list[tuple[str, bytes]] = []
+            size = 0
+            for key, content in list(islice(contents, len(keys))):  # reading and unpacking by turns is slower
+                if isinstance(content, WeatherError):
+                    raise content
+                try:
+                    body = unpack(content) if key.endswith(".gz") else content
+                except UnreadableObjectError as error:
+                    damaged.append(f"{self.archive.uri(key)} ({error})")
+                    continue
+                if bodies and size + len(body) > _BATCH_BYTES:
+                    yield bodies
+                    bodies, size = [], 0
+                bodies.append((key, body))
+                size += len(body)
+            if bodies:
                 yield bodies
-                bodies, size = [], 0
-            bodies.append((key, body))
-            size += len(body)
-        if bodies:
-            yield bodies
         if damaged:
             more = f" and {len(damaged) - 5} more" if len(damaged) > 5 else ""
             raise UnreadableObjectError(

@@ -169,9 +169,9 @@ def test_bytes_decide_how_many_objects_are_read_before_they_are_decoded(
 ) -> None:
     """A few large objects fill a batch as many small ones do, and change nothing of the day."""
     for n in range(60):
-        put(store, f"{n:03d}.json.gz", *(body(MIDNIGHT + 60 * (5 * n + m)) for m in range(5)))
+        put(store, f"{n:03d}.json", *(body(MIDNIGHT + 60 * (5 * n + m)) for m in range(5)))
     whole = read(store).table
-    one = len(gzip.decompress(store.get(store.list()[0].key)))
+    one = max(stored.size for stored in store.list())
     get, decode, held, most = ObjectStore.get, source.decode, [0], [0]
 
     def got(self: ObjectStore, key: str) -> bytes:
