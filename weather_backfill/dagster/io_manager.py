@@ -67,6 +67,7 @@ class ParquetIOManager(dg.ConfigurableIOManager):
             for day in obj:
                 with interrupts_later():  # a day is in the lake, in the journal and among the records, or nowhere
                     result = self._written(day, service, dataset, journal, run_id, written)
+                    del day  # its table, before the next is read
                     if isinstance(result, DayRecord):
                         obj.records.append(result)
                 if isinstance(result, DayFailure):

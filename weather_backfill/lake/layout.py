@@ -4,6 +4,7 @@
     quarterly_features/…/date=<first day of the quarter>/part.parquet   one object per quarter
     station_history/service=<s>/tenant=<t>/part.parquet                 one object per tenant
     _journal/<root run>/<asset>/tenant=<t>/<date>.json                 journal: the days that a run has finished
+    _journal/<root run>/<asset>/begun                                  journal: the days that a run is at
     _backfills/<id>/manifest.json, summary.json                        a backfill's request, its result
     _catalog/<id>/manifest.json, summary.json                          partitions to register, the result
     _audit/date=YYYY-MM-DD/<time>-<id>.json                            audit: one object per event

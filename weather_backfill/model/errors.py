@@ -75,6 +75,10 @@ class LostRowsError(PermanentError):
     """The upstream has fewer rows of a day than the lake: the lake keeps its rows, and the day fails."""
 
 
+class ProcessDiedError(PermanentError):
+    """The process died more than once while at this day, the last time alone: out of memory, or killed from outside."""
+
+
 class ConfigurationError(PermanentError):
     """A setting, tenant file or argument is wrong; the message names it and the fix."""
 

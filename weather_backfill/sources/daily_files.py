@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from fnmatch import fnmatchcase
@@ -27,7 +27,6 @@ from weather_backfill.storage.object_store import ObjectStore, StoredObject
 from weather_backfill.util.day_stream import each_day
 
 _DAY, _DAY_US = timedelta(days=1), 86_400_000_000
-_FILES_KEPT = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +42,8 @@ class FileRows:
 
 
 class DailyFilesSource(ClosingSource, ABC):
-    """A `Source` over one connection's files; listings and the last few files are kept for its life, a run.
+    """A `Source` over one connection's files; listings are kept for its life, a run, and a day's files for
+    the next day.
 
     `template` is a key below the folder with the date as in strftime; `*` and `?` match as in a shell.
     """
@@ -51,7 +51,7 @@ class DailyFilesSource(ClosingSource, ABC):
     def __init__(self, folder: ObjectStore, template: str, cadence: Cadence, expected: tuple[str, ...] = ()) -> None:
         self.folder, self._template, self._cadence, self._expected = folder, template, cadence, expected
         self._listing = lru_cache(maxsize=None)(folder.list)
-        self._decoded = lru_cache(maxsize=_FILES_KEPT)(self.decode)
+        self._kept: dict[str, FileRows] = {}
 
     @abstractmethod
     def decode(self, key: str) -> FileRows:
@@ -71,12 +71,21 @@ class DailyFilesSource(ClosingSource, ABC):
         below = re.split(r"[*?[]", pattern)[0].rpartition("/")[0]
         return [stored for stored in self._listing(below) if fnmatchcase(stored.key, pattern)]
 
+    def _decoded(self, keys: Iterable[str]) -> dict[str, FileRows]:
+        """The rows of a day's files, in the order given. They alone stay in memory, for the next day."""
+        wanted = dict.fromkeys(keys)
+        self._kept = {key: rows for key, rows in self._kept.items() if key in wanted}
+        for key in wanted:
+            if key not in self._kept:
+                self._kept[key] = self.decode(key)
+        return {key: self._kept[key] for key in wanted}
+
     def _read(self, day: date) -> RawDay:
         before, own, after = (self._files(day + n * _DAY) for n in (-1, 0, 1))
         first_told = {f.key for f in own} - {
             f.key for f in before
         }  # a month's file tells its bad rows on its first day
-        files = {key: self._decoded(key) for key in dict.fromkeys(f.key for f in (*before, *own, *after))}
+        files = self._decoded(dict.fromkeys(f.key for f in (*before, *own, *after)))
         told = [rows for key, rows in files.items() if key in first_told]
         table, replaced = _rows_of(int(np.datetime64(day, "us").astype("i8")), list(files.values()))
         facts = {"source_objects": len(own), "source_bytes": sum(f.size for f in own), "duplicates": replaced}

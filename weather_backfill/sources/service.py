@@ -114,6 +114,8 @@ class Service:
     """Its source has `station_history()`, the asset `<service>/station_history` is made from it."""
     restates: bool = False
     """Its source has `restated()`: the upstream changes days that it has sent."""
+    reads_ranges: bool = False
+    """Its source reads all days of a range before it gives the first; others read one day ahead."""
     has_request_budget: bool = False
     """Its source has `plan()`: requests and hours at the rate limit are known before a backfill."""
     options: tuple[ConnectOption, ...] = ()

@@ -17,7 +17,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 from urllib.parse import unquote, urlsplit
@@ -42,14 +41,13 @@ from weather_backfill.storage.abilities import Abilities, abilities_of
 from weather_backfill.storage.errors import first_line, translated
 from weather_backfill.storage.local_files import read_range, write_durably
 from weather_backfill.storage.objects import LOCKS, STAGING, Seen, StoredObject
+from weather_backfill.storage.read_ahead import READ_THREADS, read_ahead
 from weather_backfill.storage.s3 import S3Options, check_s3_url, location, s3_arguments
 from weather_backfill.util.files import open_new
 
 __all__ = ["LOCKS", "READ_THREADS", "STAGING", "ObjectStore", "S3Options", "Seen", "StoredObject", "check_s3_url"]
 
-READ_THREADS = 8  # measured best for small objects on two cores; more only adds contention
 _LIST_CHUNK = 5000
-_READ_BATCH = 256
 _DELETE_BATCH = 1000
 
 T = TypeVar("T")
@@ -321,22 +319,19 @@ class ObjectStore:
             raise FileNotFoundError(f"{self.folder} is not there")
         return missing
 
-    def read_many(self, keys: Iterable[str]) -> Iterator[tuple[str, bytes | WeatherError]]:
+    def read_many(self, objects: Iterable[str | StoredObject]) -> Iterator[tuple[str, bytes | WeatherError]]:
         """Read many small objects concurrently, in order; an object that cannot be read yields its error.
 
-        Local files are read in this thread: opening a file takes less time than handing it to another.
-        Memory holds a few batches, not all objects.
+        Objects are given by key, or as listed: then their sizes decide how many are read ahead, and memory holds some
+        64 MB of them, or the one that is larger. Local files are read in this thread, one by one: opening a file takes
+        less time than handing it to another.
         """
         if self.folder:
-            for key in keys:
+            for each in objects:
+                key = each if isinstance(each, str) else each.key
                 yield key, self._attempt(key)
             return
-        remaining = iter(keys)
-        with ThreadPoolExecutor(READ_THREADS, thread_name_prefix="read") as pool:
-            pending = [pool.submit(self._read_batch, batch) for batch in _batches(remaining, READ_THREADS + 2)]
-            while pending:
-                yield from pending.pop(0).result()
-                pending += [pool.submit(self._read_batch, batch) for batch in _batches(remaining, 1)]
+        yield from read_ahead(objects, self._read_batch)
 
     def each(self, work: Callable[[Item], T], items: Iterable[Item]) -> Results[T]:
         """Apply `work` to every item and return the results in order; concurrently on S3, as `read_many`."""
@@ -388,10 +383,6 @@ class ObjectStore:
     def _check(self, key: str, verb: str) -> None:
         if key.startswith("/") or "\0" in key or ".." in key.split("/"):
             raise ConfigurationError(f"could not {verb} {key[:200]!r}: it points out of {self.url}.")
-
-
-def _batches(keys: Iterator[str], most: int) -> list[list[str]]:
-    return [batch for _ in range(most) if (batch := list(islice(keys, _READ_BATCH)))]
 
 
 def _stored(meta: Any) -> StoredObject:

@@ -19,12 +19,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from weather_backfill.backfill.launch import launch_backfill
+from weather_backfill.backfill.status import active_backfills
 from weather_backfill.definitions import build_definitions
 from weather_backfill.lake import layout
 from weather_backfill.model.partitions import days_between
 from weather_backfill.sources.tempest.source import day_folder
 from weather_backfill_tests.conftest import long_on
-from weather_backfill_tests.platform import START, Platform, graphql
+from weather_backfill_tests.faults import points
+from weather_backfill_tests.platform import PROJECT, START, Platform, graphql
 from weather_backfill_tests.servers import until
 
 DAYS = 60
@@ -34,7 +36,7 @@ ALL_DAYS = days_between(START, START + timedelta(days=DAYS - 1))
 TERMINATE = "mutation Terminate($runId: String!) { terminateRun(runId: $runId) { __typename } }"
 
 
-def launch(platform: Platform) -> str:
+def launch(platform: Platform, days: list[date] = ALL_DAYS) -> str:
     with platform.instance as instance:
         return launch_backfill(
             instance,
@@ -42,7 +44,7 @@ def launch(platform: Platform) -> str:
             backfill_id="killed",
             service="tempest",
             tenant="acme",
-            days=ALL_DAYS,
+            days=days,
         )
 
 
@@ -176,3 +178,42 @@ def test_cancel_keeps_the_finished_days(local_platform: Platform) -> None:
         assert days <= finished < set(ALL_DAYS)
         assert platform.dates("raw_observations", "acme") >= finished
     assert not platform.lake.list(f"_journal/{run_id}")
+
+
+@pytest.mark.timeout(900)
+def test_a_day_that_kills_its_process_costs_itself_alone(local_platform: Platform) -> None:
+    """As the out-of-memory killer does at a day that is too large, in every try of the run."""
+    platform = local_platform
+    days, deadly, fired = ALL_DAYS[:8], ALL_DAYS[3], platform.folder / "fired"
+    others = set(days) - {deadly}
+    platform.add_tempest("acme", len(days))
+    hooks = PROJECT / "weather_backfill_tests" / "faults" / "hooks"
+    fault = points.Fault("decode", "kill run", 0, str(fired), day=str(deadly))
+    platform.environment |= {points.VARIABLE: fault.to_environment(), "PYTHONPATH": f"{hooks}:{PROJECT}"}
+    with platform.daemon():
+        launch(platform, days)
+        until(lambda: fired.exists() and backfill_ended(platform), 600, 0.5)
+    assert fired.read_text().split() == [str(deadly)] * 2, "and it was not tried again"
+    for dataset in ("raw_observations", "refined_15m"):
+        assert platform.dates(dataset, "acme") == others
+        assert platform.materialized(dataset, "acme") == others
+    [told] = failed_days(platform)
+    assert told.keys() == {f"{deadly}|acme"}
+    assert "ProcessDiedError: the process died 2 times while at this day" in told[f"{deadly}|acme"]
+    assert not platform.lake.list("_journal")
+
+
+def backfill_ended(platform: Platform) -> bool:
+    with platform.instance as instance:
+        return not active_backfills(instance)
+
+
+def failed_days(platform: Platform) -> list[dict[str, str]]:
+    """The reasons by day that each run of raw days has ended with."""
+    found = []
+    for run in runs(platform, dg.DagsterRunStatus.FAILURE):
+        with platform.instance as instance:
+            entries = instance.all_logs(run.run_id, of_type=dg.DagsterEventType.STEP_FAILURE)
+        failures = [entry.get_dagster_event().step_failure_data.user_failure_data for entry in entries]
+        found += [failure.metadata["reasons"].value for failure in failures if failure and failure.metadata]
+    return found

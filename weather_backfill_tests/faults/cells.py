@@ -11,13 +11,13 @@ from weather_backfill_tests.faults import kinds, points, proxy
 from weather_backfill_tests.faults.scene import Scene, Stage
 
 MIDWAY = {
-    "list": 8, "fetch": 30, "decode": 3, "check": 11, "write": 4, "place": 4, "verify": 4, "record": 5, "event": 5,
-    "refine": 3, "audit": 1,
+    "list": 8, "fetch": 30, "decode": 3, "check": 11, "write": 4, "place": 4, "verify": 4, "begin": 5, "record": 5,
+    "event": 5, "refine": 3, "audit": 1,
 }  # fmt: skip
 """Which call of a point is about the middle of the run: some days are done, others not."""
 CALLS = {
-    "list": 24, "fetch": 60, "decode": 8, "check": 16, "write": 16, "place": 16, "verify": 16, "record": 16,
-    "event": 16, "refine": 8, "audit": 2,
+    "list": 24, "fetch": 60, "decode": 8, "check": 16, "write": 16, "place": 16, "verify": 16, "begin": 16,
+    "record": 16, "event": 16, "refine": 8, "audit": 2,
 }  # fmt: skip
 """At least so many calls each point has in a whole run."""
 BY_PROCESS = (
@@ -28,7 +28,7 @@ FITTING = {
     "404": ("fetch", "refine"),
     "truncated body": ("list", "fetch", "refine"),
     "stale ETag": ("verify",),
-    "answer lost": ("write", "record", "audit"),
+    "answer lost": ("write", "begin", "record", "audit"),
     "time-out": ("fetch", "write"),
 }
 """Where a fault of the server can be; the others can be anywhere. A time-out costs the minute that the client waits."""

@@ -1,8 +1,8 @@
 """The points of the path, and how a process comes to meet a fault at one of them.
 
 Armed, this module changes a few functions of the product as their modules are imported: each counts how often it is
-called, and at the wanted call the fault happens, once in all processes. Nothing heavy is imported here, for every
-Python process of a disturbed platform reads it as it starts.
+called, and at the wanted call the fault happens, once in all processes; or while one day is read, each time. Nothing
+heavy is imported here, for every Python process of a disturbed platform reads it as it starts.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ POINTS = {
     "write": "before an object of a dataset is written",
     "place": "the object is staged, not yet in its place (local)",
     "verify": "the object is in its place, not yet looked at",
+    "begin": "before the journal notes which days have begun",
     "record": "before a day's journal is written",
     "event": "before Dagster stores a materialization",
     "refine": "refining a raw day",
@@ -40,7 +41,10 @@ POINTS = {
 
 @dataclass(frozen=True)
 class Fault:
-    """What happens where: at the `nth` call of `point`. `fired` is the file that says it has happened."""
+    """What happens where: at the `nth` call of `point`, or at each while `day` (YYYY-MM-DD) is read.
+
+    `fired` is the file that says it has happened.
+    """
 
     point: str
     kind: str
@@ -49,6 +53,7 @@ class Fault:
     lake: str = ""
     home: str = ""
     clock: str = ""
+    day: str = ""
 
     def to_environment(self) -> str:
         """As the environment's variable."""
@@ -60,9 +65,15 @@ class _Trigger:
 
     def __init__(self, fault: Fault) -> None:
         self._fault, self._calls, self._lock = fault, itertools.count(1), threading.Lock()
+        self.reading = threading.local()
+        """The day that a thread reads, as `day`."""
 
     def reached(self, point: str | None) -> None:
         if point != self._fault.point:
+            return
+        if self._fault.day:
+            if getattr(self.reading, "day", "") == self._fault.day:
+                self._let_happen(self._fault.day)
             return
         with self._lock:
             if next(self._calls) != self._fault.nth:
@@ -71,8 +82,14 @@ class _Trigger:
             os.close(os.open(self._fault.fired, os.O_CREAT | os.O_EXCL))
         except FileExistsError:
             return  # another process has met it
+        self._let_happen()
+
+    def _let_happen(self, note: str = "") -> None:
         from weather_backfill_tests.faults import kinds
 
+        if note:
+            with open(self._fault.fired, "a") as file:
+                file.write(f"{note}\n")
         kinds.happen(self._fault)
         os.close(os.open(f"{self._fault.fired}{OVER}", os.O_CREAT))
 
@@ -142,6 +159,8 @@ def _point_of(url: str, verb: str, key: str, written: str | None) -> str | None:
         return {"list": "list", "read": "fetch"}.get(verb)
     if verb == "write":
         first = key.split("/")[0]
+        if first == "_journal" and key.endswith("/begun"):
+            return "begin"
         return {"_journal": "record", "_ledger": "audit", "_audit": "audit"}.get(
             first, "write" if _in_dataset(key) else None
         )
@@ -161,6 +180,17 @@ def _wrap(*names: str, point: str) -> Callable[[_Trigger, Any], None]:
             setattr(module, name, outer)
 
     return change
+
+
+def _change_tempest(trigger: _Trigger, module: Any) -> None:
+    _wrap("decode", point="decode")(trigger, module)
+    read_day = module.TempestSource.read_day
+
+    def watched(self: Any, day: Any) -> Any:
+        trigger.reading.day = str(day)
+        return read_day(self, day)
+
+    module.TempestSource.read_day = watched
 
 
 def _change_days(trigger: _Trigger, module: Any) -> None:
@@ -188,7 +218,7 @@ def _change_event_log(trigger: _Trigger, module: Any) -> None:
 
 _CHANGES: dict[str, Callable[[_Trigger, Any], None]] = {
     "weather_backfill.storage.object_store": _change_storage,
-    "weather_backfill.sources.tempest.source": _wrap("decode", point="decode"),
+    "weather_backfill.sources.tempest.source": _change_tempest,
     "weather_backfill.refine.days": _change_days,
     "dagster._core.storage.event_log.sqlite.sqlite_event_log": _change_event_log,
 }

@@ -20,7 +20,8 @@ POINTS = {
     "fetch": ("GET", re.compile(r"^/archive/[^?]+\.json(\.gz)?$")),
     "write": ("PUT", re.compile(r"/lake/(raw_|refined_|rejected_)")),
     "verify": ("HEAD", re.compile(r"/lake/(raw_|refined_|rejected_)")),
-    "record": ("PUT", re.compile(r"/lake/_journal/")),
+    "begin": ("PUT", re.compile(r"/lake/_journal/[^?]+/begun$")),
+    "record": ("PUT", re.compile(r"/lake/_journal/[^?]+\.json$")),
     "refine": ("GET", re.compile(r"/lake/raw_observations/[^?]+parquet$")),
     "audit": ("PUT", re.compile(r"/lake/_(ledger|audit)/")),
 }

@@ -211,11 +211,11 @@ class Scene:
         with self.platform.instance as instance:
             instance.add_dynamic_partitions("tempest_tenants", list(TENANTS))
 
-    def fault(self, point: str, kind: str, nth: int) -> dict[str, str]:
+    def fault(self, point: str, kind: str, nth: int, day: str = "") -> dict[str, str]:
         """The environment of a process that is to meet a fault; forgets that one has happened before."""
         self.fired.unlink(missing_ok=True)
         fault = points.Fault(
-            point, kind, nth, str(self.fired), str(self.folder / "lake"), str(self.home), str(self.clock)
+            point, kind, nth, str(self.fired), str(self.folder / "lake"), str(self.home), str(self.clock), day
         )
         hooks = Path(__file__).parent / "hooks"
         environment = {points.VARIABLE: fault.to_environment(), "PYTHONPATH": f"{hooks}:{PROJECT}"}

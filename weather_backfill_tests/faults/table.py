@@ -83,7 +83,7 @@ def markdown(rows: Iterable[dict[str, Any]]) -> str:
 
 
 _WHERE = {"s3": "lake on S3", "daemon": "under a daemon", "order": "`start`"}
-_ORDER = ("list", "fetch", "decode", "check", "write", "place", "verify", "record", "event", "refine", "audit")
+_ORDER = ("list", "fetch", "decode", "check", "write", "place", "verify", "begin", "record", "event", "refine", "audit")
 
 
 def _cell(rows: list[dict[str, Any]]) -> str:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +23,9 @@ from weather_backfill.model.errors import (
     StorageUnavailableError,
     VerificationError,
 )
-from weather_backfill.storage import object_store
+from weather_backfill.storage import object_store, read_ahead
 from weather_backfill.storage.object_store import ObjectStore, S3Options
+from weather_backfill.storage.objects import StoredObject
 from weather_backfill_tests.refine.test_windows import raw_table
 from weather_backfill_tests.servers import free_port
 
@@ -120,6 +123,36 @@ def test_many_objects_are_read_in_order_and_a_missing_one_is_an_error_among_them
     assert errors == {keys[300]}
     assert all(content == key.encode() for key, content in found if key != keys[300])
     assert list(store.read_many([])) == []
+
+
+@pytest.mark.parametrize("size", [1, 1 << 20, read_ahead.BATCH_BYTES, 3 * read_ahead.BYTES_IN_FLIGHT])
+def test_bytes_decide_how_much_is_read_ahead(size: int) -> None:
+    """Listed sizes alone: nothing so large is made. What has come out and is asked for is no longer counted."""
+    listed = [StoredObject(f"{n:04d}", size, None, datetime.now(UTC)) for n in range(3000)]
+    lock, begun, taken, most = threading.Lock(), [0], [0], [0]
+
+    def read(keys: list[str]) -> list[str]:
+        with lock:
+            begun[0] += len(keys)
+            most[0] = max(most[0], begun[0] - taken[0])
+        return keys
+
+    found = []
+    for key in read_ahead.read_ahead(listed, read):
+        found.append(key)
+        with lock:
+            taken[0] = len(found) - 1
+    assert found == [stored.key for stored in listed]
+    batch = max(min(read_ahead.BATCH_BYTES // size, read_ahead.BATCH_OBJECTS), 1)
+    assert most[0] * size <= max(read_ahead.BYTES_IN_FLIGHT + size, 2 * size)
+    assert most[0] <= (read_ahead.READ_THREADS + 2) * batch + 1
+
+
+def test_listed_objects_are_read_as_their_keys_are(store: ObjectStore) -> None:
+    for n in range(300):
+        store.put(f"folder/{n:03d}", b"x" * n)
+    listed = store.list("folder")
+    assert list(store.read_many(listed)) == [(stored.key, b"x" * n) for n, stored in enumerate(listed)]
 
 
 def test_reading_many_may_stop_early(store: ObjectStore) -> None:

@@ -4,6 +4,7 @@
 
 from collections.abc import Iterator
 from datetime import date
+from functools import partial
 
 import dagster as dg
 
@@ -12,12 +13,13 @@ from weather_backfill.dagster.assets.streaming import check_results, check_specs
 from weather_backfill.dagster.io_manager import journal_of
 from weather_backfill.dagster.resources import LakeResource, TenantsResource
 from weather_backfill.lake import layout
-from weather_backfill.model.days import Day, DayStream
+from weather_backfill.model.days import Day, DayFailure, DayStream, RawDay
 from weather_backfill.model.partitions import PartitionKey, by_tenant
 from weather_backfill.model.tags import ACCEPT_LOSS_TAG
 from weather_backfill.refine.checks import RAW_CHECKS
 from weather_backfill.refine.days import to_raw_table
 from weather_backfill.settings import Settings
+from weather_backfill.sources.registry import SERVICES_BY_NAME
 from weather_backfill.tenants.access import open_source
 
 
@@ -48,13 +50,16 @@ def build_raw(
         accept_loss = context.run.tags.get(ACCEPT_LOSS_TAG) == "true"
         journal = journal_of(context.run, lake.store, key)
 
+        def flagged(tenant: str, day: RawDay | DayFailure) -> Day:
+            return to_raw_table(PartitionKey(day.date, tenant), day, settings, accept_loss)
+
         def read(tenant: str, days: list[date]) -> Iterator[Day]:
             connected = tenants.registry.get(tenant)
             with open_source(connected, service, lake.store, tenants.s3_defaults, settings) as source:
-                for day in source.days(days):
-                    yield to_raw_table(PartitionKey(day.date, tenant), day, settings, accept_loss)
+                yield from map(partial(flagged, tenant), source.days(days))  # `map` holds no day while the next is read
 
-        stream = DayStream(skip_finished(by_tenant(selected_partitions(context)), journal, read))
+        ranges = SERVICES_BY_NAME[service].reads_ranges
+        stream = DayStream(skip_finished(by_tenant(selected_partitions(context)), journal, read, ranges=ranges))
         yield dg.Output(stream)
         yield from check_results(key, RAW_CHECKS, stream)
 

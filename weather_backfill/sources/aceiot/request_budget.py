@@ -7,6 +7,7 @@ the configured points and the cadence, because the API tells no totals.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -17,6 +18,8 @@ DEFAULT_PAGE_SIZE = 10_000
 WINDOW_ROWS = 1_500_000
 """Rows a window may have at most: decoded and sorted about 100 MB."""
 _BYTES_PER_SAMPLE = 105
+_BYTES_AT_ONCE = 256 << 20
+"""Of pages that are asked for or wait to be decoded, all requests together."""
 _DAY = 86_400
 _WINDOW_COUNTS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 72, 96, 144, 288, 720, 1440)
 
@@ -118,3 +121,9 @@ def plan(
 def bytes_per_day(configured_points: int, connection: AceiotConnection) -> int:
     """Bytes of JSON a site's day has, about."""
     return rows_per_day(configured_points, connection.cadence_seconds) * _BYTES_PER_SAMPLE
+
+
+def pages_at_once(page_sizes: Iterable[int]) -> int:
+    """How many pages may be in memory at once, the largest counted: at least one."""
+    largest = max(page_sizes, default=DEFAULT_PAGE_SIZE)
+    return max(_BYTES_AT_ONCE // (largest * _BYTES_PER_SAMPLE), 1)

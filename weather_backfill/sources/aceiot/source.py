@@ -176,7 +176,7 @@ class AceiotSource(ClosingSource):
         todo = [w for w in windows if not paths[w].exists()]
         _side_by_side(
             [partial(self._fetch_window, w, shapes[w.site].page_size, paths[w]) for w in todo],
-            self._connection.parallel_requests,
+            min(self._connection.parallel_requests, request_budget.pages_at_once(s.page_size for s in shapes.values())),
         )
         by_site = {site: [WindowFile(paths[w]) for w in windows if w.site == site] for site in self._sites}
         table = assemble(spill.folder / f"{day}.day", [(self._points[site], files) for site, files in by_site.items()])

@@ -68,6 +68,7 @@ SERVICE = Service(
     requests_per_minute=REQUESTS_PER_MINUTE,
     has_station_history=True,
     restates=True,
+    reads_ranges=True,
     options=(
         ConnectOption("dwd-stations", "DWD station ids (00433,01048), or all"),
         ConnectOption("dwd-resolution", "hourly, 10_minutes, ...", "hourly"),

@@ -52,6 +52,7 @@ from weather_backfill.util.day_stream import pool_ahead
 OUTAGE_AFTER = 5  # stations in a row that the server does not answer for: it is down, asking on is no use
 PARSERS = min(os.cpu_count() or 1, 4)  # stations parsed at a time: each holds the text of a file, up to 100 MB
 CLOSED_AFTER = timedelta(days=30)  # a station that has been silent for longer is taken for a closed one
+_BYTES_AHEAD = 64 << 20  # of zips, as listed: what is read ahead of the reader, unless one station alone is larger
 _FAILURES_NAMED = 20
 _ALWAYS_THERE = frozenset({"cloud_observation_method"})  # made from cloud cover where the column is absent
 
@@ -238,17 +239,18 @@ class DwdSource(ClosingSource):
             yield load
 
     def _ahead(self, known: _Range) -> Iterator[tuple[StationLoad, Exception | None]]:
-        """Stations in order, while the next few are being downloaded and parsed."""
+        """Stations in order, while the next few are being downloaded and parsed: as many as their bytes allow."""
         workers = self._connection.parallel_downloads
         parsing = BoundedSemaphore(PARSERS)
-        ahead: deque[Future[tuple[StationLoad, Exception | None]]] = deque()
+        ahead: deque[tuple[Future[tuple[StationLoad, Exception | None]], int]] = deque()
         with pool_ahead(workers, "dwd", self._remote.close) as pool:
             for station, files in known.catalogue.stations.items():
-                ahead.append(pool.submit(self._load, station, files, known.index, parsing))
-                if len(ahead) > workers:
-                    yield ahead.popleft().result()
+                size = sum(item.entry.size or 0 for item in files)
+                while ahead and (len(ahead) > workers or size + sum(s for _, s in ahead) > _BYTES_AHEAD):
+                    yield ahead.popleft()[0].result()
+                ahead.append((pool.submit(self._load, station, files, known.index, parsing), size))
             while ahead:
-                yield ahead.popleft().result()
+                yield ahead.popleft()[0].result()
 
     def _load(
         self, station: str, files: list[StationFile], index: DayIndex, parsing: BoundedSemaphore

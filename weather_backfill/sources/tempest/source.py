@@ -31,6 +31,7 @@ from weather_backfill.sources.base import ClosingSource
 from weather_backfill.sources.table import Reject, Tags, latest_rows, raw_batch, reject_table
 from weather_backfill.sources.tempest.messages import FIELDS, UDP_LENGTH, Observations, decode, misplaced
 from weather_backfill.storage.object_store import ObjectStore, StoredObject
+from weather_backfill.storage.read_ahead import batches
 from weather_backfill.util.day_stream import each_day
 from weather_backfill.util.unpacking import gunzip
 
@@ -38,7 +39,7 @@ CADENCE = Cadence(60)
 _FEW = 2000  # objects of a month that is listed at once: two pages of S3, instead of thirty requests for its days
 _DECODE_BATCH = 4096
 MOST_BYTES = 128 << 20  # of one object, unpacked: room for a day of hundreds of stations
-_BATCH_BYTES = 128 << 20  # of unpacked bodies decoded at once
+_BATCH_BYTES = 16 << 20  # of bodies as listed, and unpacked, held at once; one alone may be larger
 _DAY_US = 86_400_000_000
 _SORTED_FIELDS = np.argsort(FIELDS)
 
@@ -144,7 +145,7 @@ class TempestSource(ClosingSource):
         return parts, rejects, counts
 
     def _bodies(self, objects: list[StoredObject]) -> Iterator[list[tuple[str, bytes]]]:
-        """Yield batches of (key, decompressed body) in the order given.
+        """Yield batches of (key, decompressed body) in the order given, as large as their bytes allow.
 
         Raises `UnreadableObjectError` naming all damaged objects once every object has been read, and the store's own
         error at the first that cannot be fetched.
@@ -155,21 +156,23 @@ class TempestSource(ClosingSource):
                 f"objects larger than {MOST_BYTES} bytes are not read: {', '.join(damaged[:5])}. Expected objects of "
                 "a few messages each: split them, then retry the day."
             )
-        contents = self.archive.read_many(o.key for o in objects)
-        while batch := list(islice(contents, _DECODE_BATCH)):
-            bodies, size = [], 0
-            for key, content in batch:
+        contents = self.archive.read_many(objects)
+        for keys, _ in batches(objects, _DECODE_BATCH, _BATCH_BYTES):
+            bodies: list[tuple[str, bytes]] = []
+            size = 0
+            for key, content in list(islice(contents, len(keys))):  # reading and unpacking by turns is slower
                 if isinstance(content, WeatherError):
                     raise content
                 try:
-                    bodies.append((key, unpack(content) if key.endswith(".gz") else content))
+                    body = unpack(content) if key.endswith(".gz") else content
                 except UnreadableObjectError as error:
                     damaged.append(f"{self.archive.uri(key)} ({error})")
                     continue
-                size += len(bodies[-1][1])
-                if size > _BATCH_BYTES:
+                if bodies and size + len(body) > _BATCH_BYTES:
                     yield bodies
                     bodies, size = [], 0
+                bodies.append((key, body))
+                size += len(body)
             if bodies:
                 yield bodies
         if damaged:

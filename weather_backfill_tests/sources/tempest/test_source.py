@@ -18,8 +18,10 @@ from weather_backfill.model.days import DayFailure, RawDay
 from weather_backfill.model.errors import UnreadableObjectError
 from weather_backfill.model.schemas import RAW
 from weather_backfill.sources.tempest import source
+from weather_backfill.sources.tempest.messages import Observations
 from weather_backfill.sources.tempest.simulate import Faults, SimulatedArchive, weather, write_archive
 from weather_backfill.sources.tempest.source import TempestSource
+from weather_backfill.storage import read_ahead
 from weather_backfill.storage.object_store import ObjectStore
 
 DAY = date(2024, 1, 2)
@@ -160,3 +162,32 @@ def test_a_simulated_day_comes_back_as_it_was_made(store: ObjectStore) -> None:
     assert day.facts["reports_kept"] == made
     assert Counter(day.rejects["reason"].to_pylist()) == {"not_json": day.rejects.num_rows}
     assert day.facts["messages"] == made + day.facts["duplicates"]
+
+
+def test_bytes_decide_how_many_objects_are_read_before_they_are_decoded(
+    store: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A few large objects fill a batch as many small ones do, and change nothing of the day."""
+    for n in range(60):
+        put(store, f"{n:03d}.json", *(body(MIDNIGHT + 60 * (5 * n + m)) for m in range(5)))
+    whole = read(store).table
+    one = max(stored.size for stored in store.list())
+    get, decode, held, most = ObjectStore.get, source.decode, [0], [0]
+
+    def got(self: ObjectStore, key: str) -> bytes:
+        held[0] += 1
+        most[0] = max(most[0], held[0])
+        return get(self, key)
+
+    def decoded(batch: list[tuple[str, bytes]]) -> Observations:
+        held[0] -= len(batch)
+        assert sum(len(content) for _, content in batch) <= 10 * one
+        return decode(batch)
+
+    monkeypatch.setattr(source, "_BATCH_BYTES", 10 * one)
+    monkeypatch.setattr(read_ahead, "BATCH_BYTES", 200)
+    monkeypatch.setattr(read_ahead, "BYTES_IN_FLIGHT", 400)
+    monkeypatch.setattr(ObjectStore, "get", got)
+    monkeypatch.setattr(source, "decode", decoded)
+    assert read(store).table.equals(whole)
+    assert (held[0], most[0] <= 20) == (0, True), most
