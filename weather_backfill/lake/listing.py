@@ -31,7 +31,7 @@ _RECORDS = {
     layout.AUDIT: rf"{_DAY}/{_WORD}\.json",
     layout.LEDGER: rf"{_DAY}/{_WORD}\.json",
     layout.VERSIONS: rf"[a-z][a-z0-9_]*/service={_WORD}/{_TENANT}/{_DAY}/{_VERSION}\.parquet",
-    layout.JOURNAL: rf"{_WORD}/{_WORD}/(begun\.json|{_TENANT}/\d{{4}}-\d{{2}}-\d{{2}}[A-Za-z0-9._-]*)",
+    layout.JOURNAL: rf"{_WORD}/{_WORD}/(begun|{_TENANT}/\d{{4}}-\d{{2}}-\d{{2}}[A-Za-z0-9._-]*)",
     layout.LOOKS: rf"{_WORD}/{_WORD}\.json",
     layout.ALERTS: rf"(open|ending)/{_INCIDENT}|told/{_WORD}/{_WORD}\.{_WORD}\.\d+\.json",
     layout.ARCHIVE: rf"{_WORD}/\d{{4}}-\d{{2}}/{_WORD}\.jsonl",
