@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
-from weather_backfill.backfill.commands import BackfillContext
+from weather_backfill.backfill.context import BackfillContext
 from weather_backfill.backfill.polling import note_of
 from weather_backfill.model.errors import NotFoundError, WeatherError
 from weather_backfill.model.partitions import tenants_partition_name

@@ -17,6 +17,7 @@
     _rollback/service=<s>/tenant=<t>/date=YYYY-MM-DD.json              intent of a rollback that has begun
     _held/<id>                                                         marker of a backfill a person paused or cancelled
     _looks/<kind>/<tenant>-<service>.json                              polling: the last poll that found nothing to do
+    _owner/owner.json                                                  the lake's id, and the installation that owns it
     _locks/…                                                           locks of writers (`storage/conditional.py`)
 
 Names starting with `_` are internal and no datasets; Hive-style readers skip them.
@@ -50,6 +51,7 @@ LEDGER = "_ledger"
 ARCHIVE = "_archive"
 ROLLBACK = "_rollback"
 JOURNAL = "_journal"
+OWNER = "_owner/owner.json"
 NOTHING = "_nothing"
 """The name of empty objects, so that a view's pattern always matches one; no id or date has this name."""
 MARKED = ".marked"

@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from weather_backfill.backfill import polling
-from weather_backfill.backfill.commands import BackfillContext
+from weather_backfill.backfill.context import BackfillContext
 from weather_backfill.backfill.polling import PollOutcome, Polls
 from weather_backfill.backfill.reconciler import fill_gaps, load_daily, onboard
 from weather_backfill.lake import layout

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import yaml
 
-from weather_backfill.backfill.commands import BackfillContext
+from weather_backfill.backfill.context import BackfillContext
 from weather_backfill.backfill.reconciler import onboard
 from weather_backfill.definitions import build_definitions
 from weather_backfill.sources.tempest.simulate import SimulatedArchive, write_archive

@@ -13,7 +13,8 @@ import dagster as dg
 import pytest
 import yaml
 
-from weather_backfill.backfill.commands import BackfillContext, pause
+from weather_backfill.backfill.commands import pause
+from weather_backfill.backfill.context import BackfillContext
 from weather_backfill.backfill.launch import native_id
 from weather_backfill.backfill.plan import Reprocess, build_plan
 from weather_backfill.backfill.reconciler import load_daily

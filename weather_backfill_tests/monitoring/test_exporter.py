@@ -19,7 +19,7 @@ import requests
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from weather_backfill.backfill.commands import BackfillContext
+from weather_backfill.backfill.context import BackfillContext
 from weather_backfill.backfill.launch import launch_backfill
 from weather_backfill.dagster.private import BULK_ACTION_TERMINAL_STATUSES
 from weather_backfill.definitions import build_definitions

@@ -12,8 +12,9 @@ import duckdb
 import pytest
 import yaml
 
-from weather_backfill.backfill.commands import BackfillContext, cancel, start
+from weather_backfill.backfill.commands import cancel, start
 from weather_backfill.backfill.connection_probe import check_connections
+from weather_backfill.backfill.context import BackfillContext
 from weather_backfill.backfill.launch import register_tenant
 from weather_backfill.backfill.manifests import load_manifest
 from weather_backfill.backfill.plan import build_plan

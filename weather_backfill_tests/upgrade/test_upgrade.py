@@ -12,7 +12,7 @@ import pytest
 
 from weather_backfill import reader
 from weather_backfill.backfill.audit import audit_events
-from weather_backfill.backfill.commands import BackfillContext
+from weather_backfill.backfill.context import BackfillContext
 from weather_backfill.backfill.launch import native_id
 from weather_backfill.backfill.manifests import manifests
 from weather_backfill.backfill.reconciler import onboard
