@@ -19,6 +19,7 @@ from weather_backfill.backfill.audit import audit, audit_start
 from weather_backfill.backfill.commands import KIND_TAG, ONBOARDING, start
 from weather_backfill.backfill.context import BackfillContext
 from weather_backfill.backfill.desired_state import EVERYBODY, WantedConnection, Wants, connections
+from weather_backfill.backfill.file_looks import FileLooks
 from weather_backfill.backfill.footer_cache import remembered_refined
 from weather_backfill.backfill.launching import (
     SENSOR_WAITS,
@@ -61,7 +62,8 @@ def onboard(context: BackfillContext, today: date, now: datetime | None = None) 
     notes: list[str] = []
     broken: set[str] = set()
     now = now or datetime.now(UTC)
-    wanted = {(w.tenant.id, w.service): w for w in connections(context, notes, broken)}
+    looks = FileLooks(context.store, ONBOARDING)
+    wanted = {(w.tenant.id, w.service): w for w in connections(context, notes, broken, looks)}
     notes += _stop_unwanted(context, wanted, broken)
     notes += _settle(context)
     launched, waiting = _launch(context, wanted, now)
@@ -174,7 +176,7 @@ def _may_launch(manifest: Manifest, wanted: Wants, now: datetime, notes: list[st
     """Return whether a waiting backfill's connection still exists and allows launches at this hour; else add a note."""
     connection = wanted.get((manifest.plan.tenant, manifest.plan.service))
     if connection is None:
-        notes.append(f"{manifest.backfill_id} waits: its tenant's file is broken")
+        notes.append(f"{manifest.backfill_id} waits: its tenant's file is broken, or was not so at the last look")
         return False
     if not connection.may_launch(now):
         notes.append(f"{manifest.backfill_id} waits for {connection.connection.off_peak}")
@@ -378,7 +380,8 @@ def _once_a_day(
         return PollOutcome.FOUND, f"{name_of(wanted)}: {len(plan.days)} days"
 
     polls = Polls(context.store, kind, now, str(today))
-    polls.each(_where(polls.due(connections(context, notes)), is_open, notes), poll, notes)
+    files = connections(context, notes, looks=FileLooks(context.store, kind))
+    polls.each(_where(polls.due(files), is_open, notes), poll, notes)
     return notes
 
 

@@ -16,6 +16,7 @@
     _archive/<kind>/YYYY-MM/<hash>.jsonl                               old backfills, audit and provenance, compacted
     _rollback/service=<s>/tenant=<t>/date=YYYY-MM-DD.json              intent of a rollback that has begun
     _held/<id>                                                         marker of a backfill a person paused or cancelled
+    _looks/<kind>.files.json                                           versions of the tenant files at the last tick
     _looks/<kind>/<tenant>-<service>.json                              polling: the last poll that found nothing to do
     _owner/owner.json                                                  the lake's id, and the installation that owns it
     _locks/…                                                           locks of writers (`storage/conditional.py`)
@@ -133,6 +134,11 @@ def held_key(backfill_id: str) -> str:
 def look_key(kind: str, connection: str) -> str:
     """The key of the marker of a connection's last poll."""
     return f"{LOOKS}/{kind}/{connection}.json"
+
+
+def file_looks_key(kind: str) -> str:
+    """The versions of the tenant files that the last tick of a kind of sensor saw."""
+    return f"{LOOKS}/{kind}.files.json"
 
 
 def ledger_key(moment: datetime, writer: str) -> str:

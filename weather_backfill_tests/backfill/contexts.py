@@ -42,7 +42,7 @@ def write_tenant(settings: Settings, tenant: str, archive: Path | str, **connect
     """A tenant's file, looking back over `DAYS` from `TODAY`."""
     tempest = {"archive_url": str(archive), "lookback_days": len(DAYS), **connection}
     document = {"id": tenant, "services": {"tempest": tempest}}
-    open_tenant_files(settings).put(f"{tenant}.yaml", yaml.safe_dump(document).encode())
+    open_tenant_files(settings).put(f"{tenant}.yaml", yaml.safe_dump(document, explicit_end=True).encode())
 
 
 def finish(context: BackfillContext, *names: str) -> None:

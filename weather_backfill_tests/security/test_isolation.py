@@ -50,7 +50,7 @@ def connect(platform: Platform, tenant: str, seed: int, **connection: object) ->
 
 def write(platform: Platform, tenant: str, **connection: object) -> None:
     document = {"id": tenant, "services": {"tempest": {"lookback_days": 3, **connection}}}
-    open_tenant_files(platform.settings).put(f"{tenant}.yaml", yaml.safe_dump(document).encode())
+    open_tenant_files(platform.settings).put(f"{tenant}.yaml", yaml.safe_dump(document, explicit_end=True).encode())
 
 
 def load(platform: Platform, desk: BackfillContext, tenant: str, days: int) -> dg.ExecuteInProcessResult:
