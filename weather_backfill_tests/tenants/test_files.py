@@ -135,9 +135,8 @@ ACEIOT = 'id: acme\nservices: {aceiot: {base_url: "https://a.example", api_key: 
     ids=["names", "services", "unknown", "sites", "twice", "metrics", "dwd", "tempest", "columns", "long", "url"],
 )
 def test_a_file_of_the_largest_size_takes_no_longer_than_its_yaml(text: str) -> None:
-    """The attacks took 8 to 13 s; the fastest of three tries says little of who else is at the machine."""
-    own = min(_seconds(yaml.safe_load, text) for _ in range(3))
-    assert min(_seconds(parse, text) for _ in range(3)) < 2 * own + 0.5
+    """The attacks took 8 to 13 s. One of three tries has to be fast: who else is at the machine slows some."""
+    assert any(_seconds(parse, text) < 2 * _seconds(yaml.safe_load, text) + 0.5 for _ in range(3))
 
 
 def _seconds(read: Callable[[str], object], text: str) -> float:
