@@ -126,7 +126,7 @@ def materialize(platform: Platform, instance: dg.DagsterInstance, day: date, ten
 
 def use_limits(platform: Platform) -> None:
     """A limit with one slot taken, and a breaker that has failed once."""
-    state = open_state(str(Path(platform.environment["DAGSTER_HOME"]) / "weather_limits.sqlite"))
+    state = open_state(str(Path(platform.environment["DAGSTER_HOME"]) / "weather_limits"))
     Limiter(state, limit_scope("aceiot", "flightdeck.example"), Rate(5), lambda _: None).acquire()
     scope = breaker_scope("aceiot", "flightdeck.example")
     Breaker(state, scope, BreakerRules(threshold=1), lambda _: None).failure("503")
