@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
@@ -61,14 +62,16 @@ def connections(
         notes.append(problem)
         broken.add(EVERYBODY)
         return
-    names, seen = registry.ids(), dict[str, str]()
+    names, seen, defaults = registry.ids(), dict[str, str](), None
+    with suppress(Exception):  # else each tenant's own read says what is wrong
+        defaults = registry.defaults()
     for name in looks.gone(names) if looks else ():
         notes.append(f"{name}: its file was there at the last look; it counts as gone if the next look sees none")
         broken.add(name)
     for name in names:
         seen[name] = BROKEN
         try:
-            tenant, version, whole = registry.read(name)
+            tenant, version, whole = registry.read(name, defaults)
         except Exception as error:  # whatever is wrong with a file is its tenant's trouble
             notes.append(note_of(name, error))
             broken.add(name)

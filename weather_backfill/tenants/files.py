@@ -74,6 +74,9 @@ class Tenant(BaseModel):
         return connection
 
 
+Defaults = tuple[dict[str, Any], bool]
+"""Defaults by service, and whether their file says where it ends."""
+
 _parsed: dict[tuple[str, str], Tenant] = {}  # by address and version; tenants are frozen
 
 
@@ -82,7 +85,6 @@ class TenantRegistry:
 
     def __init__(self, files: ObjectStore) -> None:
         self._files = files
-        self._last_defaults: tuple[bytes, dict[str, Any]] | None = None
 
     def ids(self) -> list[str]:
         """The ids of all tenant files, readable or not; hidden files (`._acme.yaml`) and editors' copies are none.
@@ -103,10 +105,11 @@ class TenantRegistry:
         """One tenant; raises `ConfigurationError` that names file, field, value and fix."""
         return self.read(tenant)[0]
 
-    def read(self, tenant: str) -> tuple[Tenant, str, bool]:
+    def read(self, tenant: str, with_defaults: Defaults | None = None) -> tuple[Tenant, str, bool]:
         """One tenant, the version of its file and the defaults, and whether these say where they end; raises as `get`.
 
-        A file that does not say so (by YAML's line `...`) may be half of one that is being written.
+        A file that does not say so (by YAML's line `...`) may be half of one that is being written. Who reads many
+        tenants hands over the `defaults`.
         """
         file = f"{validate_tenant_id(tenant)}.yaml"
         try:
@@ -116,7 +119,7 @@ class TenantRegistry:
                 f"tenant {tenant!r} is not known: there is no {self._files.uri(file)}. "
                 "Add it with `weather-backfill tenants add`."
             ) from error
-        defaults, whole = self._defaults_as_read()
+        defaults, whole = with_defaults or self.defaults()
         version = hashlib.sha256(text + b"\0" + repr(sorted(defaults.items())).encode()).hexdigest()[:16]
         return self._parsed(text, file, tenant, version, defaults), version, whole and _is_ended(text)
 
@@ -145,19 +148,14 @@ class TenantRegistry:
         return self._files.get(file)
 
     def _defaults(self) -> dict[str, Any]:
-        return self._defaults_as_read()[0]
+        return self.defaults()[0]
 
-    def _defaults_as_read(self) -> tuple[dict[str, Any], bool]:
-        """The defaults, and whether their file says where it ends (or there is none)."""
+    def defaults(self) -> Defaults:
+        """The defaults, and whether their file says where it ends (or there is none); raises `ConfigurationError`."""
         try:
             text = self._read(DEFAULTS)
         except NotFoundError:
             return {}, True
-        if self._last_defaults is None or self._last_defaults[0] != text:
-            self._last_defaults = text, self._parsed_defaults(text)
-        return self._last_defaults[1], _is_ended(text)
-
-    def _parsed_defaults(self, text: bytes) -> dict[str, Any]:
         defaults = _mapping(text, self._files.uri(DEFAULTS))
         unknown = sorted(set(defaults) - set(Services.model_fields))
         if unknown or not all(isinstance(value, dict) for value in defaults.values()):
@@ -166,7 +164,7 @@ class TenantRegistry:
                 f"{self._files.uri(DEFAULTS)}: expected a mapping of settings for each of "
                 f"{', '.join(Services.model_fields)}{found}"
             )
-        return defaults
+        return defaults, _is_ended(text)
 
     def remove(self, tenant: str) -> str:
         """Delete a tenant's file: nothing more is loaded, its data stays. Returns where the file was."""

@@ -98,6 +98,7 @@ def test_a_file_that_is_away_for_a_moment_stops_nothing(alone: BackfillContext, 
 
 
 @pytest.mark.long
+@pytest.mark.timeout(900)
 def test_ten_thousand_files_of_which_some_are_broken_take_a_tick_few_seconds(
     alone: BackfillContext, archive: Path
 ) -> None:
