@@ -10,6 +10,7 @@ import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -76,24 +77,28 @@ def test_killed_at_every_write_and_run_again(
 
 
 def test_passes_at_once_launch_once(context: BackfillContext) -> None:
-    """Three passes meet at each write of a manifest and at each launch, so that all have seen that there is none."""
-    meeting = threading.Barrier(3)
-    met = Counter[str]()
+    """Three passes begin at once; of manifests and of launches, no two are written at one time."""
+    begin, counting = threading.Barrier(3), threading.Lock()
+    under_way, most = Counter[str](), Counter[str]()
 
-    def wait(target: str) -> None:
-        if "manifest" in target or "PartitionBackfill" in target:
-            try:
-                meeting.wait(5)
-                met[target[:60]] += 1
-            except threading.BrokenBarrierError:
-                meeting.reset()
+    def count(by: int, target: str) -> None:
+        kind = "launch" if "PartitionBackfill" in target else target if "manifest" in target else ""
+        with counting:
+            under_way[kind] += by
+            most[kind] = max(most[kind], under_way[kind])
 
-    with on_every_write(wait), ThreadPoolExecutor(3) as pool:
-        for future in [pool.submit(onboard, context, TODAY) for _ in range(3)]:
+    def one_pass() -> None:
+        begin.wait(60)
+        onboard(context, TODAY)
+
+    with on_every_write(partial(count, 1), partial(count, -1)), ThreadPoolExecutor(3) as pool:
+        for future in [pool.submit(one_pass) for _ in range(3)]:
             future.result()
     onboard(context, TODAY)
     check_launched_once(context)
-    assert max(met.values()) >= 3, "no three of them ever met at one write"
+    del most[""]
+    assert len(most) == 3, "two manifests, and the launches"
+    assert set(most.values()) == {1}
 
 
 def test_days_of_a_run_that_died_have_failed(context: BackfillContext) -> None:

@@ -22,7 +22,7 @@ def connect(platform: Platform, tenant: str, days: int) -> None:
     plan = SimulatedArchive(tenant, today - timedelta(days=days), today - timedelta(days=1), 2, 7, 60)
     write_archive(plan, ObjectStore(str(archive)))
     document = {"id": tenant, "services": {"tempest": {"archive_url": str(archive), "lookback_days": days}}}
-    open_tenant_files(platform.settings).put(f"{tenant}.yaml", yaml.safe_dump(document).encode())
+    open_tenant_files(platform.settings).put(f"{tenant}.yaml", yaml.safe_dump(document, explicit_end=True).encode())
 
 
 def test_check_says_what_it_found(local_platform: Platform) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -164,9 +165,17 @@ def test_the_file_of_an_earlier_release_stays_where_it_is(tmp_path: Path) -> Non
 def test_a_version_that_a_power_cut_has_damaged_counts_as_empty(tmp_path: Path) -> None:
     state = FolderState(tmp_path)
     state.change("scope", lambda d, now: d.update(a=1))
-    [version] = tmp_path.glob("*/1")
-    version.write_bytes(b"")
+    [version] = tmp_path.glob("*/*1")
+    version.write_bytes(b"")  # flushed by nobody
     assert state.read("scope")[0] == {}
+    state.change("scope", lambda d, now: d.update(b=2))
+    assert state.read("scope")[0] == {"b": 2}
+
+
+def test_a_state_that_is_deleted_meanwhile_begins_anew(tmp_path: Path) -> None:
+    state = FolderState(tmp_path / "limits")
+    state.change("scope", lambda d, now: d.update(a=1))
+    shutil.rmtree(tmp_path / "limits")
     state.change("scope", lambda d, now: d.update(b=2))
     assert state.read("scope")[0] == {"b": 2}
 

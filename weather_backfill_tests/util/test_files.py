@@ -52,7 +52,7 @@ def test_shared_state_is_its_owners_alone(tmp_path: Path, umask: Callable[[int],
     umask(0)
     FolderState(tmp_path / "limits").change("scope", lambda document, now: document.update(x=1))
     [scope] = (tmp_path / "limits").iterdir()
-    [version] = scope.iterdir()
+    [version] = scope.glob("*1")
     assert [path.stat().st_mode & 0o777 for path in (tmp_path / "limits", scope, version)] == [0o750, 0o750, 0o600]
 
 
@@ -64,7 +64,7 @@ def test_what_is_there_already_stays_as_it_is(tmp_path: Path, umask: Callable[[i
     path.chmod(0o2770)
     FolderState(path).change("scope", lambda document, now: document.update(x=1))
     [scope] = path.iterdir()
-    [version] = scope.iterdir()
+    [version] = scope.glob("*1")
     assert [made.stat().st_mode & 0o7777 for made in (path, scope, version)] == [0o2770, 0o2770, 0o660]
     (tmp_path / "lake").mkdir()
     (tmp_path / "lake").chmod(0o2775)

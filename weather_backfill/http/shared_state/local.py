@@ -57,7 +57,7 @@ class FolderState:
     """Documents below a folder of a local disk, for all processes of one host. There is no lock to be held.
 
         <hash of the scope>/<number>    each version of the scope's document; the highest number is the document
-        <hash of the scope>/new-<id>    a version that is being written
+        <hash of the scope>/new/<id>    a version that is being written
 
     A change reads the highest version and links its own under the next number, which only one of several can: who was
     late reads again. A process that is stopped, wherever it is, therefore keeps nobody waiting, neither in its own
@@ -75,100 +75,98 @@ class FolderState:
     def __init__(self, path: Path, clock: Callable[[], float] = time.time) -> None:
         # Up to 0.1.0 the state was an SQLite file; what it held is over after a minute, and it stays where it is.
         self._path, self._clock = (path.with_name(f"{path.name}.d") if path.is_file() else Path(path)), clock
+        self._made: dict[str, str] = {}  # the folders by scope that are there
 
     def change(self, scope: str, change: Change[T]) -> T:
         return self._guard(lambda: self._change(scope, change))
 
     def read(self, scope: str) -> tuple[Document, float]:
-        return self._guard(lambda: (self._latest(self._folder(scope))[1], self._clock()))
+        return self._guard(lambda: (_latest(self._folder(scope))[1].get("document", {}), self._clock()))
 
     def scopes(self) -> list[str]:
         def collect() -> list[str]:
-            if not self._path.is_dir():
-                return []
-            stored = (self._stored(folder)[1] for folder in self._path.iterdir() if folder.is_dir())
+            folders = [str(folder) for folder in self._path.iterdir()] if self._path.is_dir() else []
+            stored = (_latest(folder)[1] for folder in folders if os.path.isdir(folder))
             return [str(content["scope"]) for content in stored if "scope" in content]
 
         return self._guard(collect)
 
     def _change(self, scope: str, change: Change[T]) -> T:
-        folder, deadline = self._folder(scope), time.monotonic() + self.PATIENCE_SECONDS
-        make_folder(folder)
-        if self._group_writes() and not folder.stat().st_mode & _GROUP_WRITES:
-            folder.chmod(folder.stat().st_mode | 0o070)
+        folder, deadline = self._made.get(scope) or self._make(scope), time.monotonic() + self.PATIENCE_SECONDS
         while time.monotonic() < deadline:
             begun = time.monotonic()
-            number, document = self._latest(folder)
+            number, content = _latest(folder)
+            document = content.get("document", {})
             before = orjson.dumps(document)
             result = change(document, self._clock())
-            after = orjson.dumps(document)
-            if after == before or self._linked(folder, number + 1, scope, document, begun + self.LATE_SECONDS):
+            if orjson.dumps(document) == before:
                 return result
+            version = orjson.dumps({"scope": scope, "document": document})
+            if self._linked(folder, number + 1, version, begun + self.LATE_SECONDS):
+                return result
+            if not os.path.isdir(f"{folder}/new"):
+                self._make(scope)  # somebody has deleted the state while this process runs
             time.sleep(random.uniform(0, 0.002))  # noqa: S311 - spreads the tries, guards nothing
         raise SharedStateError(
             f"{folder} was changed by others at every try for {self.PATIENCE_SECONDS:.0f} s. Worth another try."
         )
 
-    def _linked(self, folder: Path, number: int, scope: str, document: Document, late: float) -> bool:
+    def _linked(self, folder: str, number: int, version: bytes, late: float) -> bool:
         """Link a version under its number; False where another one has it, or this process was held up."""
-        fresh = folder / f"new-{uuid.uuid4().hex}"
+        fresh, target = f"{folder}/new/{uuid.uuid4().hex}", _name(folder, number)
         try:
-            make_private(fresh)
-            if self._group_writes():
-                fresh.chmod(0o660)
-            fresh.write_bytes(orjson.dumps({"scope": scope, "document": document}))
+            shared = os.stat(folder).st_mode & _GROUP_WRITES
+            make_private(Path(fresh))
+            if shared:
+                os.chmod(fresh, 0o660)
+            with open(fresh, "wb") as file:
+                file.write(version)
             if time.monotonic() > late:
                 return False
-            os.link(fresh, folder / str(number))
+            os.link(fresh, target)
         except (FileExistsError, FileNotFoundError):  # another's number; or tidied away while this process was stopped
             return False
         finally:
-            fresh.unlink(missing_ok=True)
-        if number > 1 and not (folder / str(number - 1)).exists():
+            with suppress(FileNotFoundError):
+                os.unlink(fresh)
+        if number > 1 and not os.path.exists(_name(folder, number - 1)):
             # Stopped just before the link, for so long that the number was in use and is free again.
-            (folder / str(number)).unlink(missing_ok=True)
+            with suppress(FileNotFoundError):
+                os.unlink(target)
             return False
         if number % self._TIDY_EVERY == 0:
             self._tidy(folder)
         return True
 
-    def _latest(self, folder: Path) -> tuple[int, Document]:
-        number, content = self._stored(folder)
-        return number, content.get("document", {})
-
-    def _stored(self, folder: Path) -> tuple[int, dict[str, Any]]:
-        """The highest version and its content; 0 and nothing where there is none yet.
-
-        One that a power cut has damaged counts as empty: what it held is over after a minute.
-        """
-        for _ in range(_TRIES):
-            try:
-                number = max((int(name) for name in os.listdir(folder) if name.isdecimal()), default=0)
-                return number, _load((folder / str(number)).read_bytes() if number else None)
-            except FileNotFoundError:
-                if not folder.is_dir():
-                    return 0, {}
-        raise SharedStateError(f"{folder} is being changed faster than it can be read. Worth another try.")
-
-    def _tidy(self, folder: Path) -> None:
+    def _tidy(self, folder: str) -> None:
         """Delete versions that were replaced long ago, the oldest first, and what killed processes have left.
 
         The first one stays: its number is never free again.
         """
-        before, names = time.time() - self.KEPT_SECONDS, os.listdir(folder)
-        numbers = sorted(int(name) for name in names if name.isdecimal())
-        replaced = [(folder / str(old), folder / str(new)) for old, new in pairwise(numbers) if old > 1]
-        for path, judged in [*replaced, *((folder / name, folder / name) for name in names if name.startswith("new-"))]:
-            with suppress(FileNotFoundError):
-                if judged.stat().st_mtime < before:
-                    path.unlink()
+        before = time.time() - self.KEPT_SECONDS
+        numbers = sorted(name for name in os.listdir(folder) if name.isdecimal())[1:]
+        with suppress(FileNotFoundError):  # another process tidies too
+            for old, new in pairwise(numbers):
+                if os.stat(f"{folder}/{new}").st_mtime >= before:
+                    break
+                os.unlink(f"{folder}/{old}")
+            for name in os.listdir(f"{folder}/new"):
+                if os.stat(f"{folder}/new/{name}").st_mtime < before:
+                    os.unlink(f"{folder}/new/{name}")
 
-    def _group_writes(self) -> bool:
-        """Return whether somebody shares the folder with a group that writes: its files are then the group's too."""
-        return bool(self._path.stat().st_mode & _GROUP_WRITES)
+    def _make(self, scope: str) -> str:
+        """Make a scope's folder; the group's too where somebody shares the state with a group that writes."""
+        folder = self._folder(scope)
+        make_folder(Path(folder) / "new")
+        if self._path.stat().st_mode & _GROUP_WRITES:
+            for made in (Path(folder), Path(folder) / "new"):
+                if not made.stat().st_mode & _GROUP_WRITES:
+                    made.chmod(made.stat().st_mode | 0o070)
+        self._made[scope] = folder
+        return folder
 
-    def _folder(self, scope: str) -> Path:
-        return self._path / hashlib.sha256(scope.encode()).hexdigest()[:32]
+    def _folder(self, scope: str) -> str:
+        return f"{self._path}/{hashlib.sha256(scope.encode()).hexdigest()[:32]}"
 
     def _guard(self, action: Callable[[], T]) -> T:
         try:
@@ -180,9 +178,34 @@ class FolderState:
             ) from error
 
 
-def _load(stored: bytes | None) -> dict[str, Any]:
+def _name(folder: str, number: int) -> str:
+    return f"{folder}/{number:016d}"
+
+
+def _latest(folder: str) -> tuple[int, dict[str, Any]]:
+    """The highest version and its content; 0 and nothing where there is none yet.
+
+    One that a power cut has damaged counts as empty: what it held is over after a minute.
+    """
+    for _ in range(_TRIES):
+        try:
+            names = os.listdir(folder)
+        except FileNotFoundError:
+            return 0, {}
+        number = int(max((name for name in names if name != "new"), default="0"))
+        if not number:
+            return 0, {}
+        try:
+            with open(_name(folder, number), "rb") as file:
+                return number, _load(file.read())
+        except FileNotFoundError:
+            continue  # replaced and tidied away since the listing
+    raise SharedStateError(f"{folder} is being changed faster than it can be read. Worth another try.")
+
+
+def _load(stored: bytes) -> dict[str, Any]:
     try:
-        content = orjson.loads(stored) if stored else {}
+        content = orjson.loads(stored)
     except orjson.JSONDecodeError:
         return {}
     return content if isinstance(content, dict) else {}
