@@ -31,7 +31,7 @@ COLUMNS: Mapping[str, pa.Schema] = {
     layout.QUARTERLY_FEATURES: pa.schema([*schemas.FEATURES, *_OWNER, _DATE]),
     layout.STATION_HISTORY: pa.schema([*STATION_HISTORY, *_OWNER]),
 }
-"""The columns of the datasets; `date` is the UTC day, or the first day of the quarter. Views of raw compute two more."""
+"""The columns of the datasets; `date` is the UTC day, or the first day of the quarter. The view of raw has two more."""
 _END = "observed_at + to_seconds(interval_end_offset_seconds)"
 _COMPUTED = {"interval_start": f"{_END} - to_seconds(interval_seconds)", "interval_end": _END}
 

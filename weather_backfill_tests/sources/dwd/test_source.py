@@ -64,7 +64,7 @@ def expected() -> pd.DataFrame:
 
 
 @needs_data
-@pytest.mark.parametrize("way", ["file", "spilled", "http"])
+@pytest.mark.parametrize("way", ["file", pytest.param("spilled", marks=pytest.mark.long), "http"])
 def test_all_stations_have_exactly_the_rows_and_nulls_of_their_files(way, expected, tmp_path) -> None:
     connection = DwdConnection(base_url=tree("2020-03-27"), stations="all")
     if way == "http":
