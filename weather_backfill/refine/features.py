@@ -20,7 +20,8 @@ from weather_backfill.model.errors import UnreadableObjectError
 from weather_backfill.model.partitions import quarter_end
 from weather_backfill.model.schemas import FEATURES, require_columns
 from weather_backfill.refine.rules import COMPLETE_SHARE
-from weather_backfill.refine.windows import FINEST_SLOT_SECONDS, connect, expected_slots, sql
+from weather_backfill.refine.samples import connect, sql
+from weather_backfill.refine.windows import FINEST_SLOT_SECONDS, expected_slots
 
 PRODUCTS = {
     "temperature": "air_temperature",
