@@ -13,6 +13,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from weather_backfill.lake import parquet
 from weather_backfill.model.days import CheckResult, RawDay
@@ -178,13 +179,14 @@ def _completeness(checked: CheckedDay) -> Verdict:
     return share >= target, text, {"completeness": share, "worst_stations": worst}
 
 
-@raw_check("One row per station, metric and time, in order", error=True)
+@raw_check("One row per station, metric, time and interval, in order", error=True)
 def _no_duplicates(checked: CheckedDay) -> Verdict:
     table = checked.day.table
     starts = parquet.series_starts(table)
     time = np.asarray(table["observed_at"].cast(pa.int64()))
     later = np.ones(len(time), dtype=bool)
-    later[1:] = time[1:] > time[:-1]
+    length = _interval_lengths(table)
+    later[1:] = (time[1:] > time[:-1]) | ((time[1:] == time[:-1]) & (length[1:] > length[:-1]))
     later[starts] = True
     repeated = int((~later).sum())
     station, metric = (_ranks_at(table, name, starts) for name in parquet.TAGS)
@@ -193,9 +195,13 @@ def _no_duplicates(checked: CheckedDay) -> Verdict:
     text = (
         f"{repeated} rows repeat or step back in time, {disordered} series are repeated or out of order"
         if repeated or disordered
-        else "every station, metric and time occurs once, in order"
+        else "every station, metric, time and interval occurs once, in order"
     )
     return not repeated and not disordered, text, {"duplicates": repeated + disordered}
+
+
+def _interval_lengths(table: pa.Table) -> np.ndarray:
+    return np.asarray(pc.fill_null(table["interval_seconds"], -1))
 
 
 def _raw_schema(checked: CheckedDay) -> Verdict:

@@ -195,6 +195,7 @@ def scans(points: int, scans_a_day: int) -> pa.Table:
         ),
         pa.array(value, mask=rng.random(rows) < 0.01),
         pa.array(rng.choice([1, 3, 4], rows).astype("i1")),
+        *[pa.array(np.zeros(rows, "i4"))] * 2,
     ]
     return pa.Table.from_arrays(columns, schema=RAW)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 
 import numpy as np
@@ -120,11 +120,11 @@ def _merge(read: list[tuple[StationFile, ParsedProduct, Contribution]], index: D
     merged: list[Series] = []
     for metric in sorted(by_metric):
         (whole, contribution), *others = by_metric[metric]
-        contribution.days[index.positions(whole.times)] = True
+        contribution.days[index.positions(whole.times, whole.shift)] = True
         for series, contribution in others:
             fresh = ~_contained(series.times, whole.times)
             if fresh.any():
-                contribution.days[index.positions(series.times[fresh])] = True
+                contribution.days[index.positions(series.times[fresh], series.shift)] = True
                 whole = _joined(whole, series, fresh)
         merged.append(whole)
     return merged
@@ -140,7 +140,7 @@ def _joined(whole: Series, other: Series, rows: npt.NDArray[np.bool_]) -> Series
     order = np.argsort(times, kind="stable")
     values = np.concatenate([whole.values, other.values[rows]])
     levels = np.concatenate([whole.levels, other.levels[rows]])
-    return Series(whole.metric, times[order], values[order], levels[order])
+    return replace(whole, times=times[order], values=values[order], levels=levels[order])
 
 
 def _filed_rejects(parsed: ParsedProduct, index: DayIndex) -> list[tuple[int, pa.Table]]:
