@@ -23,6 +23,7 @@ from weather_backfill.model.metrics import METRICS
 SCHEMA_VERSION = "2"
 SINCE: Mapping[str, Mapping[str, str]] = {
     "raw_observations": {"interval_seconds": "2", "interval_end_offset_seconds": "2"},
+    "refined_15m": {"window_seconds": "2", "partial_sum": "2"},
 }
 """Columns added by schema versions after 1, by dataset: `{"refined_15m": {"median": "2"}}`.
 
@@ -178,13 +179,14 @@ FEATURES = pa.schema(
 """One row per station and quarter, sorted by station; days and hours are UTC's. °C, mm, m/s, hPa, percent, okta.
 
 Frost day: minimum < 0; ice day: maximum < 0; heat day: maximum >= 30. Frost and heat hours: clock hours whose mean
-is < 0 and >= 30. Wet hour: more than 0.1 mm. `prevailing_sector`: of sixteen (N, NNE, ...), the one most windows'
-mean direction lies in. `pressure_*` is station pressure. A statistic is null where its metric fills less than 75 %
-of the quarter's grid slots; `*_completeness` is that share, 0 where the metric is absent. The position (degrees,
+is < 0 and >= 30. Wet hour: more than 0.1 mm. A window counts in the day that it is filed by and in the hour of its
+midpoint, and weighs by the time that its values cover. `prevailing_sector`: of sixteen (N, NNE, ...), the one that the
+mean direction lies in most of the time. `pressure_*` is station pressure. A statistic is null where its metric covers
+less than 75 % of the quarter; `*_completeness` is that share, 0 where the metric is absent. The position (degrees,
 metres) is the one that held for most of the quarter, null without a station history.
 """
 
-_SHARE = "Share of the quarter's grid slots that hold a value of {}; 0 where the metric is absent"
+_SHARE = "Share of the quarter that values of {} cover; 0 where the metric is absent"
 FEATURES_COLUMNS = {
     "quarter_start": Column("First UTC day of the quarter"),
     "station_id": Column("Station, as the upstream names it"),
@@ -202,7 +204,7 @@ FEATURES_COLUMNS = {
     "wettest_day_amount": Column("Precipitation of that day; 1 kg m-2 is one millimetre", "kg m-2"),
     "wind_mean": Column("Mean wind speed", "m s-1"),
     "gust_maximum": Column("Highest gust", "m s-1"),
-    "prevailing_sector": Column("Of sixteen sectors (N, NNE, ...), the one with the most windows' mean directions"),
+    "prevailing_sector": Column("Of sixteen sectors (N, NNE, ...), the one that the wind came from for most of the time"),
     "pressure_mean": Column("Mean station pressure", "hPa"),
     "pressure_range": Column("Highest less lowest station pressure", "hPa"),
     "humidity_mean": Column("Mean relative humidity", "percent"),
