@@ -115,7 +115,9 @@ REFINED_COLUMNS = {
         "the raw rows"
     ),
     "expected_count": Column("Grid slots of the station's cadence that start in the window, at least one"),
-    "completeness": Column("Share of the window's time that values cover (of readings, of its grid slots), 0 to 1", "1"),
+    "completeness": Column(
+        "Share of the window's time that values cover (of readings, of its grid slots), 0 to 1", "1"
+    ),
     "mean": Column(
         "Mean in the metric's unit, weighted by overlap; of directions that of their unit vectors (calms excluded, north "
         "is 360), of codes and totals null"
@@ -204,7 +206,9 @@ FEATURES_COLUMNS = {
     "wettest_day_amount": Column("Precipitation of that day; 1 kg m-2 is one millimetre", "kg m-2"),
     "wind_mean": Column("Mean wind speed", "m s-1"),
     "gust_maximum": Column("Highest gust", "m s-1"),
-    "prevailing_sector": Column("Of sixteen sectors (N, NNE, ...), the one that the wind came from for most of the time"),
+    "prevailing_sector": Column(
+        "Of sixteen sectors (N, NNE, ...), the one that the wind came from for most of the time"
+    ),
     "pressure_mean": Column("Mean station pressure", "hPa"),
     "pressure_range": Column("Highest less lowest station pressure", "hPa"),
     "humidity_mean": Column("Mean relative humidity", "percent"),

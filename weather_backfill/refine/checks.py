@@ -38,7 +38,7 @@ class Coverage:
 
 def coverage(day: RawDay) -> Coverage:
     """The share of the day that values cover, over its stations and metrics: intervals the time that they hold together,
-    readings the grid slots that hold one.
+    readings and intervals shorter than the grid the slots that hold their midpoints.
 
     An interval belongs whole to its day, also what of it lies outside: the next day lacks as much at its end. Counts metrics with a CF name and points that the table of metrics lacks; a station's battery or codes are not
     weather. An expected station without rows counts as empty; a day without rows has coverage 0.
@@ -72,7 +72,7 @@ def _codes_at(table: pa.Table, column: str, rows: np.ndarray) -> tuple[np.ndarra
 
 
 def _filled(table: pa.Table, starts: np.ndarray, slot_seconds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Count by series the distinct grid slots that hold a reading, and the microseconds that intervals cover.
+    """Count by series the distinct grid slots that hold a short value, and the microseconds that longer ones cover.
 
     About a million rows at a time, to save memory.
     """
@@ -96,17 +96,16 @@ def _filled_in(part: pa.Table, lengths: np.ndarray, slot_seconds: np.ndarray) ->
         part = part.filter(pa.array(valid))
     series = np.repeat(np.arange(len(lengths), dtype="i4"), lengths)
     rows = samples_of(part, series).rows(slice(None))
-    covered = np.zeros(len(lengths))
-    if rows.length.any():
-        covered = covered_by_series(rows, len(lengths))
-        rows = rows[rows.length == 0]
-        if not len(rows):
-            return np.zeros(len(lengths), "i8"), covered
     uniform = slot_seconds.min() == slot_seconds.max()  # dividing by a scalar is several times faster
-    slots = rows.end // (slot_seconds[0] * 1_000_000 if uniform else (slot_seconds * 1_000_000)[rows.series])
+    slot_us = slot_seconds[0] * 1_000_000 if uniform else (slot_seconds * 1_000_000)[rows.series]
+    slots, covered = (rows.end - rows.length // 2) // slot_us, np.zeros(len(lengths))
+    lasting = rows.length >= slot_us
+    if lasting.any():
+        covered = covered_by_series(rows if lasting.all() else rows[lasting], len(lengths))
+        slots, series = slots[~lasting], series[~lasting]
     distinct = np.ones(len(slots), dtype=bool)
-    distinct[1:] = (slots[1:] != slots[:-1]) | (rows.series[1:] != rows.series[:-1])
-    return np.bincount(rows.series[distinct], minlength=len(lengths)), covered
+    distinct[1:] = (slots[1:] != slots[:-1]) | (series[1:] != series[:-1])
+    return np.bincount(series[distinct], minlength=len(lengths)), covered
 
 
 class Limits(Protocol):

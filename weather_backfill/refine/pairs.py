@@ -17,7 +17,7 @@ from weather_backfill.lake import parquet
 from weather_backfill.model.metrics import Rule
 from weather_backfill.model.schemas import PASS
 from weather_backfill.refine.aggregates import aggregate
-from weather_backfill.refine.parts import Samples, Span
+from weather_backfill.refine.parts import Span
 from weather_backfill.refine.rules import CALM, WINDOW_US
 from weather_backfill.refine.samples import connect, samples_of, series_of, sql
 
@@ -35,7 +35,12 @@ def paired(name: str, path: Path | None, day: Span | None) -> pa.Table:
     `directions`: the mean unit vector, `east` and `north`. `distances`: `mean` over the strikes, and the extremes,
     first and last value and deviation of the rows with strikes.
     """
-    keys = [("station_id", pa.string()), ("metric", pa.string()), ("start_us", pa.int64()), ("window_seconds", pa.int32())]
+    keys = [
+        ("station_id", pa.string()),
+        ("metric", pa.string()),
+        ("start_us", pa.int64()),
+        ("window_seconds", pa.int32()),
+    ]
     schema = pa.schema([*keys, *((column, pa.float64()) for column in _COLUMNS[name])])
     if path is None:
         return schema.empty_table()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 
 from weather_backfill.model.errors import NotFoundError, SchemaError
@@ -21,13 +21,17 @@ RECENT_DAYS = timedelta(days=500)
 
 @dataclass(frozen=True, slots=True)
 class StationFile:
-    """One file to read: where it lies and what its name and listing say. `rank` orders products."""
+    """One file to read: where it lies and what its name and listing say. `rank` orders products.
+
+    `beside` are the days, first and last, that the names of the station's listed files of the product claim.
+    """
 
     product: Product
     rank: int
     path: str
     file: ProductFile
     entry: DirectoryEntry
+    beside: tuple[tuple[date, date], ...] = ()
 
     def may_hold(self, first: date, last: date) -> bool:
         """Whether the file can hold UTC days from first to last: a MEZ day begins on the day before."""
@@ -56,9 +60,15 @@ def find_files(connection: DwdConnection, remote: Remote, first: date, last: dat
     for rank, wanted in enumerate(connection.opened_products()):
         listed, selected = _product_files(connection, remote, wanted, rank, first, last, catalogue)
         found += [f for f in listed if selected is None or f.file.station in selected]
+    claims: dict[tuple[str, int], tuple[tuple[date, date], ...]] = {}
+    for item in found:
+        if item.file.start and item.file.end:
+            key = (item.file.station, item.rank)
+            claims[key] = (*claims.get(key, ()), (item.file.start, item.file.end))
     for item in sorted(found, key=lambda f: (f.file.station, f.rank, f.file.period, f.path)):
         if item.may_hold(first, last):
-            catalogue.stations.setdefault(item.file.station, []).append(item)
+            beside = claims.get((item.file.station, item.rank), ())
+            catalogue.stations.setdefault(item.file.station, []).append(replace(item, beside=beside))
     if isinstance(connection.stations, tuple):
         known = {f.file.station for f in found}
         catalogue.without_files = [s for s in connection.stations if s not in known]

@@ -88,8 +88,9 @@ class Product:
             return [base]
         if period is Period.HISTORICAL and self.yearly_history:
             # The last minute of a year bears the next year's first stamp; before 2000, in MEZ, so does its last hour.
-            last = end + timedelta(days=1)
-            return [f"{base}/historical/{year}" for year in range(start.year, last.year + 1)]
+            # And whether a year's first stamp opens a history is known by the names of the year before.
+            first, last = start - timedelta(days=1), end + timedelta(days=1)
+            return [f"{base}/historical/{year}" for year in range(first.year, last.year + 1)]
         return [f"{base}/{period.folder}"]
 
 
