@@ -157,7 +157,7 @@ def _names(values: Sequence[str] | None, argument: str) -> list[str] | None:
 def _objects(
     store: ObjectStore, dataset: str, service: str, tenant: str, start: datetime, end: datetime, late: timedelta
 ) -> list[str]:
-    """The keys of the objects of the days in `[start, end)`, and of those up to `late` after it; warns of missing ones."""
+    """The keys of the objects of the days in `[start, end)` and up to `late` after it; warns of missing ones in it."""
     if service not in Services.model_fields:
         raise ConfigurationError(
             f"service {service!r} is not known: expected one of {', '.join(Services.model_fields)}."

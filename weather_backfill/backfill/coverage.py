@@ -125,8 +125,8 @@ def _cadence(footer: Mapping[str, str]) -> str | None:
 
 
 def unrefined(refined: Mapping[date, RefinedDay], held: Mapping[date, HeldDay]) -> dict[date, str]:
-    """The days whose refined file cannot be used, with the reason: damaged, made from other raw than the lake has, or by
-    an older release where raw is of today's schema: what its windows mean has changed.
+    """The days whose refined file cannot be used, with the reason: damaged, made from other raw than the lake has, or
+    of an older schema where raw is of today's: what its windows mean has changed.
 
     The footers alone decide: the times say nothing, as copying a lake changes them and a slow writer's refined of old
     raw is younger than the new raw. Files of older releases that do not say what they were made from count as good.

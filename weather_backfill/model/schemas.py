@@ -111,16 +111,16 @@ REFINED_COLUMNS = {
     "station_id": Column("Station, as the upstream names it"),
     "metric": Column("Measured quantity, a CF standard name where CF has one"),
     "sample_count": Column(
-        "Values, neither missing nor flagged as failed, whose interval has its midpoint in the window: counts add up to "
-        "the raw rows"
+        "Values, neither missing nor flagged as failed, whose interval has its midpoint in the window: counts add up "
+        "to the raw rows"
     ),
     "expected_count": Column("Grid slots of the station's cadence that start in the window, at least one"),
     "completeness": Column(
         "Share of the window's time that values cover (of readings, of its grid slots), 0 to 1", "1"
     ),
     "mean": Column(
-        "Mean in the metric's unit, weighted by overlap; of directions that of their unit vectors (calms excluded, north "
-        "is 360), of codes and totals null"
+        "Mean in the metric's unit, weighted by overlap; of directions that of their unit vectors (calms excluded, "
+        "north is 360), of codes and totals null"
     ),
     "minimum": Column("Lowest value of those with half or more of their interval in the window, in the metric's unit"),
     "maximum": Column("Highest value of those with half or more of their interval in the window, in the metric's unit"),
@@ -136,8 +136,8 @@ REFINED_COLUMNS = {
         "Length of the window: 900, or of one value that stands for longer; null in files of schema 1", "s"
     ),
     "partial_sum": Column(
-        "Sum of what fell in the window, however little of its time values cover, of metrics that add up: adds up to the "
-        "raw values; null in files of schema 1"
+        "Sum of what fell in the window, however little of its time values cover, of metrics that add up: adds up to "
+        "the raw values; null in files of schema 1"
     ),
 }
 

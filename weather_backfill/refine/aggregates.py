@@ -104,7 +104,7 @@ def _starts(*columns: np.ndarray) -> np.ndarray:
 def _statistics(
     rows: Rows, parts: Parts, good: np.ndarray, starts: np.ndarray, slot_us: np.ndarray
 ) -> dict[str, pa.Array]:
-    """The statistics of the good rows by window; a window's parts begin at `starts`. Windows without good ones get nulls."""
+    """The statistics of the good rows by window, of which the parts begin at `starts`; nulls where there are none."""
     windows, number = len(starts), len(rows) if parts.row is None else len(parts.row)
     run = np.repeat(np.arange(windows, dtype="i4"), np.diff(starts, append=number))
     if not good.all():
@@ -151,7 +151,7 @@ def _statistics(
 def _moments(
     value: np.ndarray, parts: Parts, starts: np.ndarray, count: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The sum by share, the weighted mean and the deviation of a sample of each run, of equal weights that with `n - 1`."""
+    """The sum by share, the weighted mean and the deviation of each run: of equal weights that of a sample."""
     total = np.add.reduceat(value if parts.share is None else value * parts.share, starts)
     weight = parts.weight
     weights = count if weight is None else np.add.reduceat(weight, starts)

@@ -37,11 +37,12 @@ class Coverage:
 
 
 def coverage(day: RawDay) -> Coverage:
-    """The share of the day that values cover, over its stations and metrics: intervals the time that they hold together,
-    readings and intervals shorter than the grid the slots that hold their midpoints.
+    """The share of the day that values cover, over its stations and metrics.
 
-    An interval belongs whole to its day, also what of it lies outside: the next day lacks as much at its end. Counts metrics with a CF name and points that the table of metrics lacks; a station's battery or codes are not
-    weather. An expected station without rows counts as empty; a day without rows has coverage 0.
+    Intervals cover the time that they hold together; readings, and intervals shorter than the grid, the slots that hold
+    their midpoints. An interval belongs whole to its day, also what of it lies outside: the next day lacks as much at
+    its end. Counts metrics with a CF name and points that the table of metrics lacks; a station's battery or codes are
+    not weather. An expected station without rows counts as empty; a day without rows has coverage 0.
     """
     if not day.table.num_rows:
         return Coverage(0.0, dict.fromkeys(sorted(day.expected_stations)[:_WORST], 0.0))

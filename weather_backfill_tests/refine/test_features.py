@@ -55,7 +55,7 @@ def random_values(seconds: int, stations: int = 3, seed: int = 1) -> pd.DataFram
 
 
 def fill_lake(store: ObjectStore, rows: pd.DataFrame, seconds: int, tenant: str = "acme") -> None:
-    """Raw and refined days of the rows: readings by the hour, else values that stand for the time from their stamp on."""
+    """Raw and refined days of the rows: readings by the hour, else values of the time from their stamp on."""
     rows = rows.assign(interval_seconds=0 if seconds == 3600 else seconds)
     rows["interval_end_offset_seconds"] = rows.interval_seconds
     for day, part in rows.groupby(rows["observed_at"].dt.date):
