@@ -60,12 +60,13 @@ def find_files(connection: DwdConnection, remote: Remote, first: date, last: dat
     for rank, wanted in enumerate(connection.opened_products()):
         listed, selected = _product_files(connection, remote, wanted, rank, first, last, catalogue)
         found += [f for f in listed if selected is None or f.file.station in selected]
+    found = _newest(found)
     claims: dict[tuple[str, int], tuple[tuple[date, date], ...]] = {}
     for item in found:
         if item.file.start and item.file.end:
             key = (item.file.station, item.rank)
             claims[key] = (*claims.get(key, ()), (item.file.start, item.file.end))
-    for item in sorted(found, key=lambda f: (f.file.station, f.rank, f.file.period, f.path)):
+    for item in sorted(found, key=_finality):
         if item.may_hold(first, last):
             beside = claims.get((item.file.station, item.rank), ())
             catalogue.stations.setdefault(item.file.station, []).append(replace(item, beside=beside))
@@ -78,6 +79,33 @@ def find_files(connection: DwdConnection, remote: Remote, first: date, last: dat
             f"stations {_words(connection)}: check the ids against the station list of the product."
         )
     return catalogue
+
+
+def _finality(item: StationFile) -> tuple[str, int, int, int, str]:
+    """Order stations, products and periods; of two versions of history the one that reaches further is the newer."""
+    reach = -item.file.end.toordinal() if item.file.end else 0
+    return item.file.station, item.rank, item.file.period, reach, item.path
+
+
+def _newest(found: list[StationFile]) -> list[StationFile]:
+    """Leave out a history that a newer version of it replaces, which lies beside it for a while at the turn of a year.
+
+    The newer one's days are all of the older one's and more. What it does not have it has withdrawn, so the older one
+    adds nothing.
+    """
+    histories: dict[tuple[str, int], list[tuple[date, date]]] = {}
+    for item in found:
+        if item.file.start and item.file.end:
+            histories.setdefault((item.file.station, item.rank), []).append((item.file.start, item.file.end))
+    return [
+        item
+        for item in found
+        if item.file.start is None
+        or item.file.end is None
+        or not any(
+            first <= item.file.start and item.file.end < last for first, last in histories[item.file.station, item.rank]
+        )
+    ]
 
 
 def _words(connection: DwdConnection) -> str:

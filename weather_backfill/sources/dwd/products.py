@@ -108,6 +108,8 @@ class ProductFile:
 _J_PER_CM2 = 10_000.0  # J/cm2 to J/m2; divided by the interval's seconds it is a flux in W/m2
 _METHOD = {"P": 0.0, "I": 1.0}
 _MOISTURE_MISSING = (MISSING, -99.9)  # the description says -999, the files hold -99.9 as well
+_NO_FORM = (MISSING, 9.0)  # DWD's description of hourly precipitation: 9 is missing, as -999
+_VARIABLE = (MISSING, 990.0)  # DWD's descriptions of wind: variable, which is no direction
 _IGNORED = frozenset({"STRUKTUR_VERSION"})
 
 _HOURLY: dict[str, tuple[str, tuple[str, ...], dict[str, Column]]] = {
@@ -120,16 +122,16 @@ _HOURLY: dict[str, tuple[str, tuple[str, ...], dict[str, Column]]] = {
     "precipitation": ("precipitation", ("RR",), {
         "R1": Column("precipitation_amount"),
         "RS_IND": Column("precipitation_indicator"),
-        "WRTR": Column("precipitation_type"),
+        "WRTR": Column("precipitation_type", missing=_NO_FORM),
         "NIEDERSCHLAGSHOEHE": Column("precipitation_amount"),
         "NIEDERSCHLAG_GEFALLEN_IND": Column("precipitation_indicator"),
-        "NIEDERSCHLAGSFORM": Column("precipitation_type"),
+        "NIEDERSCHLAGSFORM": Column("precipitation_type", missing=_NO_FORM),
     }),
     "wind": ("wind", ("FF",), {
         "F": Column("wind_speed"),
-        "D": Column("wind_from_direction"),
+        "D": Column("wind_from_direction", missing=_VARIABLE),
         "WINDGESCHWINDIGKEIT": Column("wind_speed"),
-        "WINDRICHTUNG": Column("wind_from_direction"),
+        "WINDRICHTUNG": Column("wind_from_direction", missing=_VARIABLE),
     }),
     "pressure": ("pressure", ("P0",), {
         "P": Column("air_pressure_at_mean_sea_level"),
@@ -180,13 +182,13 @@ _TEN_MINUTES: dict[str, tuple[str, tuple[str, ...], dict[str, Column]]] = {
     }),
     "wind": ("wind", ("wind",), {
         "FF_10": Column("wind_speed"),
-        "DD_10": Column("wind_from_direction"),
+        "DD_10": Column("wind_from_direction", missing=_VARIABLE),
     }),
     "extreme_wind": ("extreme_wind", ("extrema_wind",), {
         "FX_10": Column("wind_speed_of_gust"),
-        "FNX_10": Column("wind_speed_minimum_of_10_minute_mean"),
-        "FMX_10": Column("wind_speed_maximum_of_10_minute_mean"),
-        "DX_10": Column("wind_from_direction_of_gust"),
+        "FNX_10": Column("wind_speed_lull"),
+        "FMX_10": Column("wind_speed_maximum_of_1_minute_mean"),
+        "DX_10": Column("wind_gust_from_direction", missing=_VARIABLE),
     }),
     "solar": ("solar", ("SOLAR",), {
         "DS_10": Column("surface_diffuse_downwelling_shortwave_flux_in_air", _J_PER_CM2 / 600),

@@ -60,6 +60,7 @@ _MESSAGES = pa.schema(
 )
 _LONGEST_NAME = 100
 _LONGEST_MINUTES = 1440  # of a report; the longest bucket is a day
+_NEARCAST, _ANALYSIS = FIELDS.index("precipitation_amount_nearcast"), FIELDS.index("precipitation_analysis_type")
 _REPORTING = FIELDS.index("reporting_interval")
 _LATEST_EPOCH = 4_102_444_800  # 2100-01-01: a later stamp is taken for damage
 
@@ -156,6 +157,9 @@ def _columns(table: pa.Table, source: np.ndarray) -> Observations:
     columns = np.arange(1, REST_LENGTH)
     index = starts[:, None] + np.minimum(columns, length[:, None] - 1)
     values = np.where(columns < length[:, None], flat[index], np.nan)
+    # Nearcast rain is 0.0 until Nearcast has run (analysis type 0, none): that is no dry minute, it is not known.
+    waiting = (values[:, _ANALYSIS] == 0) & (values[:, _NEARCAST] == 0)
+    values[waiting, _NEARCAST] = np.nan
     seconds, assumed = _seconds(table["bucket_step_minutes"], per_message, values[:, _REPORTING])
     names = pc.coalesce(table["serial_number"], pc.cast(table["device_id"], pa.string())).to_pylist()
     return Observations(

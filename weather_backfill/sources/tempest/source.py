@@ -13,8 +13,8 @@ the time since the sample before: `interval_seconds` of such a row is the sampli
 as sent, stand for their own minute and take nothing from the time that the values cover: such wind is whole with
 every fifth report, and completeness needs no cadence by metric.
 
-Of reports of the same station, time and length the last received wins: objects are ordered by the store's time of
-writing (S3 knows whole seconds), then by name.
+Of reports of the same station, time and length the last received wins, and finer reports win over buckets
+(`overlaps.py`): objects are ordered by the store's time of writing (S3 knows whole seconds), then by name.
 """
 
 from __future__ import annotations
@@ -43,11 +43,11 @@ from weather_backfill.sources.table import (
     Interval,
     Reject,
     Tags,
-    latest_rows,
     raw_batch,
     reject_table,
 )
 from weather_backfill.sources.tempest.messages import FIELDS, UDP_LENGTH, Observations, decode, rejected
+from weather_backfill.sources.tempest.overlaps import covered_by_finer, joined
 from weather_backfill.storage.object_store import ObjectStore, StoredObject
 from weather_backfill.storage.read_ahead import batches
 from weather_backfill.util.day_stream import each_day
@@ -126,12 +126,16 @@ class TempestSource(ClosingSource):
         ]
         start_us = int(np.datetime64(day, "us").astype("i8"))
         parts, rejects, counts = self._decode(own, edges, start_us)
-        kept, duplicates = latest_only(parts)
+        whole, replaced = joined(parts)
+        covered = covered_by_finer(whole)
+        inside = _in_day(whole, start_us)
+        kept = _select(whole, inside & ~covered)
         facts: dict[str, Any] = {
             "source_objects": len(own),
             "source_bytes": sum(o.size for o in own),
             "reports_kept": len(kept.epoch_us),
-            "duplicates": duplicates,
+            "duplicates": int(((replaced >= start_us) & (replaced < start_us + DAY_US)).sum()),
+            "covered_by_finer": int((inside & covered).sum()),
             **{name: counts[name] for name in _COUNTS},
         }
         table = long_table(kept)
@@ -158,7 +162,7 @@ class TempestSource(ClosingSource):
         for batch in self._bodies(sorted([*own, *edges], key=lambda stored: (stored.last_modified, stored.key))):
             part = decode(batch)
             own_rows = np.array([key in own_keys for key, _ in batch], dtype=bool)[part.source]
-            middle = part.epoch_us - part.seconds * np.int64(SECOND_US // 2)
+            middle = _middles(part)
             inside = (middle >= start_us) & (middle < start_us + DAY_US)
             stamped = (part.epoch_us >= start_us) & (part.epoch_us < start_us + DAY_US)
             # The first minute's report belongs to the day before, which finds it in this day's first hour.
@@ -172,7 +176,8 @@ class TempestSource(ClosingSource):
                 rejects += rejected(part, keys, early & found, BEFORE_FIRST_DAY)
             counts.update(part.counts)
             counts["edge_reports"] += int((inside & ~own_rows).sum())
-            parts.append(_select(part, inside))
+            # What lies beside the day tells whether a bucket at its edge is covered by finer reports.
+            parts.append(_select(part, np.abs(middle - start_us) < 2 * DAY_US))
         return parts, rejects, counts
 
     def _has_day_before(self, start_us: int) -> bool:
@@ -251,6 +256,15 @@ def _fingerprint(objects: list[StoredObject]) -> str:
     return digest.hexdigest()
 
 
+def _middles(part: Observations) -> np.ndarray:
+    return np.asarray(part.epoch_us - part.seconds * np.int64(SECOND_US // 2))
+
+
+def _in_day(part: Observations, start_us: int) -> np.ndarray:
+    middle = _middles(part)
+    return np.asarray((middle >= start_us) & (middle < start_us + DAY_US))
+
+
 def _select(part: Observations, mask: np.ndarray) -> Observations:
     """The marked rows, without rejects and counts."""
     if mask.all():
@@ -260,30 +274,9 @@ def _select(part: Observations, mask: np.ndarray) -> Observations:
         part.epoch_us[mask],
         part.values[mask],
         part.length[mask],
-        part.source[mask],
+        part.source[mask] if len(part.source) else part.source,
         part.seconds[mask],
     )
-
-
-def latest_only(parts: list[Observations]) -> tuple[Observations, int]:
-    """Join the parts, given in the order received: sorted by station and time, of equal ones the last received kept.
-
-    Returns them and how many reports were replaced by a later one.
-    """
-    if not parts:
-        return Observations(), 0
-    stations = Tags.of([station for part in parts for station in part.stations])
-    seconds = np.concatenate([part.seconds for part in parts])
-    rows = latest_rows(stations.codes, np.concatenate([part.epoch_us for part in parts]), seconds)
-    names = stations.names.to_pylist()
-    kept = Observations(
-        [names[code] for code in rows.series],
-        rows.times,
-        np.concatenate([part.values for part in parts])[rows.order],
-        np.concatenate([part.length for part in parts])[rows.order],
-        seconds=seconds[rows.order],
-    )
-    return kept, len(rows.replaced)
 
 
 def _stand_for(seconds: np.ndarray, ordered: np.ndarray) -> np.ndarray:

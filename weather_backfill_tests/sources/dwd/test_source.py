@@ -441,3 +441,16 @@ def test_the_last_ten_minutes_of_a_day_lie_in_the_next_file(tmp_path) -> None:
     (before,) = good(read_days(connection, [date(2019, 12, 31)]))
     assert before.table.num_rows == 0
     assert before.rejects.num_rows == 0
+
+
+def test_the_newer_of_two_versions_of_a_history_is_the_station_s(tmp_path) -> None:
+    """At the turn of a year both lie there; what the newer one has withdrawn is not taken from the older one."""
+    first, second = START, START + timedelta(hours=1)
+    for years, body in {
+        "20150101_20221231": hourly_zip(2, first, [1.0, 1.5]), "20150101_20231231": hourly_zip(2, first, [2.0]),
+    }.items():  # fmt: skip
+        put(tmp_path, f"{HISTORICAL}/stundenwerte_TU_00002_{years}_hist.zip", body)
+    (day,) = good(read_days(local(tmp_path), DAYS[:1]))
+    air = frame([day]).query("metric == 'air_temperature'")
+    assert dict(zip(air["observed_at"], air["value"], strict=True)) == {pd.Timestamp(first): 2.0}
+    assert pd.Timestamp(second) not in set(air["observed_at"])
