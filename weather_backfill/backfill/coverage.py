@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from weather_backfill.lake import layout, ownership, parquet
+from weather_backfill.lake.carried import CARRIED
 from weather_backfill.lake.listing import day_objects
 from weather_backfill.model import schemas
 from weather_backfill.model.errors import UnreadableObjectError
@@ -23,7 +24,8 @@ from weather_backfill.storage.object_store import ObjectStore, StoredObject
 class HeldDay:
     """A raw day (UTC) in the lake: `completeness` 0 to 1; `incomplete` says what a partial or damaged day lacks.
 
-    `outdated`: its file has an older schema version than today's.
+    `outdated`: its file has an older schema version than today's. `carried`: it holds rows of the day before, which
+    had not been written by today's schema when it was (`lake/carried.py`).
     """
 
     date: date
@@ -35,6 +37,7 @@ class HeldDay:
     rows_hash: str | None = field(default=None, compare=False)
     modified: datetime | None = field(default=None, compare=False)
     outdated: bool = False
+    carried: bool = False
     cadence: str | None = field(default=None, compare=False)
 
 
@@ -78,7 +81,7 @@ def held_day(store: ObjectStore, stored: StoredObject) -> HeldDay:
         return HeldDay(day, 0, 0, 0.0, stored.size, f"unreadable: {error}", None, stored.last_modified)
     return HeldDay(
         day, metadata.num_rows, rejects, completeness, stored.size, footer.get("incomplete"), footer.get("rows"),
-        stored.last_modified, schemas.is_older(footer.get("schema_version")), _cadence(footer),
+        stored.last_modified, schemas.is_older(footer.get("schema_version")), CARRIED in footer, _cadence(footer),
     )  # fmt: skip
 
 
@@ -92,12 +95,14 @@ class RefinedDay:
     """A refined day (UTC) in the lake, by its footer; `problem` says what is wrong with its file.
 
     `raw_rows` is the `rows_hash` of the raw day that it was made from, and `cadence` that day's; None in older files.
+    `outdated`: its file has an older schema version than today's.
     """
 
     date: date
     raw_rows: str | None = None
     cadence: str | None = None
     problem: str | None = None
+    outdated: bool = False
 
 
 def refined_day(store: ObjectStore, stored: StoredObject) -> RefinedDay:
@@ -110,7 +115,8 @@ def refined_day(store: ObjectStore, stored: StoredObject) -> RefinedDay:
     footer = parquet.footer_of(metadata)
     if "schema_version" not in footer or metadata.schema.names[:1] != schemas.REFINED.names[:1]:
         return RefinedDay(day, problem=f"foreign: {store.uri(stored.key)} is not a refined file of ours.")
-    return RefinedDay(day, footer.get("raw_rows"), _cadence(footer))
+    outdated = schemas.is_older(footer["schema_version"])
+    return RefinedDay(day, footer.get("raw_rows"), _cadence(footer), outdated=outdated)
 
 
 def _cadence(footer: Mapping[str, str]) -> str | None:
@@ -119,7 +125,8 @@ def _cadence(footer: Mapping[str, str]) -> str | None:
 
 
 def unrefined(refined: Mapping[date, RefinedDay], held: Mapping[date, HeldDay]) -> dict[date, str]:
-    """The days whose refined file cannot be used, with the reason: damaged, or made from other raw than the lake has.
+    """The days whose refined file cannot be used, with the reason: damaged, made from other raw than the lake has, or
+    of an older schema where raw is of today's: what its windows mean has changed.
 
     The footers alone decide: the times say nothing, as copying a lake changes them and a slow writer's refined of old
     raw is younger than the new raw. Files of older releases that do not say what they were made from count as good.
@@ -130,6 +137,8 @@ def unrefined(refined: Mapping[date, RefinedDay], held: Mapping[date, HeldDay]) 
             reasons[day] = made.problem
         elif (raw := held.get(day)) and _differs(made.raw_rows, raw.rows_hash):
             reasons[day] = "made from other rows than raw has now"
+        elif raw and made.outdated and not raw.outdated:
+            reasons[day] = "of an older schema version than raw has now"
         elif raw and made.raw_rows and _differs(made.cadence, raw.cadence):
             reasons[day] = "made with another cadence than raw has now"
     return reasons

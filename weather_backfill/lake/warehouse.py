@@ -15,7 +15,7 @@ import duckdb
 import pyarrow as pa
 
 from weather_backfill.lake import layout
-from weather_backfill.model import schemas
+from weather_backfill.model import intervals, schemas
 from weather_backfill.model.schemas import STATION_HISTORY
 from weather_backfill.storage.object_store import ObjectStore
 
@@ -31,7 +31,9 @@ COLUMNS: Mapping[str, pa.Schema] = {
     layout.QUARTERLY_FEATURES: pa.schema([*schemas.FEATURES, *_OWNER, _DATE]),
     layout.STATION_HISTORY: pa.schema([*STATION_HISTORY, *_OWNER]),
 }
-"""The columns of the datasets' views; `date` is the UTC day, or the first day of the quarter."""
+"""The columns of the datasets; `date` is the UTC day, or the first day of the quarter. The view of raw has two more."""
+_END = "observed_at + to_seconds(interval_end_offset_seconds)"
+_COMPUTED = {"interval_start": f"{_END} - to_seconds(interval_seconds)", "interval_end": _END}
 
 VIEWS = (*COLUMNS, "quality_issues", "dataset_versions", "backfill_log")
 
@@ -158,12 +160,15 @@ def _dataset_view(connection: duckdb.DuckDBPyConnection, dataset: str, globs: Ma
     it reads all footers.
     """
     columns = COLUMNS[dataset]
+    if dataset == layout.RAW_OBSERVATIONS:
+        columns = pa.schema([*columns, *intervals.COMPUTED])
     selects = []
     for glob in globs.values():
         types = "'service': VARCHAR, 'tenant': VARCHAR" + (", 'date': DATE" if _DATE in columns else "")
         mixed = ", union_by_name = true" if dataset in schemas.SINCE else ""
         files = f"read_parquet('{glob}', hive_partitioning = true, hive_types = {{{types}}}{mixed})"
         present = {row[0] for row in connection.execute(f"DESCRIBE FROM {files}").fetchall()}
+        present -= _COMPUTED.keys()
         selects.append(f"SELECT {_select(connection, columns, present)} FROM {files}")  # noqa: S608 - our own paths
     return "\nUNION ALL ".join(selects or [f"SELECT {_select(connection, columns, set())} WHERE false"])
 
@@ -172,7 +177,14 @@ def _select(connection: duckdb.DuckDBPyConnection, columns: pa.Schema, present: 
     """The select list: the columns in order, those missing from a service's files as nulls of the right type."""
     empty = connection.from_arrow(_plain(columns).empty_table())
     types = dict(zip(empty.columns, empty.types, strict=True))
-    return ", ".join(f'"{name}"' if name in present else f'NULL::{types[name]} AS "{name}"' for name in columns.names)
+    known = present.issuperset(intervals.INTERVAL)
+    parts = [
+        f'"{name}"' if name in present
+        else f'{_COMPUTED[name]} AS "{name}"' if known and name in _COMPUTED
+        else f'NULL::{types[name]} AS "{name}"'
+        for name in columns.names
+    ]  # fmt: skip
+    return ", ".join(parts)
 
 
 def _plain(columns: pa.Schema) -> pa.Schema:

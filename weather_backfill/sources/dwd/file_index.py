@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 
 from weather_backfill.model.errors import NotFoundError, SchemaError
@@ -21,13 +21,17 @@ RECENT_DAYS = timedelta(days=500)
 
 @dataclass(frozen=True, slots=True)
 class StationFile:
-    """One file to read: where it lies and what its name and listing say. `rank` orders products."""
+    """One file to read: where it lies and what its name and listing say. `rank` orders products.
+
+    `beside` are the days, first and last, that the names of the station's listed files of the product claim.
+    """
 
     product: Product
     rank: int
     path: str
     file: ProductFile
     entry: DirectoryEntry
+    beside: tuple[tuple[date, date], ...] = ()
 
     def may_hold(self, first: date, last: date) -> bool:
         """Whether the file can hold UTC days from first to last: a MEZ day begins on the day before."""
@@ -56,9 +60,16 @@ def find_files(connection: DwdConnection, remote: Remote, first: date, last: dat
     for rank, wanted in enumerate(connection.opened_products()):
         listed, selected = _product_files(connection, remote, wanted, rank, first, last, catalogue)
         found += [f for f in listed if selected is None or f.file.station in selected]
-    for item in sorted(found, key=lambda f: (f.file.station, f.rank, f.file.period, f.path)):
+    found = _newest(found)
+    claims: dict[tuple[str, int], tuple[tuple[date, date], ...]] = {}
+    for item in found:
+        if item.file.start and item.file.end:
+            key = (item.file.station, item.rank)
+            claims[key] = (*claims.get(key, ()), (item.file.start, item.file.end))
+    for item in sorted(found, key=_finality):
         if item.may_hold(first, last):
-            catalogue.stations.setdefault(item.file.station, []).append(item)
+            beside = claims.get((item.file.station, item.rank), ())
+            catalogue.stations.setdefault(item.file.station, []).append(replace(item, beside=beside))
     if isinstance(connection.stations, tuple):
         known = {f.file.station for f in found}
         catalogue.without_files = [s for s in connection.stations if s not in known]
@@ -68,6 +79,33 @@ def find_files(connection: DwdConnection, remote: Remote, first: date, last: dat
             f"stations {_words(connection)}: check the ids against the station list of the product."
         )
     return catalogue
+
+
+def _finality(item: StationFile) -> tuple[str, int, int, int, str]:
+    """Order stations, products and periods; of two versions of history the one that reaches further is the newer."""
+    reach = -item.file.end.toordinal() if item.file.end else 0
+    return item.file.station, item.rank, item.file.period, reach, item.path
+
+
+def _newest(found: list[StationFile]) -> list[StationFile]:
+    """Leave out a history that a newer version of it replaces, which lies beside it for a while at the turn of a year.
+
+    The newer one's days are all of the older one's and more. What it does not have it has withdrawn, so the older one
+    adds nothing.
+    """
+    histories: dict[tuple[str, int], list[tuple[date, date]]] = {}
+    for item in found:
+        if item.file.start and item.file.end:
+            histories.setdefault((item.file.station, item.rank), []).append((item.file.start, item.file.end))
+    return [
+        item
+        for item in found
+        if item.file.start is None
+        or item.file.end is None
+        or not any(
+            first <= item.file.start and item.file.end < last for first, last in histories[item.file.station, item.rank]
+        )
+    ]
 
 
 def _words(connection: DwdConnection) -> str:

@@ -19,11 +19,13 @@ import pyarrow.compute as pc
 import pyarrow.csv as pv
 
 from weather_backfill.model.errors import SchemaError, UnreadableObjectError
+from weather_backfill.model.intervals import shift_to_middle
+from weather_backfill.sources.dwd.column_rules import apply_column_rules
 from weather_backfill.sources.dwd.products import Column, Product
 from weather_backfill.sources.dwd.rejects import LIMIT, Rejects
-from weather_backfill.sources.dwd.time_reference import UNKNOWN_ZONE, Clock, Micros, UtcClock
-from weather_backfill.sources.dwd.timestamps import expand_ranges, parse_stamps
-from weather_backfill.sources.table import latest_rows
+from weather_backfill.sources.dwd.time_reference import TRUE_SOLAR_TIME, UNKNOWN_ZONE, Clock, Micros, UtcClock
+from weather_backfill.sources.dwd.timestamps import DAY, HOUR, expand_ranges, parse_stamps
+from weather_backfill.sources.table import Interval, latest_rows
 
 NO_LEVEL = np.int8(-128)
 """Stands for "no quality level" in a series; a table holds null."""
@@ -33,18 +35,25 @@ _END_COLUMN = "MESS_DATUM_ENDE"
 _NUMBER = r"^\s*([+-]?(\d{1,30}(\.\d*)?|\.\d+)([eE][+-]?\d{1,2})?)?\s*$"  # none of these is infinite
 _MOST_ROWS = 20_000_000  # a year of minutes has half a million: lines that stand for more are nonsense
 _BLOCK_BYTES = 4 << 20
-_SKY = "cloud_area_fraction"
-_SKY_METHOD = "cloud_observation_method"
 
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """One metric of one station: times (UTC microseconds, strictly rising), values (NaN missing), QN."""
+    """One metric of one station: times (UTC microseconds, strictly rising), values (NaN missing), QN.
+
+    Every value stands for `interval`: its length and where it ends after the stamp, in seconds.
+    """
 
     metric: str
     times: Micros
     values: npt.NDArray[np.float64]
     levels: npt.NDArray[np.int8]
+    interval: Interval
+
+    @property
+    def shift(self) -> int:
+        """Microseconds from a stamp to the middle of its interval, by which a row belongs to a day."""
+        return int(shift_to_middle(*self.interval))
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,7 +296,7 @@ def _one_station(stations: npt.NDArray[np.int64], source: str) -> str:
 
 
 def _series(columns: _Columns, product: Product, clock: Clock, rejects: Rejects, station: str) -> list[Series]:
-    _sky_not_visible(columns, product)
+    apply_column_rules(columns.values, columns.levels, {n: product.columns[n].metric for n in columns.values})
     found: dict[str, Series] = {}
     ordered: dict[bytes, tuple[Micros, Any]] = {}
     for name, values in columns.values.items():
@@ -297,44 +306,71 @@ def _series(columns: _Columns, product: Product, clock: Clock, rejects: Rejects,
             ordered[key] = _order(columns, offsets, rejects, station)
         times, order = ordered[key]
         metric = product.columns[name].metric if name in product.columns else name
-        found[metric] = Series(metric, times, values[order], columns.levels[order])
+        interval = Interval(product.interval.seconds, product.interval.end_offset)
+        found[metric] = Series(metric, times, values[order], columns.levels[order], interval)
     return [found[metric] for metric in sorted(found)]
 
 
 def _order(columns: _Columns, offsets: Micros | int, rejects: Rejects, station: str) -> tuple[Micros, Any]:
     """UTC times, strictly rising, and the index that brings the rows there.
 
-    Of two rows for one instant the later in the file holds; the other becomes a reject.
+    Of two rows for one instant the one holds that has more values, of equals the one that is no copy of its neighbour
+    hour (the files of 1999 end with their last hour twice), of these the later in the file; the others become rejects.
     """
-    times = columns.stamps - offsets
-    known = np.broadcast_to(np.asarray(offsets) != UNKNOWN_ZONE, times.shape)
+    zones = np.broadcast_to(np.asarray(offsets), columns.stamps.shape)
+    known = (zones != UNKNOWN_ZONE) & (zones != TRUE_SOLAR_TIME)
+    times = columns.stamps - np.where(known, zones, 0)
     if known.all() and (np.diff(times) > 0).all():
         return times, slice(None)
     convertible = np.flatnonzero(known)
+    convertible = convertible[_better_last(columns, times, convertible)]
     latest = latest_rows(np.zeros(len(convertible), dtype=np.int8), times[convertible])
-    for row in map(int, np.flatnonzero(~known)[: LIMIT + 1]):
+    for row in map(int, np.flatnonzero(zones == UNKNOWN_ZONE)[: LIMIT + 1]):
         rejects.add("stamped by a clock we cannot convert to UTC", _show(columns, row), station)
+    solar = np.flatnonzero(zones == TRUE_SOLAR_TIME)
+    if len(solar):
+        texts = _shown(columns, solar)
+        rejects.add_expected("true_solar_time", texts, station, columns.stamps[solar] // DAY * DAY)
     for row in map(int, convertible[latest.replaced][: LIMIT + 1]):
         rejects.add("another row holds the same instant", _show(columns, row), station, int(times[row]))
     return latest.times, convertible[latest.order]
 
 
+def _better_last(columns: _Columns, times: Micros, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """An order of the rows in which, of those of one instant, the one to keep comes last."""
+    _, group, sizes = np.unique(times[rows], return_inverse=True, return_counts=True)
+    twice = np.flatnonzero(sizes[group] > 1)
+    if not len(twice):
+        return np.arange(len(rows))
+    cells = np.stack([values[rows] for values in columns.values.values()])
+    filled = np.count_nonzero(~np.isnan(cells[:, twice]), axis=0)
+    seen = {(int(times[row]), cells[:, n].tobytes()) for n, row in _near(times, rows, twice)}
+    copied = np.array(
+        [
+            any((int(times[rows[n]]) + step, cells[:, n].tobytes()) in seen for step in (-HOUR, HOUR))
+            for n in twice.tolist()
+        ]
+    )
+    order = np.arange(len(rows))
+    order[twice] = twice[np.lexsort((twice, ~copied, filled))]
+    return order
+
+
+def _near(times: Micros, rows: npt.NDArray[np.int64], twice: npt.NDArray[np.int64]) -> list[tuple[int, int]]:
+    """Positions and rows of the hours beside the instants that stand twice."""
+    instants = times[rows[twice]]
+    beside = np.flatnonzero(np.isin(times[rows], np.concatenate([instants - HOUR, instants + HOUR])))
+    return list(zip(beside.tolist(), rows[beside].tolist(), strict=True))
+
+
 def _show(columns: _Columns, row: int) -> str:
-    stamp = np.datetime_as_string(np.datetime64(int(columns.stamps[row]), "us"), unit="m")
-    cells = [f"{name}={values[row]:g}" for name, values in columns.values.items()]
-    return ";".join([str(columns.station[row]), str(stamp), f"QN={columns.levels[row]}", *cells])
+    return _shown(columns, np.array([row]))[0]
 
 
-def _sky_not_visible(columns: _Columns, product: Product) -> None:
-    """Cloud cover -1 is no amount but "sky not visible": null cover, and -1 as how it was observed."""
-    by_metric = {product.columns[name].metric: name for name in columns.values}
-    cover = by_metric.get(_SKY)
-    if cover is None:
-        return
-    hidden = columns.values[cover] == -1
-    columns.values[cover] = np.where(hidden, np.nan, columns.values[cover])
-    method = by_metric.get(_SKY_METHOD, _SKY_METHOD)
-    if method in columns.values:
-        columns.values[method] = np.where(hidden, -1.0, columns.values[method])
-    elif hidden.any():
-        columns.values[method] = np.where(hidden, -1.0, np.nan)
+def _shown(columns: _Columns, rows: npt.NDArray[np.int64]) -> list[str]:
+    """Rows as a person reads them."""
+    stamps = np.datetime_as_string(columns.stamps[rows].astype("M8[us]"), unit="m").tolist()
+    parts = [[f"{station}" for station in columns.station[rows].tolist()], stamps]
+    parts.append([f"QN={level}" for level in columns.levels[rows].tolist()])
+    parts += [[f"{name}={value:g}" for value in values[rows].tolist()] for name, values in columns.values.items()]
+    return [";".join(cells) for cells in zip(*parts, strict=True)]

@@ -47,6 +47,25 @@ class Column:
 
 
 @dataclass(frozen=True, slots=True)
+class Interval:
+    """What the values of a product stand for: the `seconds` that end `end_offset` seconds after their stamp.
+
+    0 seconds are a reading. `evidence` is the document or the measurement that says so; `assumed` where it is an
+    analogy.
+    """
+
+    seconds: int
+    end_offset: int
+    evidence: str
+    assumed: bool = False
+
+    def __str__(self) -> str:
+        at = "at the stamp" if not self.end_offset else f"{-self.end_offset // 60} min before the stamp"
+        what = f"{self.seconds // 60} min that end {at}" if self.seconds else f"reading {at}"
+        return f"{what} ({'assumed: ' if self.assumed else ''}{self.evidence})"
+
+
+@dataclass(frozen=True, slots=True)
 class Product:
     """One product at one resolution. `cadence` is the seconds between its rows."""
 
@@ -56,6 +75,7 @@ class Product:
     codes: tuple[str, ...]
     columns: Mapping[str, Column]
     cadence: int
+    interval: Interval
     periods: tuple[Period, ...] = (Period.HISTORICAL, Period.RECENT)
     period_folders: bool = True
     yearly_history: bool = False
@@ -67,9 +87,10 @@ class Product:
         if not self.period_folders:
             return [base]
         if period is Period.HISTORICAL and self.yearly_history:
-            # Before 2000 sub-hourly times are MEZ: the last hour of a year lies in the next year's folder.
-            last = end + timedelta(days=1) if end.year < 2000 else end
-            return [f"{base}/historical/{year}" for year in range(start.year, last.year + 1)]
+            # The last minute of a year bears the next year's first stamp; before 2000, in MEZ, so does its last hour.
+            # And whether a year's first stamp opens a history is known by the names of the year before.
+            first, last = start - timedelta(days=1), end + timedelta(days=1)
+            return [f"{base}/historical/{year}" for year in range(first.year, last.year + 1)]
         return [f"{base}/{period.folder}"]
 
 
@@ -87,6 +108,8 @@ class ProductFile:
 _J_PER_CM2 = 10_000.0  # J/cm2 to J/m2; divided by the interval's seconds it is a flux in W/m2
 _METHOD = {"P": 0.0, "I": 1.0}
 _MOISTURE_MISSING = (MISSING, -99.9)  # the description says -999, the files hold -99.9 as well
+_NO_FORM = (MISSING, 9.0)  # DWD's description of hourly precipitation: 9 is missing, as -999
+_VARIABLE = (MISSING, 990.0)  # DWD's descriptions of wind: variable, which is no direction
 _IGNORED = frozenset({"STRUKTUR_VERSION"})
 
 _HOURLY: dict[str, tuple[str, tuple[str, ...], dict[str, Column]]] = {
@@ -99,16 +122,16 @@ _HOURLY: dict[str, tuple[str, tuple[str, ...], dict[str, Column]]] = {
     "precipitation": ("precipitation", ("RR",), {
         "R1": Column("precipitation_amount"),
         "RS_IND": Column("precipitation_indicator"),
-        "WRTR": Column("precipitation_type"),
+        "WRTR": Column("precipitation_type", missing=_NO_FORM),
         "NIEDERSCHLAGSHOEHE": Column("precipitation_amount"),
         "NIEDERSCHLAG_GEFALLEN_IND": Column("precipitation_indicator"),
-        "NIEDERSCHLAGSFORM": Column("precipitation_type"),
+        "NIEDERSCHLAGSFORM": Column("precipitation_type", missing=_NO_FORM),
     }),
     "wind": ("wind", ("FF",), {
         "F": Column("wind_speed"),
-        "D": Column("wind_from_direction"),
+        "D": Column("wind_from_direction", missing=_VARIABLE),
         "WINDGESCHWINDIGKEIT": Column("wind_speed"),
-        "WINDRICHTUNG": Column("wind_from_direction"),
+        "WINDRICHTUNG": Column("wind_from_direction", missing=_VARIABLE),
     }),
     "pressure": ("pressure", ("P0",), {
         "P": Column("air_pressure_at_mean_sea_level"),
@@ -159,13 +182,13 @@ _TEN_MINUTES: dict[str, tuple[str, tuple[str, ...], dict[str, Column]]] = {
     }),
     "wind": ("wind", ("wind",), {
         "FF_10": Column("wind_speed"),
-        "DD_10": Column("wind_from_direction"),
+        "DD_10": Column("wind_from_direction", missing=_VARIABLE),
     }),
     "extreme_wind": ("extreme_wind", ("extrema_wind",), {
         "FX_10": Column("wind_speed_of_gust"),
-        "FNX_10": Column("wind_speed_minimum_of_10_minute_mean"),
-        "FMX_10": Column("wind_speed_maximum_of_10_minute_mean"),
-        "DX_10": Column("wind_from_direction_of_gust"),
+        "FNX_10": Column("wind_speed_lull"),
+        "FMX_10": Column("wind_speed_maximum_of_1_minute_mean"),
+        "DX_10": Column("wind_gust_from_direction", missing=_VARIABLE),
     }),
     "solar": ("solar", ("SOLAR",), {
         "DS_10": Column("surface_diffuse_downwelling_shortwave_flux_in_air", _J_PER_CM2 / 600),
@@ -183,25 +206,47 @@ _SOLAR_HOURLY = {
 }
 
 
+_PRECEDING = "DWD's data set descriptions: the preceding minutes"
+_READING = Interval(0, -600, "as hourly temperature", assumed=True)
+_HOURLY_INTERVALS: Mapping[str, Interval] = {
+    # Where DWD's descriptions are silent, pairs of real files are the evidence, or an analogy that says it is one.
+    "air_temperature": Interval(
+        0, -600, "measured: 12,959 of 12,959 hours of 03379 equal the 10-minute value 10 min before, at lag 0 3,155"
+    ),
+    "precipitation": Interval(3600, -600, "DWD's data set description: from (x-2):51 to (x-1):50"),
+    "wind": Interval(
+        3600, -600, "measured: 7,055 of 7,055 hours of 05705 in 2020 within 0.05 m/s of the mean of these six"
+    ),
+    "pressure": _READING,
+    "cloud_cover": _READING,
+    "moisture": _READING,
+    "dew_point": _READING,
+    "visibility": _READING,
+    "sun": Interval(3600, 0, "as hourly radiation", assumed=True),
+    "extreme_wind": Interval(3600, -600, "as hourly wind", assumed=True),
+    "solar": Interval(3600, 0, "measured: on clear days of 05906 the centroid lies 29 min after solar noon"),
+}
+
+
 def _table() -> dict[tuple[str, str], Product]:
     every = (Period.HISTORICAL, Period.RECENT, Period.NOW)
     found = [
-        Product(name, "hourly", folder, codes, columns, 3600, ignored=_IGNORED | {"V_VV_I"})
+        Product(name, "hourly", folder, codes, columns, 3600, _HOURLY_INTERVALS[name], ignored=_IGNORED | {"V_VV_I"})
         for name, (folder, codes, columns) in _HOURLY.items()
     ]
     # Hourly radiation is one file a station, whole history, in a folder without periods.
     found.append(
-        Product("solar", "hourly", "solar", ("ST",), _SOLAR_HOURLY, 3600, (Period.RECENT,),
-                period_folders=False, ignored=frozenset({"ZENIT", "MESS_DATUM_WOZ"}))
+        Product("solar", "hourly", "solar", ("ST",), _SOLAR_HOURLY, 3600, _HOURLY_INTERVALS["solar"],
+                (Period.RECENT,), period_folders=False, ignored=frozenset({"ZENIT", "MESS_DATUM_WOZ"}))
     )  # fmt: skip
     found += [
-        Product(name, "10_minutes", folder, codes, columns, 600, every)
+        Product(name, "10_minutes", folder, codes, columns, 600, Interval(600, 0, _PRECEDING), every)
         for name, (folder, codes, columns) in _TEN_MINUTES.items()
     ]
     found.append(
         Product("precipitation", "1_minute", "precipitation", ("nieder",),
                 {"RS_01": Column("precipitation_amount"), "RS_IND_01": Column("precipitation_indicator")},
-                60, every, yearly_history=True, ignored=frozenset({"RTH_01", "RWH_01"}))
+                60, Interval(60, 0, _PRECEDING), every, yearly_history=True, ignored=frozenset({"RTH_01", "RWH_01"}))
     )  # fmt: skip
     return {(p.resolution, p.name): p for p in found}
 

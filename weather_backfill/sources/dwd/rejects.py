@@ -9,7 +9,8 @@ import numpy as np
 import pyarrow as pa
 
 from weather_backfill.model.errors import SchemaError
-from weather_backfill.sources.table import Reject, cut_text, reject_table
+from weather_backfill.model.schemas import TIMESTAMP
+from weather_backfill.sources.table import Reject, cut_text, cut_texts, reject_columns, reject_table
 
 _STAMP = re.compile(r"^\s*(\d{1,5})\s*;\s*(\d{4})(\d{2})(\d{2})(\d{2})?")
 
@@ -25,6 +26,17 @@ class Rejects:
         self._source = source
         self._rows: list[Reject] = []
         self._count = 0
+        self._expected: list[pa.Table] = []
+
+    def add_expected(self, reason: str, texts: list[str], station: str, days: np.ndarray) -> None:
+        """Many rows that are rejected for what the file's metadata says of them; they never refuse the file.
+
+        `days` are the midnights of their stamps' days, by which they are filed (UTC microseconds).
+        """
+        at = pa.array(np.asarray(days, dtype=np.int64)).view(TIMESTAMP)
+        self._expected.append(
+            reject_columns(reason, self._source, station, at, cut_texts(pa.array(texts, pa.string())))
+        )
 
     def add(self, reason: str, text: str, station: str | None = None, at: int | None = None) -> None:
         """One row: why, its text (cut at 1 kB), and its station and time (UTC microseconds) where known."""
@@ -38,6 +50,7 @@ class Rejects:
     def clear(self) -> None:
         """Forget all rows: the file is read once more."""
         self._rows.clear()
+        self._expected.clear()
         self._count = 0
 
     def require_few(self) -> None:
@@ -60,7 +73,8 @@ class Rejects:
 
     def table(self) -> pa.Table:
         """The rejects as a table of `schemas.REJECTS`, in an order that does not depend on threads."""
-        return reject_table(self._rows, lambda row: (row.observed_at or 0, row.reason, row.raw_text))
+        rows = reject_table(self._rows, lambda row: (row.observed_at or 0, row.reason, row.raw_text))
+        return pa.concat_tables([rows, *self._expected]) if self._expected else rows
 
 
 def _guess(text: str) -> tuple[str | None, int | None]:
