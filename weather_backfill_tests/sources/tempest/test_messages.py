@@ -55,6 +55,8 @@ def test_every_field_of_every_real_message(real_data: Path) -> None:
         assert decoded.length[0] == len(report)
         for position, name in ORDER:
             expected = report[position] if position < len(report) else None
+            if name == "precipitation_amount_nearcast" and expected == 0 and report[21] == 0:
+                expected = None  # Nearcast has not run
             assert rows(decoded)[0][position - 1] == expected, name
             checked += 1
     assert checked > 20 * 21
