@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from datetime import date, timedelta
+from typing import Any
 
 from weather_backfill.model.errors import NotFoundError, SchemaError
 from weather_backfill.sources.dwd.connection import DwdConnection, InBox, InState
 from weather_backfill.sources.dwd.directory_index import DirectoryEntry, StationList, parse_station_list
+from weather_backfill.sources.dwd.history_versions import newest_first, superseded
 from weather_backfill.sources.dwd.metadata import StationMetadata
 from weather_backfill.sources.dwd.products import Period, Product, ProductFile, parse_file_name
 from weather_backfill.sources.dwd.remote import Fetched, Remote
@@ -38,11 +40,15 @@ class StationFile:
 
 @dataclass(slots=True)
 class FileIndex:
-    """The files by station (ids sorted), folders the server does not have, and asked ids without a file."""
+    """The files by station (ids sorted), folders the server does not have, and asked ids without a file.
+
+    `superseded` are paths of historical files of which a newer version is read instead.
+    """
 
     stations: dict[str, list[StationFile]] = field(default_factory=dict)
     missing_folders: list[str] = field(default_factory=list)
     without_files: list[str] = field(default_factory=list)
+    superseded: list[str] = field(default_factory=list)
 
 
 def find_files(connection: DwdConnection, remote: Remote, first: date, last: date) -> FileIndex:
@@ -55,8 +61,11 @@ def find_files(connection: DwdConnection, remote: Remote, first: date, last: dat
     catalogue = FileIndex()
     for rank, wanted in enumerate(connection.opened_products()):
         listed, selected = _product_files(connection, remote, wanted, rank, first, last, catalogue)
-        found += [f for f in listed if selected is None or f.file.station in selected]
-    for item in sorted(found, key=lambda f: (f.file.station, f.rank, f.file.period, f.path)):
+        chosen = [f for f in listed if selected is None or f.file.station in selected]
+        old = _superseded(chosen)
+        found += [f for f in chosen if f.path not in old]
+        catalogue.superseded += sorted(old)
+    for item in sorted(found, key=_finality):
         if item.may_hold(first, last):
             catalogue.stations.setdefault(item.file.station, []).append(item)
     if isinstance(connection.stations, tuple):
@@ -68,6 +77,26 @@ def find_files(connection: DwdConnection, remote: Remote, first: date, last: dat
             f"stations {_words(connection)}: check the ids against the station list of the product."
         )
     return catalogue
+
+
+def _finality(item: StationFile) -> tuple[Any, ...]:
+    """Sorts files by station, product and period, and within a period from the newest version on."""
+    return item.file.station, item.rank, item.file.period, newest_first(item.file, item.entry), item.path
+
+
+def _superseded(files: list[StationFile]) -> set[str]:
+    """The paths of one product's files that are older versions of a station's history."""
+    histories: dict[str, list[StationFile]] = {}
+    for item in files:
+        if item.file.period is Period.HISTORICAL:
+            histories.setdefault(item.file.station, []).append(item)
+    found: set[str] = set()
+    for history in histories.values():
+        if len(history) > 1:
+            chunked = history[0].product.resolution != "hourly"
+            old = superseded(((f.file, f.entry) for f in history), chunked)
+            found |= {f.path for f in history if f.file.name in old}
+    return found
 
 
 def _words(connection: DwdConnection) -> str:

@@ -19,11 +19,11 @@ import pyarrow.compute as pc
 import pyarrow.csv as pv
 
 from weather_backfill.model.errors import SchemaError, UnreadableObjectError
+from weather_backfill.sources.dwd.doubles import Distinct, distinct
 from weather_backfill.sources.dwd.products import Column, Product
-from weather_backfill.sources.dwd.rejects import LIMIT, Rejects
-from weather_backfill.sources.dwd.time_reference import UNKNOWN_ZONE, Clock, Micros, UtcClock
-from weather_backfill.sources.dwd.timestamps import expand_ranges, parse_stamps
-from weather_backfill.sources.table import latest_rows
+from weather_backfill.sources.dwd.rejects import LIMIT, TRUE_SOLAR_TIME, Rejects
+from weather_backfill.sources.dwd.time_reference import TRUE_SOLAR, UNKNOWN_ZONE, Clock, Micros, UtcClock
+from weather_backfill.sources.dwd.timestamps import DAY, expand_ranges, parse_stamps
 
 NO_LEVEL = np.int8(-128)
 """Stands for "no quality level" in a series; a table holds null."""
@@ -289,40 +289,52 @@ def _one_station(stations: npt.NDArray[np.int64], source: str) -> str:
 def _series(columns: _Columns, product: Product, clock: Clock, rejects: Rejects, station: str) -> list[Series]:
     _sky_not_visible(columns, product)
     found: dict[str, Series] = {}
-    ordered: dict[bytes, tuple[Micros, Any]] = {}
+    ordered: dict[bytes, tuple[Micros, Distinct | None]] = {}
     for name, values in columns.values.items():
         offsets = clock.offsets(columns.stamps, name)
         key = np.asarray(offsets).tobytes()
         if key not in ordered:
             ordered[key] = _order(columns, offsets, rejects, station)
-        times, order = ordered[key]
+        times, settled = ordered[key]
+        rows = slice(None) if settled is None else settled.rows_of(values)
         metric = product.columns[name].metric if name in product.columns else name
-        found[metric] = Series(metric, times, values[order], columns.levels[order])
+        found[metric] = Series(metric, times, values[rows], columns.levels[rows])
     return [found[metric] for metric in sorted(found)]
 
 
-def _order(columns: _Columns, offsets: Micros | int, rejects: Rejects, station: str) -> tuple[Micros, Any]:
-    """UTC times, strictly rising, and the index that brings the rows there.
+def _order(columns: _Columns, offsets: Micros | int, rejects: Rejects, station: str) -> tuple[Micros, Distinct | None]:
+    """UTC times, strictly rising, and how the rows come there; None where they stand so already.
 
-    Of two rows for one instant the later in the file holds; the other becomes a reject.
+    Rows on a clock that cannot be converted are rejects, and so is what shares its instant with a row that is kept.
     """
     times = columns.stamps - offsets
-    known = np.broadcast_to(np.asarray(offsets) != UNKNOWN_ZONE, times.shape)
+    zones = np.broadcast_to(np.asarray(offsets), times.shape)
+    known = zones > TRUE_SOLAR
     if known.all() and (np.diff(times) > 0).all():
-        return times, slice(None)
-    convertible = np.flatnonzero(known)
-    latest = latest_rows(np.zeros(len(convertible), dtype=np.int8), times[convertible])
-    for row in map(int, np.flatnonzero(~known)[: LIMIT + 1]):
-        rejects.add("stamped by a clock we cannot convert to UTC", _show(columns, row), station)
-    for row in map(int, convertible[latest.replaced][: LIMIT + 1]):
-        rejects.add("another row holds the same instant", _show(columns, row), station, int(times[row]))
-    return latest.times, convertible[latest.order]
+        return times, None
+    midnights = columns.stamps // DAY * DAY  # their day is known, the time of day is not
+    for zone, reason in ((TRUE_SOLAR, TRUE_SOLAR_TIME), (UNKNOWN_ZONE, "stamped by a clock we cannot convert to UTC")):
+        rows = np.flatnonzero(zones == zone)
+        rejects.add_rows(reason, _show(columns, rows), station, midnights[rows], understood=True)
+    settled = distinct(times, np.flatnonzero(known), columns.values)
+    lost = settled.lost
+    rejects.add_rows("another row holds the same instant", _show(columns, lost), station, times[lost])
+    return settled.times, settled
 
 
-def _show(columns: _Columns, row: int) -> str:
-    stamp = np.datetime_as_string(np.datetime64(int(columns.stamps[row]), "us"), unit="m")
-    cells = [f"{name}={values[row]:g}" for name, values in columns.values.items()]
-    return ";".join([str(columns.station[row]), str(stamp), f"QN={columns.levels[row]}", *cells])
+def _show(columns: _Columns, rows: npt.NDArray[np.int64]) -> pa.Array:
+    """Rows as texts that a person can read."""
+    stamps = pa.array(columns.stamps[rows]).cast(pa.timestamp("us"))
+    cells = [
+        pa.array(columns.station[rows]).cast(pa.string()),
+        pc.strftime(stamps, "%Y-%m-%dT%H:%M"),
+        *(_named("QN", columns.levels[rows]), *(_named(name, cells[rows]) for name, cells in columns.values.items())),
+    ]
+    return pc.binary_join_element_wise(*cells, ";")
+
+
+def _named(name: str, cells: npt.NDArray[Any]) -> pa.Array:
+    return pc.binary_join_element_wise(name, pa.array(cells).cast(pa.string()), "=")
 
 
 def _sky_not_visible(columns: _Columns, product: Product) -> None:

@@ -214,9 +214,17 @@ _SUFFIX = {"hist": Period.HISTORICAL, "akt": Period.RECENT, "now": Period.NOW, "
 _IN_ARCHIVE = re.compile(r"produkt_.*?_(\d{8})_(\d{8})_\d{5}\.txt", re.IGNORECASE)
 
 
+_NAME_OF_FOLDER = {p.folder: p.name for p in PRODUCTS.values() if p.folder != p.name}
+
+
+def product_name(name: str) -> str:
+    """Our name of a product that may be given by DWD's name of its folder, as `cloudiness` for `cloud_cover`."""
+    return _NAME_OF_FOLDER.get(name, name)
+
+
 def product(resolution: str, name: str) -> Product:
     """The product of that name; raises `ConfigurationError` naming those that exist at the resolution."""
-    found = PRODUCTS.get((resolution, name))
+    found = PRODUCTS.get((resolution, product_name(name)))
     if found is None:
         known = sorted(n for r, n in PRODUCTS if r == resolution)
         raise ConfigurationError(

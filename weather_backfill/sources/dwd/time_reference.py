@@ -11,6 +11,9 @@ Rules, from the data set descriptions and the files themselves:
 * Hourly products say it per parameter and period in `Metadaten_Parameter*`, column `Zusatz-Info`: "in UTC",
   "in MEZ", "in MEZ (MD)" (the eastern archive; the same clock). Without metadata hourly stamps are UTC, which
   holds for all of `recent`.
+* "in WOZ" is true solar time: old hourly sunshine has it, to 2001. It differs from UTC by the longitude and by up to a
+  quarter of an hour more over the year: sums of its hours are no sums of hours of UTC. Their rows are rejects of
+  their own kind, and say nothing against the rest of the file.
 """
 
 from __future__ import annotations
@@ -32,6 +35,9 @@ Micros = npt.NDArray[np.int64]
 HOUR = 3_600_000_000
 UNKNOWN_ZONE = np.int64(np.iinfo(np.int64).min)
 """The offset of stamps whose clock we do not know: such rows are rejected, never guessed."""
+
+TRUE_SOLAR = UNKNOWN_ZONE + np.int64(1)
+"""The offset of stamps in true solar time (WOZ): rejects of their own kind. All real offsets are greater."""
 
 _EARLIEST = date(1700, 1, 1)
 _UTC_SINCE = date(2000, 1, 1)
@@ -112,12 +118,18 @@ def _entry_on(day: date, ordered: Sequence[ParameterEntry]) -> ParameterEntry:
 
 
 def zone_offset(reference: str) -> int:
-    """Microseconds ahead of UTC of a `Zusatz-Info` text; UTC if it says nothing, `UNKNOWN_ZONE` otherwise."""
+    """Microseconds ahead of UTC of a `Zusatz-Info` text; UTC if it says nothing.
+
+    `TRUE_SOLAR` for WOZ alone ("in UTC und WOZ", as solar has it, is UTC: the other clock has its own column), and
+    `UNKNOWN_ZONE` for other clocks.
+    """
     words = reference.replace("(", " ").replace(")", " ").split()
     zones = [w for w in words if w in _ZONES]
     if zones:
         return _ZONES[zones[-1]]
-    unknown = {"MOZ", "GZ", "MESZ", "WOZ"}.intersection(words)
+    if "WOZ" in words:
+        return int(TRUE_SOLAR)
+    unknown = {"MOZ", "GZ", "MESZ"}.intersection(words)
     return int(UNKNOWN_ZONE) if unknown else 0
 
 
