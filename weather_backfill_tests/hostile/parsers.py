@@ -73,7 +73,7 @@ def tempest_objects(rng: random.Random) -> Outcome:
     objects = [(f"{n}.json", body) for n, body in enumerate(bodies)]
     decoded = messages.decode(objects)
     apart = [messages.decode([item]) for item in objects]
-    kept, duplicates = source.latest_only([decoded])
+    kept, duplicates, _ = source.latest_only([decoded])
     table = source.long_table(kept)
     assert table.schema == RAW
     table.validate(full=True)

@@ -47,6 +47,8 @@ FIELDS = (
     "precipitation_analysis_type",
 )
 UDP_LENGTH, REST_LENGTH = 18, 22
+_NEARCAST = [FIELDS.index(name) for name in FIELDS if name.endswith("_nearcast")]
+_ANALYSIS = FIELDS.index("precipitation_analysis_type")
 
 _MESSAGES = pa.schema(
     [
@@ -150,6 +152,7 @@ def _columns(table: pa.Table, source: np.ndarray) -> Observations:
     columns = np.arange(1, REST_LENGTH)
     index = starts[:, None] + np.minimum(columns, length[:, None] - 1)
     values = np.where(columns < length[:, None], flat[index], np.nan)
+    unrun = _clear_nearcast(values)
     names = pc.coalesce(table["serial_number"], pc.cast(table["device_id"], pa.string())).to_pylist()
     return Observations(
         stations=[names[i] for i in np.repeat(np.arange(len(names)), per_message)],
@@ -157,8 +160,23 @@ def _columns(table: pa.Table, source: np.ndarray) -> Observations:
         values=values,
         length=length,
         source=np.repeat(source, per_message),
-        counts=Counter(messages=table.num_rows),
+        counts=Counter(messages=table.num_rows, nearcast_not_run=unrun),
     )
+
+
+def _clear_nearcast(values: np.ndarray) -> int:
+    """Take 0.0 of Nearcast for missing, in place, until Nearcast has run; returns of how many reports.
+
+    Before, elements 19 and 20 are 0.0 and 21, the kind of analysis, is 0 ("none"; WeatherFlow's Swagger of
+    `/observations/device`, quoted in briis/smartweather issue 89): in 9 of the 16 real reports of kind 0, null in the
+    others. That is not "no rain". An amount above 0 is one whatever 21 says.
+    """
+    amounts = values[:, _NEARCAST]
+    unrun = (amounts == 0) & ~(values[:, [_ANALYSIS]] > 0)
+    if not unrun.any():
+        return 0
+    values[:, _NEARCAST] = np.where(unrun, np.nan, amounts)
+    return int(unrun.any(axis=1).sum())
 
 
 def _decode_one_by_one(objects: Sequence[tuple[str, bytes]]) -> Observations:

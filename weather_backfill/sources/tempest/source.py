@@ -4,8 +4,9 @@ Folders are named by the hour in which a message arrived, so a day's last messag
 first hour: the hours on both sides are read too, for the rows that belong to this day. A row in a day's own
 folder that belongs to another day is a reject (`outside_day`).
 
-Of reports of the same station and time the last received wins: objects are ordered by the store's time of
-writing (S3 knows whole seconds), then by name.
+Of reports of the same station and time the last received wins, element by element: what it does not say (null, or
+beyond its end) an earlier one may have said. Objects are ordered by the store's time of writing (S3 knows whole
+seconds), then by name.
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ _DECODE_BATCH = 4096
 MOST_BYTES = 128 << 20  # of one object, unpacked: room for a day of hundreds of stations
 _BATCH_BYTES = 16 << 20  # of bodies as listed, and unpacked, held at once; one alone may be larger
 _DAY_US = 86_400_000_000
+_COUNTED = ("messages", "empty_messages", "other_messages", "edge_reports", "nearcast_not_run")
 _SORTED_FIELDS = np.argsort(FIELDS)
 
 
@@ -104,13 +106,14 @@ class TempestSource(ClosingSource):
         ]
         start_us = int(np.datetime64(day, "us").astype("i8"))
         parts, rejects, counts = self._decode(own, edges, start_us)
-        kept, duplicates = latest_only(parts)
+        kept, duplicates, completed = latest_only(parts)
         facts: dict[str, Any] = {
             "source_objects": len(own),
             "source_bytes": sum(o.size for o in own),
             "reports_kept": len(kept.epoch_us),
             "duplicates": duplicates,
-            **{name: counts[name] for name in ("messages", "empty_messages", "other_messages", "edge_reports")},
+            "values_from_earlier_copies": completed,
+            **{name: counts[name] for name in _COUNTED},
         }
         table = long_table(kept)
         facts["seconds"] = round(time.monotonic() - started, 3)
@@ -228,23 +231,52 @@ def _select(part: Observations, mask: np.ndarray) -> Observations:
     )
 
 
-def latest_only(parts: list[Observations]) -> tuple[Observations, int]:
+def latest_only(parts: list[Observations]) -> tuple[Observations, int, int]:
     """Join the parts, given in the order received: sorted by station and time, of equal ones the last received kept.
 
-    Returns them and how many reports were replaced by a later one.
+    Returns them, how many reports were replaced by a later one, and how many values of those were kept because no later
+    one says anything of them.
     """
     if not parts:
-        return Observations(), 0
+        return Observations(), 0, 0
     stations = Tags.of([station for part in parts for station in part.stations])
-    rows = latest_rows(stations.codes, np.concatenate([part.epoch_us for part in parts]))
+    times = np.concatenate([part.epoch_us for part in parts])
+    values = np.concatenate([part.values for part in parts])
+    length = np.concatenate([part.length for part in parts])
+    rows = latest_rows(stations.codes, times)
+    completed = _complete(stations.codes, times, values, length) if len(rows.replaced) else 0
     names = stations.names.to_pylist()
     kept = Observations(
         [names[code] for code in rows.series],
         rows.times,
-        np.concatenate([part.values for part in parts])[rows.order],
-        np.concatenate([part.length for part in parts])[rows.order],
+        values[rows.order],
+        length[rows.order],
     )
-    return kept, len(rows.replaced)
+    return kept, len(rows.replaced), completed
+
+
+def _complete(codes: np.ndarray, times: np.ndarray, values: np.ndarray, length: np.ndarray) -> int:
+    """Give the last copy of every report the values that only earlier ones have, in place; returns how many."""
+    order = np.lexsort((times, codes))
+    first = np.ones(len(order), dtype=bool)
+    first[1:] = (codes[order[1:]] != codes[order[:-1]]) | (times[order[1:]] != times[order[:-1]])
+    copies = np.diff(np.append(np.flatnonzero(first), len(order)))
+    order = order[np.repeat(copies > 1, copies)]
+    copies = copies[copies > 1]
+    at = np.cumsum(copies) - 1  # in `order`: of each report the last copy, which is the one that is kept
+    completed = 0
+    for back in range(1, int(copies.max())):
+        incomplete = np.isnan(values[order[at]]).any(axis=1)
+        at, copies = at[incomplete & (copies > back)], copies[incomplete & (copies > back)]
+        if not len(at):
+            break
+        last, earlier = order[at], order[at - back]
+        said = values[earlier]
+        report, element = np.nonzero(np.isnan(values[last]) & ~np.isnan(said))
+        values[last[report], element] = said[report, element]
+        length[last] = np.maximum(length[last], length[earlier])
+        completed += len(report)
+    return completed
 
 
 def long_table(kept: Observations) -> pa.Table:
