@@ -7,7 +7,8 @@ WITH chosen AS (
     SELECT observed_at, station_id, metric, value
     FROM read_parquet($path)
     WHERE metric IN (
-        'wind_from_direction', 'wind_speed', 'wind_from_direction_of_gust', 'wind_speed_of_gust'
+        'wind_from_direction', 'wind_speed', 'wind_speed_of_gust',
+        'wind_gust_from_direction', 'wind_from_direction_of_gust' -- the same, as older files name it
     ) AND quality <> 4 AND value IS NOT NULL
 ),
 vectors AS (
@@ -17,7 +18,7 @@ vectors AS (
         epoch_us(direction.observed_at) // $window_us::BIGINT AS window_number,
         avg(sin(radians(direction.value))) AS east,
         avg(cos(radians(direction.value))) AS north
-    FROM (FROM chosen WHERE metric IN ('wind_from_direction', 'wind_from_direction_of_gust')) AS direction
+    FROM (FROM chosen WHERE metric NOT IN ('wind_speed', 'wind_speed_of_gust')) AS direction
     LEFT JOIN (FROM chosen WHERE metric IN ('wind_speed', 'wind_speed_of_gust')) AS speed
         ON speed.station_id = direction.station_id
         AND speed.observed_at = direction.observed_at

@@ -20,6 +20,7 @@ import pyarrow.csv as pv
 
 from weather_backfill.model.errors import SchemaError, UnreadableObjectError
 from weather_backfill.sources.dwd.doubles import Distinct, distinct
+from weather_backfill.sources.dwd.meanings import settle_meanings
 from weather_backfill.sources.dwd.products import Column, Product
 from weather_backfill.sources.dwd.rejects import LIMIT, TRUE_SOLAR_TIME, Rejects
 from weather_backfill.sources.dwd.time_reference import TRUE_SOLAR, UNKNOWN_ZONE, Clock, Micros, UtcClock
@@ -33,8 +34,6 @@ _END_COLUMN = "MESS_DATUM_ENDE"
 _NUMBER = r"^\s*([+-]?(\d{1,30}(\.\d*)?|\.\d+)([eE][+-]?\d{1,2})?)?\s*$"  # none of these is infinite
 _MOST_ROWS = 20_000_000  # a year of minutes has half a million: lines that stand for more are nonsense
 _BLOCK_BYTES = 4 << 20
-_SKY = "cloud_area_fraction"
-_SKY_METHOD = "cloud_observation_method"
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +94,7 @@ def parse_product(data: bytes, product: Product, clock: Clock | None = None, sou
         rejects.require_none()
         return ParsedProduct(None, [], rejects.table(), 0, unknown)
     station = _one_station(columns.station, source)
+    unknown += settle_meanings(columns.values, columns.levels, product)
     series = _series(columns, product, clock or UtcClock(), rejects, station)
     rejects.require_few()
     return ParsedProduct(station, series, rejects.table(), len(columns.stamps), unknown)
@@ -287,7 +287,6 @@ def _one_station(stations: npt.NDArray[np.int64], source: str) -> str:
 
 
 def _series(columns: _Columns, product: Product, clock: Clock, rejects: Rejects, station: str) -> list[Series]:
-    _sky_not_visible(columns, product)
     found: dict[str, Series] = {}
     ordered: dict[bytes, tuple[Micros, Distinct | None]] = {}
     for name, values in columns.values.items():
@@ -335,18 +334,3 @@ def _show(columns: _Columns, rows: npt.NDArray[np.int64]) -> pa.Array:
 
 def _named(name: str, cells: npt.NDArray[Any]) -> pa.Array:
     return pc.binary_join_element_wise(name, pa.array(cells).cast(pa.string()), "=")
-
-
-def _sky_not_visible(columns: _Columns, product: Product) -> None:
-    """Cloud cover -1 is no amount but "sky not visible": null cover, and -1 as how it was observed."""
-    by_metric = {product.columns[name].metric: name for name in columns.values}
-    cover = by_metric.get(_SKY)
-    if cover is None:
-        return
-    hidden = columns.values[cover] == -1
-    columns.values[cover] = np.where(hidden, np.nan, columns.values[cover])
-    method = by_metric.get(_SKY_METHOD, _SKY_METHOD)
-    if method in columns.values:
-        columns.values[method] = np.where(hidden, -1.0, columns.values[method])
-    elif hidden.any():
-        columns.values[method] = np.where(hidden, -1.0, np.nan)
