@@ -170,8 +170,8 @@ def _plain(table: pa.Table) -> pa.Table:
 
 
 def _check_metrics(requested: list[str], table: pa.Table) -> None:
-    """Raise `ConfigurationError` for a metric that is neither in the table of metrics nor in the rows (a typo), or that is
-    written under another name by now.
+    """Raise `ConfigurationError` for a metric that is neither in the table of metrics nor in the rows: a typo, or a name
+    of older files.
     """
     present = set(pc.unique(table["metric"]).cast(pa.string()).to_pylist())
     for name in set(requested) - present:
