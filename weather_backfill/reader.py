@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 
 from weather_backfill.lake import layout, ownership, parquet
 from weather_backfill.lake.listing import day_objects
-from weather_backfill.model import schemas
+from weather_backfill.model import intervals, schemas
 from weather_backfill.model.errors import ConfigurationError, NotFoundError, UnreadableObjectError
 from weather_backfill.model.metrics import METRICS
 from weather_backfill.model.partitions import days_between, validate_tenant_id
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 As = Literal["pandas", "arrow"]
 Moment = date | datetime | str
+_LONGEST = timedelta(days=2)
+"""No value stands for a time that lies further from its stamp."""
 _TIME = {layout.REFINED_15M: "window_start", layout.RAW_OBSERVATIONS: "observed_at"}
 _SCHEMAS = {layout.REFINED_15M: schemas.REFINED, layout.RAW_OBSERVATIONS: schemas.RAW}
 
@@ -71,7 +73,13 @@ def read_raw(
     as_: As = "pandas",
     settings: Settings | None = None,
 ) -> pd.DataFrame | pa.Table:
-    """Read observations as received, with their flags: columns as in `schemas.RAW`, all else as in `read_refined`."""
+    """Read observations as received, with their flags: columns as in `schemas.RAW`, all else as in `read_refined`.
+
+    `interval_start` and `interval_end` come besides: a value stands for the time between them, a reading (both equal)
+    for that moment; null where it is not known (days that an older release wrote). The rows are those whose interval
+    has its middle in the asked time, as a day holds them: the value stamped 00:00 of the ten minutes before it belongs
+    to the day that ends there.
+    """
     return _read(layout.RAW_OBSERVATIONS, service, tenant, (start, end), (metrics, stations), as_, settings)
 
 
@@ -90,14 +98,17 @@ def _read(
     metrics, stations = _names(names[0], "metrics"), _names(names[1], "stations")
     store = open_lake(settings or load_settings())
     keys = _objects(store, dataset, service, tenant, start, end)
-    condition = _condition(_TIME[dataset], start, end, metrics, stations)
+    raw = dataset == layout.RAW_OBSERVATIONS
+    reach = _LONGEST if raw else timedelta()  # a stamp may lie outside the time of its value
+    condition = _condition(_TIME[dataset], start - reach, end + reach, metrics, stations)
     tables = []
     for key, data in store.read_many(keys):
         if not isinstance(data, bytes):
             raise data
         try:
             table = ownership.check_table(parquet.rows(data, condition), key)
-            tables.append(schemas.conformed(table, _SCHEMAS[dataset], dataset))
+            table = schemas.conformed(table, _SCHEMAS[dataset], dataset)
+            tables.append(_standing_for(table, start, end) if raw else table)
         except UnreadableObjectError as error:
             raise UnreadableObjectError(f"{store.uri(key)}: {error}") from error
     # Matched by name: some services' days have the upstream's own quality as a further column.
@@ -164,15 +175,21 @@ def _condition(
     return condition
 
 
+def _standing_for(table: pa.Table, start: datetime, end: datetime) -> pa.Table:
+    """The raw rows whose interval has its middle in `[start, end)`, with their intervals."""
+    middles = intervals.middles(table)
+    low, high = (pa.scalar(moment, schemas.TIMESTAMP).cast(pa.int64()).as_py() for moment in (start, end))
+    inside = (middles >= low) & (middles < high)
+    return intervals.with_bounds(table if inside.all() else table.filter(pa.array(inside)))
+
+
 def _plain(table: pa.Table) -> pa.Table:
     """Drop the footer's metadata, which differs by day."""
     return table.replace_schema_metadata(None)
 
 
 def _check_metrics(requested: list[str], table: pa.Table) -> None:
-    """Raise `ConfigurationError` for a metric that is neither in the table of metrics nor in the rows: a typo, or a name
-    of older files.
-    """
+    """Raise `ConfigurationError` for a metric neither in the table nor in the rows: a typo, or an older name."""
     present = set(pc.unique(table["metric"]).cast(pa.string()).to_pylist())
     for name in set(requested) - present:
         if name in METRICS and (today := METRICS[name].replaced_by):

@@ -7,8 +7,8 @@ import json
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import date
+from dataclasses import dataclass, field, replace
+from datetime import date, timedelta
 from enum import StrEnum
 from typing import Any
 
@@ -33,6 +33,7 @@ from weather_backfill.util import json_documents
 TICK_SECONDS = 30  # the backfill daemon's, hard-coded in Dagster
 RUN_START_SECONDS = 3
 DEFAULT_DAY_SECONDS = 1.0
+_ONE_DAY = timedelta(days=1)
 _HISTORY = 5  # latest days whose durations are averaged
 _MEASURED = "measured days"  # the value of `expected_from` in a plan's file
 
@@ -230,6 +231,8 @@ def build_plan(
         day_objects(store, dataset, service, tenant.id) for dataset in (layout.RAW_OBSERVATIONS, layout.REFINED_15M)
     )
     held = remembered(store, {day: raw[day] for day in days if day in raw})
+    # The day before may hold by now what the day kept for it; where the lake has no such day, it stays.
+    held |= {day: replace(it, outdated=True) for day, it in held.items() if it.carried and day - _ONE_DAY in raw}
     unusable = unrefined(remembered_refined(store, {day: refined[day] for day in days if day in refined}), held)
     refined_now = refined.keys() - unusable.keys()
     target, reread = settings.completeness_target, reprocess is Reprocess.ALL

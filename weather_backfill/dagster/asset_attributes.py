@@ -23,7 +23,10 @@ _LAKE_TABLES: Mapping[str, tuple[pa.Schema, Mapping[str, Column], tuple[str, ...
     layout.RAW_OBSERVATIONS: (
         pa.schema([*schemas.RAW, schemas.SOURCE_QUALITY]),
         schemas.RAW_COLUMNS,
-        ("unique by station_id, metric and observed_at", "sorted by station_id, metric and observed_at"),
+        (
+            "unique by station_id, metric, observed_at and interval_seconds",
+            "sorted by station_id, metric, observed_at and interval_seconds",
+        ),
     ),
     layout.REJECTED_OBSERVATIONS: (schemas.REJECTS, schemas.REJECTS_COLUMNS, ()),
     layout.REFINED_15M: (

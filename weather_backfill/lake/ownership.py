@@ -13,6 +13,7 @@ import pyarrow as pa
 from weather_backfill.lake import parquet
 from weather_backfill.model.errors import UnreadableObjectError
 from weather_backfill.model.partitions import PartitionKey
+from weather_backfill.model.schemas import refuse_newer
 
 _FIELDS = ("service", "tenant", "date")
 
@@ -28,7 +29,11 @@ def owner_of_tenant(service: str, tenant: str) -> dict[str, str]:
 
 
 def check_owner(footer: Mapping[str, str], object_key: str) -> None:
-    """Raise `UnreadableObjectError` if a footer (without `weather.`) names another owner than the object's key does."""
+    """Raise `UnreadableObjectError` if a footer (without `weather.`) names another owner than the object's key does.
+
+    Raises `NewerSchemaError` if a newer release has written it.
+    """
+    refuse_newer(footer.get("schema_version"), object_key)
     place = dict(part.split("=", 1) for part in object_key.split("/") if part.partition("=")[0] in _FIELDS)
     named = {name: footer[name] for name in _FIELDS if name in footer and name in place}
     if any(value != place[name] for name, value in named.items()):

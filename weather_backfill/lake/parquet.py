@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 from weather_backfill import __version__
 from weather_backfill.model.days import Cadence
 from weather_backfill.model.errors import UnreadableObjectError
-from weather_backfill.model.schemas import file_schema
+from weather_backfill.model.schemas import file_schema, refuse_newer
 from weather_backfill.util import json_documents
 
 ROW_GROUP_ROWS = 1_000_000
@@ -200,10 +200,12 @@ def _distinct(table: pa.Table, column: str) -> list[str]:
 def open_file(source: object) -> pq.ParquetFile:
     """Open a Parquet file of the lake, tags as dictionaries; `source` is a path or a buffer.
 
-    Raises `UnreadableObjectError` if the footer is damaged. Pages' checksums are verified when they are read.
+    Raises `UnreadableObjectError` if the footer is damaged, and `NewerSchemaError` if a newer release has written it.
+    Pages' checksums are verified when they are read.
     """
     with _reading():
         metadata = pq.read_metadata(source)
+        refuse_newer(footer_of(metadata).get("schema_version"), "this file")
         columns = [metadata.schema.column(n) for n in range(metadata.num_columns)]
         # A tag is never null; the station of a reject may be, and is a plain string.
         tags = [column.name for column in columns if column.name in TAGS and column.max_definition_level == 0]
@@ -226,7 +228,7 @@ def _reading() -> Iterator[None]:
 
 
 def decode(data: bytes) -> pa.Table:
-    """Decode a whole file; raises `UnreadableObjectError` if it is damaged."""
+    """Decode a whole file; raises `UnreadableObjectError` if it is damaged, `NewerSchemaError` as `open_file`."""
     with _reading():
         table = open_file(pa.BufferReader(data)).read()
         table.validate(full=True)
@@ -243,6 +245,7 @@ def rows(data: bytes, condition: pc.Expression) -> pa.Table:
             pa.BufferReader(data), filters=condition, read_dictionary=list(TAGS), page_checksum_verification=True
         )
         table.validate(full=True)
+        refuse_newer(our_pairs(table.schema.metadata).get("schema_version"), "this file")
         return table
 
 

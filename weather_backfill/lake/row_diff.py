@@ -1,7 +1,9 @@
 """Row differences between two versions of a day: rows inserted, changed and removed.
 
-A row is identified by station, metric and time. It was *inserted* if only the new version has it, *removed* if only
-the old one has it, and *changed* if its value or its source's quality level differ (both missing is equal).
+A row is identified by station, metric, time and the length of its interval (a sum of an hour and one of ten minutes
+may bear one stamp); a row of schema 1, whose interval is not known, is the one of its time. It was *inserted* if only
+the new version has it, *removed* if only the old one has it, and *changed* if its value or its source's quality level
+differ (both missing is equal).
 """
 
 from __future__ import annotations
@@ -151,7 +153,7 @@ def against_previous(
 
 
 def _keys(old: pa.Table, new: pa.Table) -> tuple[Rows, Rows]:
-    """A number per row, equal for the same row in both tables, in the order of station, metric and time."""
+    """A number per row, equal for the same row in both tables, in the order of station, metric, time and interval."""
     series = np.zeros(old.num_rows + new.num_rows, dtype=np.int64)
     for name in _KEY[:2]:
         codes, size = _codes(old[name], new[name])
@@ -159,6 +161,12 @@ def _keys(old: pa.Table, new: pa.Table) -> tuple[Rows, Rows]:
     times = np.concatenate([_times(old), _times(new)])
     first, last = (int(times.min()), int(times.max())) if len(times) else (0, 0)
     times, span = times - first, last - first + 1
+    lengths, kinds = _lengths(old, new)
+    if kinds > 1:
+        if span * kinds >= 1 << 62:  # stamps over millennia
+            distinct, times = np.unique(times, return_inverse=True)
+            span = len(distinct)
+        times, span = times * kinds + lengths, span * kinds
     if (int(series.max(initial=0)) + 1) * span >= 1 << 63:
         distinct, times = np.unique(times, return_inverse=True)
         span = len(distinct)
@@ -183,6 +191,17 @@ def _encoded(column: pa.ChunkedArray) -> pa.DictionaryArray:
     encoded = column if pa.types.is_dictionary(column.type) else column.dictionary_encode()
     whole = pa.table({"x": encoded}).unify_dictionaries()["x"].combine_chunks()
     return whole.chunk(0) if isinstance(whole, pa.ChunkedArray) else whole
+
+
+def _lengths(old: pa.Table, new: pa.Table) -> tuple[Rows, int]:
+    """Ranks of the rows' intervals, and their number; one kind where a table does not know them all (schema 1)."""
+    tables = [table for table in (old, new) if table.num_rows]
+    columns = [table["interval_seconds"] for table in tables if "interval_seconds" in table.schema.names]
+    if len(columns) < len(tables) or any(column.null_count for column in columns):
+        return np.zeros(old.num_rows + new.num_rows, dtype=np.int64), 1
+    lengths = np.concatenate([np.empty(0, "i4"), *(np.asarray(column, dtype=np.int32) for column in columns)])
+    distinct = pc.unique(pa.array(lengths)).sort().to_numpy()
+    return np.searchsorted(distinct, lengths), max(len(distinct), 1)
 
 
 def _times(table: pa.Table) -> Rows:

@@ -15,7 +15,7 @@ import duckdb
 import pyarrow as pa
 
 from weather_backfill.lake import layout
-from weather_backfill.model import schemas
+from weather_backfill.model import intervals, schemas
 from weather_backfill.model.schemas import STATION_HISTORY
 from weather_backfill.storage.object_store import ObjectStore
 
@@ -25,13 +25,15 @@ _NAME = "[A-Za-z0-9_]*"  # of no hidden file
 _DATE = pa.field("date", pa.date32())
 _OWNER = (pa.field("service", pa.string()), pa.field("tenant", pa.string()))
 COLUMNS: Mapping[str, pa.Schema] = {
-    layout.RAW_OBSERVATIONS: pa.schema([*schemas.RAW, schemas.SOURCE_QUALITY, *_OWNER, _DATE]),
+    layout.RAW_OBSERVATIONS: pa.schema([*schemas.RAW, schemas.SOURCE_QUALITY, *_OWNER, _DATE, *intervals.COMPUTED]),
     layout.REFINED_15M: pa.schema([*schemas.REFINED, *_OWNER, _DATE]),
     layout.REJECTED_OBSERVATIONS: pa.schema([*schemas.REJECTS, *_OWNER, _DATE]),
     layout.QUARTERLY_FEATURES: pa.schema([*schemas.FEATURES, *_OWNER, _DATE]),
     layout.STATION_HISTORY: pa.schema([*STATION_HISTORY, *_OWNER]),
 }
 """The columns of the datasets' views; `date` is the UTC day, or the first day of the quarter."""
+_END = "observed_at + to_seconds(interval_end_offset_seconds)"
+_COMPUTED = {"interval_start": f"{_END} - to_seconds(interval_seconds)", "interval_end": _END}
 
 VIEWS = (*COLUMNS, "quality_issues", "dataset_versions", "backfill_log")
 
@@ -164,6 +166,7 @@ def _dataset_view(connection: duckdb.DuckDBPyConnection, dataset: str, globs: Ma
         mixed = ", union_by_name = true" if dataset in schemas.SINCE else ""
         files = f"read_parquet('{glob}', hive_partitioning = true, hive_types = {{{types}}}{mixed})"
         present = {row[0] for row in connection.execute(f"DESCRIBE FROM {files}").fetchall()}
+        present -= _COMPUTED.keys()
         selects.append(f"SELECT {_select(connection, columns, present)} FROM {files}")  # noqa: S608 - our own paths
     return "\nUNION ALL ".join(selects or [f"SELECT {_select(connection, columns, set())} WHERE false"])
 
@@ -172,7 +175,14 @@ def _select(connection: duckdb.DuckDBPyConnection, columns: pa.Schema, present: 
     """The select list: the columns in order, those missing from a service's files as nulls of the right type."""
     empty = connection.from_arrow(_plain(columns).empty_table())
     types = dict(zip(empty.columns, empty.types, strict=True))
-    return ", ".join(f'"{name}"' if name in present else f'NULL::{types[name]} AS "{name}"' for name in columns.names)
+    known = present.issuperset(intervals.INTERVAL)
+    parts = [
+        f'"{name}"' if name in present
+        else f'{_COMPUTED[name]} AS "{name}"' if known and name in _COMPUTED
+        else f'NULL::{types[name]} AS "{name}"'
+        for name in columns.names
+    ]  # fmt: skip
+    return ", ".join(parts)
 
 
 def _plain(columns: pa.Schema) -> pa.Schema:

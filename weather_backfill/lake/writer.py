@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from weather_backfill.lake import layout, ownership, parquet, provenance, row_diff, versions
+from weather_backfill.lake import carried, layout, ownership, parquet, provenance, row_diff, versions
 from weather_backfill.model import schemas
 from weather_backfill.model.days import DayRecord, DayTable
 from weather_backfill.storage import conditional
@@ -34,11 +35,12 @@ def write_day(store: ObjectStore, service: str, dataset: str, day: DayTable) -> 
     """
     started = time.monotonic()
     lineage = {**day.lineage, **({"incomplete": day.incomplete} if day.incomplete else {})}
-    file = parquet.encode(day.table, {**lineage, **ownership.owner_of_day(service, day.key)})
+    lineage |= ownership.owner_of_day(service, day.key)
+    file = parquet.encode(day.table, lineage)
     object_key = layout.day_key(dataset, service, day.key)
     if dataset == layout.RAW_OBSERVATIONS:
-        stored, replaced, reported, written = conditional.started_over(
-            lambda: _replace_raw(store, service, day, object_key, file)
+        stored, replaced, reported, written, file, day = conditional.started_over(
+            lambda: _replace_raw(store, service, day, object_key, file, lineage)
         )
     else:
         replaced = {}
@@ -60,22 +62,28 @@ def write_day(store: ObjectStore, service: str, dataset: str, day: DayTable) -> 
 
 
 def _replace_raw(
-    store: ObjectStore, service: str, day: DayTable, object_key: str, file: parquet.Encoded
-) -> tuple[StoredObject, dict[str, Any], bool, list[provenance.ProvenanceEntry]]:
+    store: ObjectStore, service: str, day: DayTable, object_key: str, file: parquet.Encoded, lineage: dict[str, str]
+) -> tuple[StoredObject, dict[str, Any], bool, list[provenance.ProvenanceEntry], parquet.Encoded, DayTable]:
     """Look, compare, keep, write, with no other writer of the day beside.
 
-    Returns the object, the row changes, and what `_write_rejects` does.
+    Returns the object, the row changes, what `_write_rejects` does, and file and day as written: with the rows that
+    `carried.py` keeps.
     """
     kept_share = 0.0 if day.accept_loss else 1.0 if day.incomplete else row_diff.KEPT_SHARE
     with conditional.exclusive(store, object_key) as held:
         seen = held.look()
         previous = seen.data if seen else None
+        rows = carried.carried_rows(store, service, day.key, previous, day.table)
+        if rows.num_rows:
+            day = replace(day, table=carried.with_carried(day.table, rows))
+            file = parquet.encode(day.table, {**lineage, carried.CARRIED: str(rows.num_rows)})
         replaced = row_diff.against_previous(previous, file.data, day.table, kept_share, object_key)
+        replaced |= {"rows_carried": rows.num_rows} if rows.num_rows else {}
         held.confirm()
         if previous is not None and previous != file.data:
             versions.keep(store, service, day.key, previous)
         reported, written = _write_rejects(store, service, day)
-        return held.put(file.data, seen), replaced, reported, written
+        return held.put(file.data, seen), replaced, reported, written, file, day
 
 
 def _write_rejects(store: ObjectStore, service: str, day: DayTable) -> tuple[bool, list[provenance.ProvenanceEntry]]:

@@ -63,6 +63,10 @@ class UnreadableObjectError(PermanentError):
     """An object is damaged (truncated gzip, broken zip, no Parquet footer): its rows cannot be known."""
 
 
+class NewerSchemaError(PermanentError):
+    """A file of the lake was written by a newer release: this one neither reads nor replaces it."""
+
+
 class SchemaError(PermanentError):
     """Columns or types differ from those of the format."""
 

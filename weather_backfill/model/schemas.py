@@ -16,11 +16,14 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from weather_backfill.model.errors import UnreadableObjectError
+from weather_backfill import __version__
+from weather_backfill.model.errors import NewerSchemaError, UnreadableObjectError
 from weather_backfill.model.metrics import METRICS
 
-SCHEMA_VERSION = "1"
-SINCE: Mapping[str, Mapping[str, str]] = {}
+SCHEMA_VERSION = "2"
+SINCE: Mapping[str, Mapping[str, str]] = {
+    "raw_observations": {"interval_seconds": "2", "interval_end_offset_seconds": "2"},
+}
 """Columns added by schema versions after 1, by dataset: `{"refined_15m": {"median": "2"}}`.
 
 Older files lack them and are read with nulls, so they are nullable. Columns are only ever added: a new meaning gets a
@@ -49,9 +52,16 @@ RAW = pa.schema(
         pa.field("metric", TAG, nullable=False),
         pa.field("value", pa.float64()),
         pa.field("quality", pa.int8(), nullable=False),
+        pa.field("interval_seconds", pa.int32()),
+        pa.field("interval_end_offset_seconds", pa.int32()),
     ]
 )
-"""One row per observation; sorted by station, metric, time; unique by those three. Null value = missing."""
+"""One row per observation; sorted by station, metric, time, interval; unique by those four. Null value = missing.
+
+The interval that a value stands for ends `interval_end_offset_seconds` after its stamp and began `interval_seconds`
+before that end; one of 0 seconds is a reading at that end. `intervals.py` derives start, end and midpoint. A row lies
+in the UTC day of its midpoint; both numbers are null in files of schema 1, whose rows lie in the day of their stamp.
+"""
 
 RAW_COLUMNS = {
     "observed_at": Column("Time stamp as the upstream sent it, in UTC"),
@@ -59,6 +69,8 @@ RAW_COLUMNS = {
     "metric": Column("Measured quantity, a CF standard name where CF has one"),
     "value": Column("Measured value in the metric's unit, which the file's footer names; null: missing"),
     "quality": Column("QARTOD flag: 1 pass, 2 not evaluated, 3 suspect, 4 fail, 9 missing"),
+    "interval_seconds": Column("Length of the interval that the value stands for; 0: a reading; null: not known", "s"),
+    "interval_end_offset_seconds": Column("End of that interval, from observed_at on; null: not known", "s"),
     "source_quality": Column("The upstream's own quality level, only where it gives one (DWD's QN); null: none given"),
 }
 
@@ -212,6 +224,19 @@ REJECTS_COLUMNS = {
 def is_older(version: str | None) -> bool:
     """Return whether a file's schema version precedes today's; a file without one is older than all."""
     return version is None or not version.isdecimal() or int(version) < int(SCHEMA_VERSION)
+
+
+def refuse_newer(version: str | None, what: str) -> None:
+    """Raise `NewerSchemaError` where `what` was written by a release that knows more than this one.
+
+    Its columns may be read and mean something else: half-understood rows are worse than none, and a day that was taken
+    for damaged would be loaded again, over the newer one.
+    """
+    if version is not None and version.isdecimal() and int(version) > int(SCHEMA_VERSION):
+        raise NewerSchemaError(
+            f"{what} has schema version {version}, this release ({__version__}) knows versions up to {SCHEMA_VERSION}: "
+            "a newer release has written it. Run that release, or a later one, on this lake."
+        )
 
 
 def require_columns(present: Collection[str], required: Collection[str]) -> None:

@@ -13,8 +13,10 @@ from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from weather_backfill.lake import parquet
+from weather_backfill.model import intervals
 from weather_backfill.model.days import CheckResult, RawDay
 from weather_backfill.model.metrics import METRICS
 from weather_backfill.model.schemas import FAIL, RAW, REFINED
@@ -80,17 +82,43 @@ def _filled_slots(table: pa.Table, starts: np.ndarray, slot_seconds: np.ndarray)
 
 
 def _filled_in(part: pa.Table, lengths: np.ndarray, slot_seconds: np.ndarray) -> np.ndarray:
-    """Count the filled slots of some whole series; rows are sorted by time within a series."""
+    """Count the filled slots of some whole series; rows are sorted by time within a series.
+
+    A value fills the slot that holds the middle of its interval, a longer one as many slots as it lasts.
+    """
     series = np.repeat(np.arange(len(lengths), dtype="i4"), lengths)
-    time = np.asarray(part["observed_at"].cast(pa.int64()))
+    time = intervals.middles(part)
+    widths = _widths(part, slot_seconds, series)
     uniform = slot_seconds.min() == slot_seconds.max()  # dividing by a scalar is several times faster
     slots = time // (slot_seconds[0] * 1_000_000 if uniform else (slot_seconds * 1_000_000)[series])
     if part["value"].null_count:
         valid = np.asarray(part["value"].is_valid())
         slots, series = slots[valid], series[valid]
+        widths = None if widths is None else widths[valid]
+    if widths is not None:
+        return _covered(series, slots, widths, len(lengths))
     distinct = np.ones(len(slots), dtype=bool)
     distinct[1:] = (slots[1:] != slots[:-1]) | (series[1:] != series[:-1])
     return np.bincount(series[distinct], minlength=len(lengths))
+
+
+def _widths(part: pa.Table, slot_seconds: np.ndarray, series: np.ndarray) -> np.ndarray | None:
+    """How many slots each row fills; None where every row fills one."""
+    seconds = np.asarray(pc.fill_null(part["interval_seconds"], 0))
+    if 2 * seconds.max(initial=0) < 3 * slot_seconds.min(initial=86_400):
+        return None
+    return np.maximum(np.round(seconds / slot_seconds[series]), 1).astype("i8")
+
+
+def _covered(series: np.ndarray, middle_slots: np.ndarray, widths: np.ndarray, count: int) -> np.ndarray:
+    """Count the distinct slots by series where rows fill several, of which the one of the middle is in the middle."""
+    first = middle_slots - widths // 2
+    last = first + widths
+    lowest = int(first.min(initial=0))
+    base = series.astype("i8") * (int(last.max(initial=0)) - lowest + 1) - lowest
+    reached = np.concatenate([[np.iinfo("i8").min], np.maximum.accumulate(base + last)[:-1]])[: len(last)]
+    fresh = base + last - np.maximum(base + first, reached)
+    return np.bincount(series, np.maximum(fresh, 0), minlength=count).astype("i8")
 
 
 class Limits(Protocol):
@@ -178,13 +206,14 @@ def _completeness(checked: CheckedDay) -> Verdict:
     return share >= target, text, {"completeness": share, "worst_stations": worst}
 
 
-@raw_check("One row per station, metric and time, in order", error=True)
+@raw_check("One row per station, metric, time and interval, in order", error=True)
 def _no_duplicates(checked: CheckedDay) -> Verdict:
     table = checked.day.table
     starts = parquet.series_starts(table)
     time = np.asarray(table["observed_at"].cast(pa.int64()))
     later = np.ones(len(time), dtype=bool)
-    later[1:] = time[1:] > time[:-1]
+    length = _interval_lengths(table)
+    later[1:] = (time[1:] > time[:-1]) | ((time[1:] == time[:-1]) & (length[1:] > length[:-1]))
     later[starts] = True
     repeated = int((~later).sum())
     station, metric = (_ranks_at(table, name, starts) for name in parquet.TAGS)
@@ -193,9 +222,13 @@ def _no_duplicates(checked: CheckedDay) -> Verdict:
     text = (
         f"{repeated} rows repeat or step back in time, {disordered} series are repeated or out of order"
         if repeated or disordered
-        else "every station, metric and time occurs once, in order"
+        else "every station, metric, time and interval occurs once, in order"
     )
     return not repeated and not disordered, text, {"duplicates": repeated + disordered}
+
+
+def _interval_lengths(table: pa.Table) -> np.ndarray:
+    return np.asarray(pc.fill_null(table["interval_seconds"], -1))
 
 
 def _raw_schema(checked: CheckedDay) -> Verdict:

@@ -86,7 +86,7 @@ def _judge_metrics(
         rows = rows[~np.isnan(value[rows])]
         samples = series[metric.name] = _Series(rows, station[rows], time[rows], value[rows])
         seconds: int | np.ndarray = cadence.of(metric.name)
-        if length is not None:
+        if length is not None and metric.highest_per_minute is not None:
             seconds = np.where(length[rows] > 0, length[rows], seconds)
         flags[rows] = judge(samples.station, samples.time, samples.value, metric, seconds)
     _excuse_calms(series, flags)
@@ -223,7 +223,8 @@ def _judge_pairs(series: dict[str, _Series], flags: np.ndarray) -> None:
             continue
         start = min(lower.time.min(), upper.time.min())
         lower_keys, upper_keys = (_order(quantity.station, quantity.time - start) for quantity in (lower, upper))
-        _, in_lower, in_upper = np.intersect1d(lower_keys, upper_keys, assume_unique=True, return_indices=True)
+        unique = not any((keys[1:] == keys[:-1]).any() for keys in (lower_keys, upper_keys))  # two lengths at one time
+        _, in_lower, in_upper = np.intersect1d(lower_keys, upper_keys, assume_unique=unique, return_indices=True)
         contradictory = lower.value[in_lower] > upper.value[in_upper]
         for samples, positions in ((lower, in_lower), (upper, in_upper)):
             rows = samples.rows[positions[contradictory]]

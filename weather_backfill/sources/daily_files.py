@@ -20,18 +20,32 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from weather_backfill.model.days import Cadence, DayFailure, DayInventory, RawDay
+from weather_backfill.model.intervals import DAY_US, shift_to_middle
 from weather_backfill.model.partitions import days_between
 from weather_backfill.sources.base import ClosingSource
-from weather_backfill.sources.table import Reject, Tags, latest_rows, raw_batch, reject_table
+from weather_backfill.sources.table import (
+    BEFORE_FIRST_DAY,
+    READING,
+    Interval,
+    Reject,
+    Tags,
+    cut_text,
+    latest_rows,
+    raw_batch,
+    reject_table,
+)
 from weather_backfill.storage.object_store import ObjectStore, StoredObject
 from weather_backfill.util.day_stream import each_day
 
-_DAY, _DAY_US = timedelta(days=1), 86_400_000_000
+_DAY = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
 class FileRows:
-    """A file's rows in the order of the file; times are UTC microseconds, NaN is missing. `facts` are counts."""
+    """A file's rows in the order of the file; times are UTC microseconds, NaN is missing. `facts` are counts.
+
+    `interval` is what they stand for: one number for all, or a column each.
+    """
 
     stations: npt.NDArray[np.object_]
     metrics: npt.NDArray[np.object_]
@@ -39,6 +53,7 @@ class FileRows:
     values: npt.NDArray[np.float64]
     rejects: list[Reject] = field(default_factory=list)
     facts: Counter[str] = field(default_factory=Counter)
+    interval: Interval = READING
 
 
 class DailyFilesSource(ClosingSource, ABC):
@@ -87,9 +102,12 @@ class DailyFilesSource(ClosingSource, ABC):
         }  # a month's file tells its bad rows on its first day
         files = self._decoded(dict.fromkeys(f.key for f in (*before, *own, *after)))
         told = [rows for key, rows in files.items() if key in first_told]
-        table, replaced = _rows_of(int(np.datetime64(day, "us").astype("i8")), list(files.values()))
+        start = int(np.datetime64(day, "us").astype("i8"))
+        table, replaced = _rows_of(start, list(files.values()))
         facts = {"source_objects": len(own), "source_bytes": sum(f.size for f in own), "duplicates": replaced}
         rejects = [reject for rows in told for reject in rows.rejects]
+        if not before:  # nobody reads that day
+            rejects += [reject for file in own for reject in _before(start, file.key, files[file.key])]
         return RawDay(
             day,
             table,
@@ -101,14 +119,34 @@ class DailyFilesSource(ClosingSource, ABC):
         )
 
 
+def _middles(rows: FileRows) -> npt.NDArray[np.int64]:
+    return np.asarray(rows.times + shift_to_middle(*rows.interval))
+
+
+def _before(start: int, key: str, rows: FileRows) -> list[Reject]:
+    """The rows stamped in the day that starts at `start` whose interval belongs to the day before, as rejects."""
+    early = (rows.times >= start) & (_middles(rows) < start)
+    texts = {n: cut_text(f"{rows.metrics[n]}={rows.values[n]:g}") for n in map(int, np.flatnonzero(early))}
+    return [Reject(BEFORE_FIRST_DAY, key, text, rows.stations[n], int(rows.times[n])) for n, text in texts.items()]
+
+
 def _rows_of(start: int, files: list[FileRows]) -> tuple[pa.Table, int]:
     """The rows of the UTC day that starts at `start`, of equal ones the last, and how many were replaced."""
-    inside = [(rows, (rows.times >= start) & (rows.times < start + _DAY_US)) for rows in files]
+    inside = [
+        (rows, (middles >= start) & (middles < start + DAY_US)) for rows in files for middles in (_middles(rows),)
+    ]
     station = Tags.of([name for rows, here in inside for name in rows.stations[here]])
     metric = Tags.of([name for rows, here in inside for name in rows.metrics[here]])
     times = np.concatenate([np.empty(0, "i8"), *(rows.times[here] for rows, here in inside)])
     values = np.concatenate([np.empty(0, "f8"), *(rows.values[here] for rows, here in inside)])
-    latest = latest_rows(station.codes * np.int64(max(len(metric.names), 1)) + metric.codes, times)
+    lengths, offsets = (
+        np.concatenate(
+            [np.empty(0, "i4"), *(np.broadcast_to(rows.interval[n], len(here))[here] for rows, here in inside)]
+        )
+        for n in (0, 1)
+    )
+    latest = latest_rows(station.codes * np.int64(max(len(metric.names), 1)) + metric.codes, times, lengths)
     tags = [Tags(tag.codes[latest.order], tag.names) for tag in (station, metric)]
-    batch = raw_batch(latest.times, tags[0], tags[1], values[latest.order])
+    interval = Interval(lengths[latest.order], offsets[latest.order])
+    batch = raw_batch(latest.times, tags[0], tags[1], values[latest.order], interval=interval)
     return pa.Table.from_batches([batch]), len(latest.replaced)

@@ -21,6 +21,18 @@ RAW_WITH_SOURCE_QUALITY = pa.schema([*RAW, SOURCE_QUALITY])
 """`schemas.RAW` with the upstream's quality level as its last column."""
 
 
+class Interval(NamedTuple):
+    """What values stand for: the `seconds` that end `end_offset` seconds after the stamp, 0 for a reading."""
+
+    seconds: npt.NDArray[np.int32] | int
+    end_offset: npt.NDArray[np.int32] | int = 0
+
+
+READING = Interval(0)
+BEFORE_FIRST_DAY = "before_first_day"
+"""Why the first row of a history is a reject: its interval belongs to the day before, which has nothing else."""
+
+
 class Tags(NamedTuple):
     """A column of names: per row the position (int32) of its name in `names` (Arrow strings)."""
 
@@ -43,25 +55,28 @@ def raw_batch(
     metric: Tags,
     values: npt.NDArray[np.float64],
     *,
+    interval: Interval,
     quality: int | None = None,
     source_quality: pa.Array | None = None,
 ) -> pa.RecordBatch:
-    """Rows in the order given, which must be that of station, metric and time, as a batch of `schemas.RAW`.
+    """Rows in the order given, which must be that of station, metric, time and interval, as a batch of `schemas.RAW`.
 
-    NaN becomes null. `quality` is the flag of every row; without it a row with a value is `PASS`, a null `MISSING`.
-    With `source_quality` (int8, null where the upstream gave none) the schema is `RAW_WITH_SOURCE_QUALITY`.
+    NaN becomes null. `interval` is what the rows stand for: one number for all, or a column each. `quality` is the flag
+    of every row; without it a row with a value is `PASS`, a null `MISSING`. With `source_quality` (int8, null where the
+    upstream gave none) the schema is `RAW_WITH_SOURCE_QUALITY`.
     """
     missing = np.isnan(values)
     if quality is None:
         flags = np.where(missing, np.int8(MISSING), np.int8(PASS))
     else:
         flags = np.full(len(values), quality, dtype=np.int8)
-    columns = [
+    columns: list[pa.Array] = [
         pa.array(times).view(TIMESTAMP),
         pa.DictionaryArray.from_arrays(station_id.codes, station_id.names),
         pa.DictionaryArray.from_arrays(metric.codes, metric.names),
         pa.array(values, mask=missing) if missing.any() else pa.array(values),
         pa.array(flags),
+        *(pa.array(np.broadcast_to(np.asarray(part, dtype=np.int32), len(values))) for part in interval),
     ]
     if source_quality is None:
         return pa.record_batch(columns, schema=RAW)
@@ -69,7 +84,10 @@ def raw_batch(
 
 
 class LatestRows(NamedTuple):
-    """Rows sorted by series and time, unique by both. `order` and `replaced` are positions in the rows as received."""
+    """Rows sorted by series, time and length, unique by these.
+
+    `order` and `replaced` are positions in the rows as received.
+    """
 
     order: npt.NDArray[np.int64]
     series: npt.NDArray[Any]
@@ -77,14 +95,24 @@ class LatestRows(NamedTuple):
     replaced: npt.NDArray[np.int64]
 
 
-def latest_rows(series: npt.NDArray[Any], times: npt.NDArray[np.int64]) -> LatestRows:
-    """Sort rows, given in the order received, by series (codes from 0 up) and time; of equal ones the last is kept."""
-    rising = not np.any(times[1:] < times[:-1])
-    order = stable_order(series) if rising else np.lexsort((times, _narrow(series)))
+def latest_rows(
+    series: npt.NDArray[Any], times: npt.NDArray[np.int64], lengths: npt.NDArray[np.int32] | int = 0
+) -> LatestRows:
+    """Sort rows, given in the order received, by series (codes from 0 up), time and the length of their interval.
+
+    Of equal ones the last is kept; two lengths at one time are two rows.
+    """
+    mixed = isinstance(lengths, np.ndarray) and len(lengths) > 0 and bool(np.any(lengths != lengths[0]))
+    rising = not mixed and not np.any(times[1:] < times[:-1])
+    keys: list[npt.NDArray[Any]] = [np.asarray(lengths), times, _narrow(series)] if mixed else [times, _narrow(series)]
+    order = stable_order(series) if rising else np.lexsort(keys)
     series, times = series[order], times[order]
     last = np.ones(len(order), dtype=bool)
     np.not_equal(times[1:], times[:-1], out=last[:-1])
     last[:-1] |= series[1:] != series[:-1]
+    if mixed:
+        ordered = np.asarray(lengths)[order]
+        last[:-1] |= ordered[1:] != ordered[:-1]
     if last.all():
         return LatestRows(order, series, times, order[:0])
     return LatestRows(order[last], series[last], times[last], order[~last])

@@ -112,6 +112,8 @@ def _day(day: date, stations: int) -> pa.Table:
         pa.DictionaryArray.from_arrays(pa.array(metric), pa.array(METRICS)),
         pa.array(values),
         pa.array(np.ones(len(values), "i1")),
+        pa.array(np.full(len(values), 60, "i4")),
+        pa.array(np.zeros(len(values), "i4")),
     ]
     return pa.Table.from_arrays(columns, schema=RAW)
 

@@ -205,6 +205,8 @@ def raw_file(rng: random.Random) -> tuple[pa.Table, bytes]:
         pa.array(["air_temperature"] * rows, pa.string()).dictionary_encode(),
         pa.array([rng.choice([None, 1.5, rng.random()]) for _ in range(rows)], pa.float64()),
         pa.array([1] * rows, pa.int8()),
+        pa.array([rng.choice([None, 0, 60]) for _ in range(rows)], pa.int32()),
+        pa.array([0] * rows, pa.int32()),
     ]
     table = pa.Table.from_arrays(columns, schema=RAW)
     return table, parquet.encode(table, {"source": "test"}).data

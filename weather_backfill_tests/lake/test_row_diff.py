@@ -34,6 +34,7 @@ def table(rows: list[tuple[str, str, int, float | None, int | None]], with_level
         pa.array(metric, pa.string()).dictionary_encode().cast(RAW.field(2).type),
         pa.array(value, pa.float64()),
         pa.array([1] * len(rows), pa.int8()),
+        *[pa.array([600] * len(rows), pa.int32())] * 2,
         pa.array(level, pa.int8()),
     ]
     schema = pa.schema([*RAW, SOURCE_QUALITY])

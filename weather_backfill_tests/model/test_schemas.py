@@ -50,7 +50,7 @@ def test_a_column_more_is_a_version_more() -> None:
         assert all(1 < int(since) <= int(schemas.SCHEMA_VERSION) for since in later.values())
 
 
-@pytest.mark.parametrize(("version", "older"), [("0", True), ("1", False), ("2", False), (None, True), ("x", True)])
+@pytest.mark.parametrize(("version", "older"), [("1", True), ("2", False), ("3", False), (None, True), ("x", True)])
 def test_which_files_are_older(version: str | None, older: bool) -> None:
     assert schemas.is_older(version) is older
 
@@ -103,13 +103,13 @@ def mixed(local_platform: Platform, monkeypatch: pytest.MonkeyPatch) -> Platform
     with platform.instance as instance:
         assert platform.load(instance, DAYS[0], DAYS[-1]).success
     make_older(platform.lake, DAYS[1], monkeypatch)
-    monkeypatch.setattr(schemas, "SINCE", {layout.REFINED_15M: {NEW: "1"}})
+    monkeypatch.setattr(schemas, "SINCE", {**schemas.SINCE, layout.REFINED_15M: {NEW: "2"}})
     return platform
 
 
 def make_older(store: ObjectStore, day: date, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(schemas, "SCHEMA_VERSION", "0")
+        patch.setattr(schemas, "SCHEMA_VERSION", "1")
         for dataset in (layout.RAW_OBSERVATIONS, layout.REFINED_15M):
             key = layout.day_key(dataset, "tempest", PartitionKey(day, "acme"))
             table = parquet.decode(store.get(key))
@@ -146,7 +146,7 @@ def test_views_see_nulls(mixed: Platform, older: date, monkeypatch: pytest.Monke
             "SELECT date, schema_version FROM dataset_versions WHERE dataset = 'refined_15m' ORDER BY 1"
         ).fetchall()
     assert found == [(day, day not in (older, DAYS[1])) for day in DAYS]
-    assert versions == [(day, "0" if day in (older, DAYS[1]) else "1") for day in DAYS]
+    assert versions == [(day, "1" if day in (older, DAYS[1]) else "2") for day in DAYS]
 
 
 def test_a_plan_names_older_days_and_renews_them(mixed: Platform) -> None:

@@ -199,3 +199,35 @@ def test_a_run_is_summed_up_by_its_worst_day() -> None:
     assert summarize("c", [("d1", good), ("d2", warned)]) == (False, False, "failed on 1 of 2 days: d2")
     assert summarize("c", [("d1", wrong), ("d2", warned)]) == (False, True, "failed on 2 of 2 days: d1, d2")
     assert summarize("c", [(f"d{n}", wrong) for n in range(12)])[2].endswith("d9 ...")
+
+
+def standing_for(times: list[int], seconds: list[int], end_offset: int, values: list[float | None]) -> pa.Table:
+    """Rows of one station and metric, of the seconds that end an offset after their second of the day."""
+    table = raw_table([(time, "ST-1", "wind_speed", value, 1) for time, value in zip(times, values, strict=True)])
+    at = table.schema.get_field_index("interval_seconds")
+    table = table.set_column(at, RAW.field(at), pa.array(seconds, pa.int32()))
+    return table.set_column(at + 1, RAW.field(at + 1), pa.array([end_offset] * len(times), pa.int32()))
+
+
+@pytest.mark.parametrize("missing", [0, 1, 6])
+def test_an_hour_fills_one_slot_of_an_hour_wherever_it_ends(missing: int) -> None:
+    """Hourly wind of DWD ends ten minutes before its stamp, so its hours lie across two of the clock's."""
+    times = [hour * 3600 for hour in range(1, 25)][missing:]
+    for seconds, offset in ((3600, -600), (3600, 0), (0, -600)):
+        table = standing_for(times, [seconds] * len(times), offset, [1.0] * len(times))
+        assert coverage(raw_day(table, Cadence(3600))).share == pytest.approx((24 - missing) / 24)
+
+
+def test_a_value_of_five_minutes_fills_five_minutes() -> None:
+    """Wind that is sampled every 300 s beside reports of a minute: with every fifth report it is whole."""
+    times = list(range(60, 86_401, 60))
+    values = [None if minute % 5 else 2.0 for minute in range(1, 1441)]
+    seconds = [60 if minute % 5 else 300 for minute in range(1, 1441)]
+    assert coverage(raw_day(standing_for(times, seconds, 0, values), Cadence(60))).share == 1.0
+    values[4] = values[9] = None
+    assert coverage(raw_day(standing_for(times, seconds, 0, values), Cadence(60))).share == pytest.approx(1 - 10 / 1440)
+
+
+def test_what_two_intervals_cover_counts_once() -> None:
+    table = standing_for([600, 900, 1200], [600, 600, 600], 0, [1.0] * 3)  # 0 to 20 minutes
+    assert coverage(raw_day(table, Cadence(60))).share == pytest.approx(20 / 1440)

@@ -44,6 +44,7 @@ def raw_table(rows: list[tuple[int, str, str, float | None, int]]) -> pa.Table:
             pa.array(frame.metric.tolist(), pa.string()).dictionary_encode(),
             pa.array(frame.value.tolist(), pa.float64(), from_pandas=True),
             pa.array(frame.quality.tolist(), pa.int8()),
+            *[pa.array([0] * len(frame), pa.int32())] * 2,
         ],
         schema=RAW,
     )

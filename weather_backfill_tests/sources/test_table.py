@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from weather_backfill.model.schemas import MISSING, NOT_EVALUATED, PASS, RAW, RAW_TEXT_LIMIT, REJECTS
 from weather_backfill.sources.table import (
     RAW_WITH_SOURCE_QUALITY,
+    Interval,
     Reject,
     Tags,
     cut_text,
@@ -58,6 +59,7 @@ def test_tags_name_each_row_and_are_sorted(texts: list[str]) -> None:
 
 def batch(values: list[float], **options: object) -> pa.RecordBatch:
     times = np.arange(len(values), dtype=np.int64)
+    options = {"interval": Interval(60), **options}
     return raw_batch(times, Tags.of(["ST-1"] * len(values)), Tags.of(["x"] * len(values)), np.array(values), **options)  # type: ignore[arg-type]
 
 

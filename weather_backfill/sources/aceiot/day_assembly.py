@@ -24,7 +24,7 @@ from weather_backfill.model.schemas import NOT_EVALUATED, RAW, REJECTS
 from weather_backfill.sources.aceiot.decode import Counts
 from weather_backfill.sources.aceiot.pagination import WalkResult
 from weather_backfill.sources.aceiot.points import PointSet
-from weather_backfill.sources.table import Tags, latest_rows, raw_batch, stable_order
+from weather_backfill.sources.table import READING, Tags, latest_rows, raw_batch, stable_order
 
 _PREFIX = "weather-aceiot-"
 _SLICE_ROWS = 1_000_000
@@ -125,7 +125,9 @@ def assemble(path: Path, sites: Sequence[tuple[PointSet, Sequence[WindowFile]]])
             for codes, times, values in _slices(len(points.metrics), windows):
                 station_id = Tags(np.full(len(codes), station, np.int32), stations)
                 metric = Tags(code_of_point[codes], metric_names)
-                writer.write_batch(raw_batch(times, station_id, metric, values, quality=NOT_EVALUATED))
+                writer.write_batch(
+                    raw_batch(times, station_id, metric, values, interval=READING, quality=NOT_EVALUATED)
+                )
     table = _mapped(path)
     path.unlink()
     return table

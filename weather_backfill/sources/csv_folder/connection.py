@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -30,6 +30,11 @@ class CsvFolderConnection(Connection):
     separator: str = Field(",", min_length=1, max_length=1)
     decimal: str = Field(".", pattern=r"^[.,]$")
     encoding: str = "utf-8"
+    interval_seconds: int = Field(0, ge=0, le=86_400, description="What a value stands for: its seconds; 0: a reading")
+    intervals: dict[Label, Annotated[int, Field(ge=0, le=86_400)]] = Field(
+        {}, max_length=2000, description="The same by metric, where it differs: {precipitation_amount: 600}"
+    )
+    time_is: Literal["end", "start"] = Field("end", description="Which end of the interval the time is")
     cadence_seconds: int = Field(600, ge=1, le=86_400, description="Seconds between a station's observations")
 
     @field_validator("folder")
@@ -50,6 +55,9 @@ class CsvFolderConnection(Connection):
             raise ValueError("name either station, for all rows, or station_column")
         if (self.metric_column is None) != (self.value_column is None):
             raise ValueError("metric_column and value_column go together: a long table has both, a wide one none")
+        unknown = self.intervals.keys() - {metric for metric, _, _ in self.scales().values()}
+        if unknown:
+            raise ValueError(f"intervals: no column is of the metric {', '.join(sorted(unknown))}")
         if self.files.startswith("/") or ".." in self.files.split("/") or "%" not in self.files:
             raise ValueError("files: expected keys below the folder with the date, for example %Y/%m/%Y-%m-%d.csv")
         return self
@@ -58,6 +66,11 @@ class CsvFolderConnection(Connection):
         """Metric, factor and offset by column, or by name in a long table."""
         pairs = {name: _metric_and_unit(text) for name, text in self.columns.items()}
         return {name: (metric, *conversion(metric, unit)) for name, (metric, unit) in pairs.items()}
+
+    def interval_of(self, metric: str) -> tuple[int, int]:
+        """Length of the interval that a metric's values stand for, and its end after the stamp, in seconds."""
+        seconds = self.intervals.get(metric, self.interval_seconds)
+        return seconds, seconds if self.time_is == "start" else 0
 
 
 def _metric_and_unit(text: str) -> tuple[str, Any]:

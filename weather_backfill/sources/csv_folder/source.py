@@ -10,7 +10,7 @@ import pyarrow as pa
 from weather_backfill.model.days import Cadence
 from weather_backfill.sources.csv_folder.connection import CsvFolderConnection
 from weather_backfill.sources.daily_files import DailyFilesSource, FileRows
-from weather_backfill.sources.table import Reject, cut_text
+from weather_backfill.sources.table import Interval, Reject, cut_text
 from weather_backfill.sources.text_tables import numbers, read_columns, utc_micros
 from weather_backfill.storage.object_store import ObjectStore
 
@@ -45,11 +45,13 @@ class CsvFolderSource(DailyFilesSource):
                 cell = cut_text(f"{name}={column[row]}")
                 rejects.append(Reject("not a number", key, cell, stations[row], int(times[row])))
             mapped, here = mapped | here, here & ~bad
-            parts.append((stations[here], np.full(here.sum(), metric, object), times[here], values[here]))
-            parts[-1][3][:] = parts[-1][3] * factor + offset
+            size = int(here.sum())
+            stands_for = [np.full(size, number, np.int32) for number in c.interval_of(metric)]
+            scaled = values[here] * factor + offset
+            parts.append((stations[here], np.full(size, metric, object), times[here], scaled, *stands_for))
         unmapped = Counter({"unmapped_rows": int((~mapped & ~unusable).sum())})
-        named, metrics, moments, values = map(np.concatenate, zip(*parts, strict=True))
-        return FileRows(named, metrics, moments, values, rejects, +unmapped)
+        named, metrics, moments, values, *stands_for = map(np.concatenate, zip(*parts, strict=True))
+        return FileRows(named, metrics, moments, values, rejects, +unmapped, Interval(*stands_for))
 
 
 def _texts(column: pa.ChunkedArray) -> np.ndarray:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from types import TracebackType
@@ -19,7 +20,7 @@ import pyarrow as pa
 
 from weather_backfill.sources.dwd.product_parser import NO_LEVEL, Series
 from weather_backfill.sources.dwd.timestamps import DAY
-from weather_backfill.sources.table import RAW_WITH_SOURCE_QUALITY, Tags, raw_batch
+from weather_backfill.sources.table import RAW_WITH_SOURCE_QUALITY, Interval, Tags, raw_batch
 
 MEMORY_BYTES = 256 << 20
 _BLOCK_ROWS = 1 << 18  # cut at once: some ten megabytes
@@ -29,7 +30,10 @@ _Bounds = npt.NDArray[np.int32]
 
 
 class DayIndex:
-    """The wanted UTC days, sorted, and where a time (UTC microseconds) falls among them."""
+    """The wanted UTC days, sorted, and where a time (UTC microseconds) falls among them.
+
+    Rows fall on days by the middle of their intervals, which lies a `shift` (microseconds) after their stamps.
+    """
 
     def __init__(self, dates: Sequence[date]) -> None:
         self.dates = sorted(set(dates))
@@ -46,27 +50,28 @@ class DayIndex:
         inside = (at >= 0) & (at < len(self._table))
         return np.where(inside, self._table[np.where(inside, at, 0)], -1).astype(np.int32)
 
-    def bounds(self, times: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        """Where each wanted day begins and ends in rising times."""
-        return np.searchsorted(times, self.starts), np.searchsorted(times, self.starts + DAY)
+    def bounds(self, times: npt.NDArray[np.int64], shift: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """Where each wanted day begins and ends in rising stamps."""
+        starts = self.starts - shift
+        return np.searchsorted(times, starts), np.searchsorted(times, starts + DAY)
 
-    def positions(self, times: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        """The positions of the wanted days that rising times fall on."""
-        begins, ends = self.bounds(times)
+    def positions(self, times: npt.NDArray[np.int64], shift: int) -> npt.NDArray[np.int64]:
+        """The positions of the wanted days that rising stamps fall on."""
+        begins, ends = self.bounds(times, shift)
         return np.flatnonzero(ends > begins)
 
     def wanted(self, series: Series) -> Series:
         """The part of a series that falls on wanted days."""
-        start = self._first * DAY
+        start = self._first * DAY - series.shift
         low, high = np.searchsorted(series.times, [start, start + len(self._table) * DAY])
         part = slice(int(low), int(high))
         times, values, levels = series.times[part], series.values[part], series.levels[part]
         if 2 * len(times) < len(series.times):  # a slice would keep the whole file in memory
             times, values, levels = times.copy(), values.copy(), levels.copy()
         if self._gapless:
-            return Series(series.metric, times, values, levels)
-        keep = self.lookup(times) >= 0
-        return Series(series.metric, times[keep], values[keep], levels[keep])
+            return replace(series, times=times, values=values, levels=levels)
+        keep = self.lookup(times + series.shift) >= 0
+        return replace(series, times=times[keep], values=values[keep], levels=levels[keep])
 
     def no_days(self) -> npt.NDArray[np.bool_]:
         """One False a day."""
@@ -160,7 +165,8 @@ class _Run:
         self._stations = np.array([code for code, _ in waiting], dtype=np.int32)
         self._metrics = np.array([metrics[s.metric] for _, s in waiting], dtype=np.int32)
         self._names = (pa.array(list(stations), pa.string()), pa.array(list(metrics), pa.string()))
-        bounds = [index.bounds(s.times) for s in self._series]
+        self._intervals = np.array([s.interval for s in self._series], dtype=np.int32).reshape(-1, 2)
+        bounds = [index.bounds(s.times, s.shift) for s in self._series]
         self._begins = np.array([begin for begin, _ in bounds], dtype=np.int32).T
         self._ends = np.array([end for _, end in bounds], dtype=np.int32).T
         rows = (self._ends - self._begins).sum(axis=1, dtype=np.int64)
@@ -193,7 +199,9 @@ class _Run:
             Tags(np.repeat(np.tile(codes, len(days)), lengths), names)
             for codes, names in zip((self._stations, self._metrics), self._names, strict=True)
         )
-        return raw_batch(times, stations, metrics, values, source_quality=pa.array(levels, mask=levels == NO_LEVEL))
+        interval = Interval(*(np.repeat(np.tile(part, len(days)), lengths) for part in self._intervals.T))
+        level = pa.array(levels, mask=levels == NO_LEVEL)
+        return raw_batch(times, stations, metrics, values, interval=interval, source_quality=level)
 
     @staticmethod
     def _gather(begins: _Bounds, ends: _Bounds, counts: _Bounds) -> npt.NDArray[np.int64]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from typing import Any
 
@@ -23,13 +23,17 @@ RECENT_DAYS = timedelta(days=500)
 
 @dataclass(frozen=True, slots=True)
 class StationFile:
-    """One file to read: where it lies and what its name and listing say. `rank` orders products."""
+    """One file to read: where it lies and what its name and listing say. `rank` orders products.
+
+    `beside` are the days, first and last, that the names of the station's listed files of the product claim.
+    """
 
     product: Product
     rank: int
     path: str
     file: ProductFile
     entry: DirectoryEntry
+    beside: tuple[tuple[date, date], ...] = ()
 
     def may_hold(self, first: date, last: date) -> bool:
         """Whether the file can hold UTC days from first to last: a MEZ day begins on the day before."""
@@ -65,9 +69,15 @@ def find_files(connection: DwdConnection, remote: Remote, first: date, last: dat
         old = _superseded(chosen)
         found += [f for f in chosen if f.path not in old]
         catalogue.superseded += sorted(old)
+    claims: dict[tuple[str, int], tuple[tuple[date, date], ...]] = {}
+    for item in found:
+        if item.file.start and item.file.end:
+            key = (item.file.station, item.rank)
+            claims[key] = (*claims.get(key, ()), (item.file.start, item.file.end))
     for item in sorted(found, key=_finality):
         if item.may_hold(first, last):
-            catalogue.stations.setdefault(item.file.station, []).append(item)
+            beside = claims.get((item.file.station, item.rank), ())
+            catalogue.stations.setdefault(item.file.station, []).append(replace(item, beside=beside))
     if isinstance(connection.stations, tuple):
         known = {f.file.station for f in found}
         catalogue.without_files = [s for s in connection.stations if s not in known]

@@ -19,12 +19,14 @@ import pyarrow.compute as pc
 import pyarrow.csv as pv
 
 from weather_backfill.model.errors import SchemaError, UnreadableObjectError
+from weather_backfill.model.intervals import shift_to_middle
 from weather_backfill.sources.dwd.doubles import Distinct, distinct
 from weather_backfill.sources.dwd.meanings import settle_meanings
 from weather_backfill.sources.dwd.products import Column, Product
 from weather_backfill.sources.dwd.rejects import LIMIT, TRUE_SOLAR_TIME, Rejects
 from weather_backfill.sources.dwd.time_reference import TRUE_SOLAR, UNKNOWN_ZONE, Clock, Micros, UtcClock
 from weather_backfill.sources.dwd.timestamps import DAY, expand_ranges, parse_stamps
+from weather_backfill.sources.table import Interval
 
 NO_LEVEL = np.int8(-128)
 """Stands for "no quality level" in a series; a table holds null."""
@@ -38,12 +40,21 @@ _BLOCK_BYTES = 4 << 20
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """One metric of one station: times (UTC microseconds, strictly rising), values (NaN missing), QN."""
+    """One metric of one station: times (UTC microseconds, strictly rising), values (NaN missing), QN.
+
+    Every value stands for `interval`: its length and where it ends after the stamp, in seconds.
+    """
 
     metric: str
     times: Micros
     values: npt.NDArray[np.float64]
     levels: npt.NDArray[np.int8]
+    interval: Interval
+
+    @property
+    def shift(self) -> int:
+        """Microseconds from a stamp to the middle of its interval, by which a row belongs to a day."""
+        return int(shift_to_middle(*self.interval))
 
 
 @dataclass(frozen=True, slots=True)
@@ -297,7 +308,8 @@ def _series(columns: _Columns, product: Product, clock: Clock, rejects: Rejects,
         times, settled = ordered[key]
         rows = slice(None) if settled is None else settled.rows_of(values)
         metric = product.columns[name].metric if name in product.columns else name
-        found[metric] = Series(metric, times, values[rows], columns.levels[rows])
+        interval = Interval(product.interval.seconds, product.interval.end_offset)
+        found[metric] = Series(metric, times, values[rows], columns.levels[rows], interval)
     return [found[metric] for metric in sorted(found)]
 
 

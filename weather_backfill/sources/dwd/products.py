@@ -56,6 +56,25 @@ class Column:
 
 
 @dataclass(frozen=True, slots=True)
+class Interval:
+    """What the values of a product stand for: the `seconds` that end `end_offset` seconds after their stamp.
+
+    0 seconds are a reading. `evidence` is the document or the measurement that says so; `assumed` where it is an
+    analogy.
+    """
+
+    seconds: int
+    end_offset: int
+    evidence: str
+    assumed: bool = False
+
+    def __str__(self) -> str:
+        at = "at the stamp" if not self.end_offset else f"{-self.end_offset // 60} min before the stamp"
+        what = f"{self.seconds // 60} min that end {at}" if self.seconds else f"reading {at}"
+        return f"{what} ({'assumed: ' if self.assumed else ''}{self.evidence})"
+
+
+@dataclass(frozen=True, slots=True)
 class Product:
     """One product at one resolution. `cadence` is the seconds between its rows."""
 
@@ -65,6 +84,7 @@ class Product:
     codes: tuple[str, ...]
     columns: Mapping[str, Column]
     cadence: int
+    interval: Interval
     periods: tuple[Period, ...] = (Period.HISTORICAL, Period.RECENT)
     period_folders: bool = True
     yearly_history: bool = False
@@ -76,9 +96,10 @@ class Product:
         if not self.period_folders:
             return [base]
         if period is Period.HISTORICAL and self.yearly_history:
-            # Before 2000 sub-hourly times are MEZ: the last hour of a year lies in the next year's folder.
-            last = end + timedelta(days=1) if end.year < 2000 else end
-            return [f"{base}/historical/{year}" for year in range(start.year, last.year + 1)]
+            # The last minute of a year bears the next year's first stamp; before 2000, in MEZ, so does its last hour.
+            # And whether a year's first stamp opens a history is known by the names of the year before.
+            first, last = start - timedelta(days=1), end + timedelta(days=1)
+            return [f"{base}/historical/{year}" for year in range(first.year, last.year + 1)]
         return [f"{base}/{period.folder}"]
 
 
@@ -194,26 +215,48 @@ _SOLAR_HOURLY = {
 }
 
 
+_PRECEDING = "DWD's data set descriptions: the preceding minutes"
+_READING = Interval(0, -600, "as hourly temperature", assumed=True)
+_HOURLY_INTERVALS: Mapping[str, Interval] = {
+    # Where DWD's descriptions are silent, pairs of real files are the evidence, or an analogy that says it is one.
+    "air_temperature": Interval(
+        0, -600, "measured: 12,959 of 12,959 hours of 03379 equal the 10-minute value 10 min before, at lag 0 3,155"
+    ),
+    "precipitation": Interval(3600, -600, "DWD's data set description: from (x-2):51 to (x-1):50"),
+    "wind": Interval(
+        3600, -600, "measured: 7,055 of 7,055 hours of 05705 in 2020 within 0.05 m/s of the mean of these six"
+    ),
+    "pressure": _READING,
+    "cloud_cover": _READING,
+    "moisture": _READING,
+    "dew_point": _READING,
+    "visibility": _READING,
+    "sun": Interval(3600, 0, "as hourly radiation", assumed=True),
+    "extreme_wind": Interval(3600, -600, "as hourly wind", assumed=True),
+    "solar": Interval(3600, 0, "measured: on clear days of 05906 the centroid lies 29 min after solar noon"),
+}
+
+
 def _table() -> dict[tuple[str, str], Product]:
     every = (Period.HISTORICAL, Period.RECENT, Period.NOW)
     found = [
-        Product(name, "hourly", folder, codes, columns, 3600, ignored=_IGNORED | {"V_VV_I"})
+        Product(name, "hourly", folder, codes, columns, 3600, _HOURLY_INTERVALS[name], ignored=_IGNORED | {"V_VV_I"})
         for name, (folder, codes, columns) in _HOURLY.items()
     ]
     # Hourly radiation is one file a station, whole history, in a folder without periods.
     found.append(
-        Product("solar", "hourly", "solar", ("ST",), _SOLAR_HOURLY, 3600, (Period.RECENT,),
-                period_folders=False, ignored=frozenset({"ZENIT", "MESS_DATUM_WOZ"}))
+        Product("solar", "hourly", "solar", ("ST",), _SOLAR_HOURLY, 3600, _HOURLY_INTERVALS["solar"],
+                (Period.RECENT,), period_folders=False, ignored=frozenset({"ZENIT", "MESS_DATUM_WOZ"}))
     )  # fmt: skip
     found += [
-        Product(name, "10_minutes", folder, codes, columns, 600, every)
+        Product(name, "10_minutes", folder, codes, columns, 600, Interval(600, 0, _PRECEDING), every)
         for name, (folder, codes, columns) in _TEN_MINUTES.items()
     ]
     found.append(
         Product("precipitation", "1_minute", "precipitation", ("nieder",),
                 {"RS_01": Column("precipitation_amount"),
                  "RS_IND_01": Column("precipitation_indicator", indicator=True)},
-                60, every, yearly_history=True, ignored=frozenset({"RTH_01", "RWH_01"}))
+                60, Interval(60, 0, _PRECEDING), every, yearly_history=True, ignored=frozenset({"RTH_01", "RWH_01"}))
     )  # fmt: skip
     return {(p.resolution, p.name): p for p in found}
 

@@ -21,10 +21,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from weather_backfill.lake.row_diff import RowChanges, differences
+from weather_backfill.model import intervals
 from weather_backfill.model.errors import WeatherError
 from weather_backfill.sources.dwd.file_index import FileIndex, StationFile
 from weather_backfill.sources.dwd.products import Period
-from weather_backfill.sources.dwd.timestamps import DAY
 
 HeldFiles = Mapping[date, Mapping[str, str]]
 """By held day the station files its rows came from, with the first digits of their digests."""
@@ -145,7 +145,7 @@ def changed_days(old: pa.Table, new: pa.Table, held_from: Mapping[str, datetime]
     found = differences(old, new)
     gone = old.take(pa.array(found.removed)).select(["station_id", "observed_at"])
     expired = _before_window(gone, held_from)
-    old_days, new_days = _days(old)[found.removed], _days(new)
+    old_days, new_days = intervals.days(old)[found.removed], intervals.days(new)
     counted = {
         "inserted": new_days[found.inserted],
         "changed": new_days[found.changed],
@@ -158,10 +158,6 @@ def changed_days(old: pa.Table, new: pa.Table, held_from: Mapping[str, datetime]
             counts.setdefault(int(day), {})[kind] = int(count)
     changes = {_date(day): RowChanges(**counts[day]) for day in sorted(counts)}
     return {day: changed for day, changed in changes.items() if changed}
-
-
-def _days(table: pa.Table) -> np.ndarray:
-    return np.asarray(table["observed_at"].cast(pa.int64()), dtype=np.int64) // DAY
 
 
 def _date(day: int) -> date:

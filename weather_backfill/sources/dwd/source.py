@@ -7,8 +7,9 @@ A file that cannot be read fails its station's days: those days are yielded with
 
 So it is with what ought to be listed and is not (`catalogue.unlisted`): an outage is not "no data".
 
-DWD stamps mark the end of an interval (10-minute means and sums, hourly sums) and are kept as they are, in
-UTC; `facts["time_label"]` says so.
+DWD's stamps are kept as they are, in UTC. What a value stands for follows from its product (`products.Interval`):
+`facts["intervals"]` says it with the evidence, and what is assumed. A value belongs to the day of its interval's
+middle, so a day's last values bear the stamp of the next day's midnight and can lie in the next file.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ from weather_backfill.sources.dwd.directory_index import DirectoryEntry
 from weather_backfill.sources.dwd.file_index import FileIndex, StationFile, find_files, read_metadata, unlisted
 from weather_backfill.sources.dwd.history import station_history
 from weather_backfill.sources.dwd.metadata import StationMetadata
-from weather_backfill.sources.dwd.products import Period
+from weather_backfill.sources.dwd.products import Period, Product
 from weather_backfill.sources.dwd.remote import Remote
 from weather_backfill.sources.dwd.restatements import HeldFiles, Restated, find_suspects
 from weather_backfill.sources.dwd.station_loader import Bodies, Contribution, StationLoad, bodies_of, load_station
@@ -63,6 +64,7 @@ class _Range:
 
     index: DayIndex
     catalogue: FileIndex
+    products: Sequence[Product]
     contributions: list[Contribution] = field(default_factory=list)
     failed: list[dict[str, str]] = field(default_factory=list)
     errors: dict[int, Exception] = field(default_factory=dict)
@@ -196,7 +198,9 @@ class DwdSource(ClosingSource):
     def _read(self, index: DayIndex, stack: ExitStack, catalogue: FileIndex | None = None) -> tuple[_Range, DayTables]:
         """Read all files of the range; raises if the server does not list or answer."""
         catalogue = catalogue or find_files(self._connection, self._remote, index.dates[0], index.dates[-1])
-        known = _Range(index, catalogue, failed=[{} for _ in index.dates], rejects=[[] for _ in index.dates])
+        known = _Range(
+            index, catalogue, self._products, failed=[{} for _ in index.dates], rejects=[[] for _ in index.dates]
+        )
         store = stack.enter_context(DayStore(index, list(catalogue.stations), self._metrics, self._memory))
         for load in self._loads(known):
             store.add(load.station, load.series)
@@ -286,7 +290,7 @@ def _facts(table: pa.Table, sources: list[Contribution], known: _Range, failed: 
         "source_objects": len(sources),
         "source_bytes": sum(c.size for c in sources),
         "stations": _distinct(table),
-        "time_label": "end of interval",
+        "intervals": {f"{p.resolution}/{p.name}": str(p.interval) for p in known.products},
     }
     optional = {
         "failed_stations": dict(sorted(failed.items())),

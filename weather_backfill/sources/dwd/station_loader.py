@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 
 import numpy as np
@@ -16,8 +16,11 @@ from weather_backfill.sources.dwd.day_store import DayIndex
 from weather_backfill.sources.dwd.file_index import StationFile, covered_by_history
 from weather_backfill.sources.dwd.product_parser import ParsedProduct, Series, parse_product
 from weather_backfill.sources.dwd.products import range_in_member_name
+from weather_backfill.sources.dwd.rejects import Rejects
 from weather_backfill.sources.dwd.time_reference import clock_for
+from weather_backfill.sources.dwd.timestamps import DAY
 from weather_backfill.sources.dwd.zip_file import ProductZip, open_archive, product_member
+from weather_backfill.sources.table import BEFORE_FIRST_DAY
 
 Bodies = Sequence[Download | Exception]
 
@@ -30,6 +33,9 @@ class Contribution:
     digest: str
     size: int
     days: npt.NDArray[np.bool_]
+
+
+_Read = tuple[StationFile, ParsedProduct, Contribution]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +64,7 @@ class StationLoad:
 def load_station(station: str, files: Sequence[StationFile], bodies: Bodies, index: DayIndex) -> StationLoad:
     """Parse and merge a station's files, given in order of finality; a bad file costs only its own days."""
     load = StationLoad(station)
-    read: list[tuple[StationFile, ParsedProduct, Contribution]] = []
+    read: list[_Read] = []
     broken: list[tuple[StationFile, Download | Exception, Exception]] = []
     for item, body in zip(files, bodies, strict=True):
         try:
@@ -74,6 +80,7 @@ def load_station(station: str, files: Sequence[StationFile], bodies: Bodies, ind
         load.rejects += _filed_rejects(parsed, index)
         ends = [*(load.span or ()), *(int(s.times[at]) for s in parsed.series if len(s.times) for at in (0, -1))]
         load.span = (min(ends), max(ends)) if ends else None
+    read = [_without_day_before(entry, read, load, index) for entry in read]
     for item, broken_body, problem in broken:
         sound = [i for i, _, _ in read if i.product is item.product]
         load.failures.append(FileFailure(item.file.name, problem, _lost_days(item, broken_body, sound, index)))
@@ -109,7 +116,7 @@ def _lost_days(
     return lost
 
 
-def _merge(read: list[tuple[StationFile, ParsedProduct, Contribution]], index: DayIndex) -> list[Series]:
+def _merge(read: Sequence[_Read], index: DayIndex) -> list[Series]:
     """One series a metric: of rows for the same instant the one of the more final file is taken."""
     by_metric: dict[str, list[tuple[Series, Contribution]]] = {}
     for _, parsed, contribution in read:
@@ -120,14 +127,52 @@ def _merge(read: list[tuple[StationFile, ParsedProduct, Contribution]], index: D
     merged: list[Series] = []
     for metric in sorted(by_metric):
         (whole, contribution), *others = by_metric[metric]
-        contribution.days[index.positions(whole.times)] = True
+        contribution.days[index.positions(whole.times, whole.shift)] = True
         for series, contribution in others:
             fresh = ~_contained(series.times, whole.times)
             if fresh.any():
-                contribution.days[index.positions(series.times[fresh])] = True
+                contribution.days[index.positions(series.times[fresh], series.shift)] = True
                 whole = _joined(whole, series, fresh)
         merged.append(whole)
     return merged
+
+
+def _without_day_before(entry: _Read, read: Sequence[_Read], load: StationLoad, index: DayIndex) -> _Read:
+    """Drop a file's first rows where their intervals belong to the day before its first stamp, which nobody else holds.
+
+    A history that begins with the stamp 00:00 has the last minutes of the day before and nothing else of it: such rows
+    are rejects of the day of their stamp (`before_first_day`). Names tell which other files have that day, and rows do
+    where a name says no days; so a day comes out the same whatever range it is read in.
+    """
+    item, parsed, contribution = entry
+    filled = [s for s in parsed.series if len(s.times)]
+    if not filled:
+        return entry
+    begin = min(int(s.times[0]) for s in filled) // DAY * DAY
+    cuts = {s.metric: int(np.searchsorted(s.times, begin - s.shift)) for s in filled}
+    before = np.datetime64(begin - DAY, "us").astype("datetime64[D]").astype(date)
+    if not any(cuts.values()) or any(first <= before <= last for first, last in item.beside):
+        return entry
+    for other, rows, _ in read:
+        spans = [(s.times[0], s.times[-1]) for s in rows.series if len(s.times)]
+        if other is not item and other.rank == item.rank and any(a < begin and b >= begin - DAY for a, b in spans):
+            return entry
+    early: dict[int, list[str]] = {}
+    for s in filled:
+        for time, value in zip(s.times[: cuts[s.metric]].tolist(), s.values[: cuts[s.metric]].tolist(), strict=True):
+            early.setdefault(time, []).append(f"{s.metric}={value:g}")
+    rejects = Rejects(item.path)
+    for time, texts in early.items():
+        rejects.add(BEFORE_FIRST_DAY, ";".join(texts), item.file.station, time)
+    table = rejects.table()
+    at = index.lookup(table["observed_at"].cast(pa.int64()).to_numpy())
+    load.rejects += [(int(day), table.filter(pa.array(at == day))) for day in np.unique(at[at >= 0])]
+    series = [_from(s, cuts.get(s.metric, 0)) for s in parsed.series]
+    return item, replace(parsed, series=series), contribution
+
+
+def _from(series: Series, row: int) -> Series:
+    return replace(series, times=series.times[row:], values=series.values[row:], levels=series.levels[row:])
 
 
 def _contained(times: npt.NDArray[np.int64], among: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
@@ -140,7 +185,7 @@ def _joined(whole: Series, other: Series, rows: npt.NDArray[np.bool_]) -> Series
     order = np.argsort(times, kind="stable")
     values = np.concatenate([whole.values, other.values[rows]])
     levels = np.concatenate([whole.levels, other.levels[rows]])
-    return Series(whole.metric, times[order], values[order], levels[order])
+    return replace(whole, times=times[order], values=values[order], levels=levels[order])
 
 
 def _filed_rejects(parsed: ParsedProduct, index: DayIndex) -> list[tuple[int, pa.Table]]:

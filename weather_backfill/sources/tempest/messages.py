@@ -56,10 +56,13 @@ _MESSAGES = pa.schema(
         ("serial_number", pa.string()),
         ("device_id", pa.int64()),
         ("status", pa.struct([("status_code", pa.int64())])),
+        ("bucket_step_minutes", pa.int64()),
         ("obs", pa.list_(pa.list_(pa.float64()))),
     ]
 )
 _LONGEST_NAME = 100
+_LONGEST_MINUTES = 1440  # of a report; the longest bucket is a day
+_REPORTING = FIELDS.index("reporting_interval")
 _LATEST_EPOCH = 4_102_444_800  # 2100-01-01: a later stamp is taken for damage
 
 
@@ -69,7 +72,10 @@ class Observations:
 
     `stations` name of each row's station; `epoch_us` int64 microseconds UTC, the instant that the station stamped;
     `values` float64 (rows, 21), NaN for null; `length` elements sent, 18 or 22; `source` index of each row's object.
-    `counts` are those of messages by kind.
+    `seconds` int32, what the report stands for: the time up to its stamp. The message's bucket says it, else the report
+    itself (reporting interval, minutes); one that says nothing is taken for a minute's, as stations send them.
+    `covered` bool like `values`: of which finer reports say it already (`copies.drop_covered`). `counts` are those of
+    messages by kind.
     """
 
     stations: list[str] = field(default_factory=list)
@@ -77,6 +83,8 @@ class Observations:
     values: np.ndarray = field(default_factory=lambda: np.empty((0, len(FIELDS))))
     length: np.ndarray = field(default_factory=lambda: np.empty(0, "i8"))
     source: np.ndarray = field(default_factory=lambda: np.empty(0, "i8"))
+    seconds: np.ndarray = field(default_factory=lambda: np.empty(0, "i4"))
+    covered: np.ndarray | None = None
     rejects: list[Reject] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
 
@@ -153,6 +161,7 @@ def _columns(table: pa.Table, source: np.ndarray) -> Observations:
     index = starts[:, None] + np.minimum(columns, length[:, None] - 1)
     values = np.where(columns < length[:, None], flat[index], np.nan)
     unrun = _clear_nearcast(values)
+    seconds, assumed = _seconds(table["bucket_step_minutes"], per_message, values[:, _REPORTING])
     names = pc.coalesce(table["serial_number"], pc.cast(table["device_id"], pa.string())).to_pylist()
     return Observations(
         stations=[names[i] for i in np.repeat(np.arange(len(names)), per_message)],
@@ -160,7 +169,8 @@ def _columns(table: pa.Table, source: np.ndarray) -> Observations:
         values=values,
         length=length,
         source=np.repeat(source, per_message),
-        counts=Counter(messages=table.num_rows, nearcast_not_run=unrun),
+        seconds=seconds.astype("i4"),
+        counts=Counter(messages=table.num_rows, reports_of_assumed_length=int(assumed.sum()), nearcast_not_run=unrun),
     )
 
 
@@ -177,6 +187,17 @@ def _clear_nearcast(values: np.ndarray) -> int:
         return 0
     values[:, _NEARCAST] = np.where(unrun, np.nan, amounts)
     return int(unrun.any(axis=1).sum())
+
+
+def _seconds(buckets: pa.ChunkedArray, per_message: np.ndarray, reporting: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The seconds that each report stands for, and whether that is assumed, as neither bucket nor report says it."""
+    minutes = np.repeat(np.asarray(pc.fill_null(buckets.cast(pa.float64()), np.nan)), per_message)
+    minutes, reporting = (
+        np.where((said > 0) & (said <= _LONGEST_MINUTES), said, np.nan) for said in (minutes, reporting)
+    )
+    minutes = np.where(np.isnan(minutes), reporting, minutes)
+    assumed = np.isnan(minutes)
+    return np.round(np.where(assumed, 1.0, minutes) * 60), assumed
 
 
 def _decode_one_by_one(objects: Sequence[tuple[str, bytes]]) -> Observations:
@@ -203,7 +224,9 @@ def _decode_one_by_one(objects: Sequence[tuple[str, bytes]]) -> Observations:
                 else:
                     good_reports.append([None if value is None else float(value) for value in report])
             if good_reports:
-                good.append({"serial_number": _station(message), "obs": good_reports})
+                bucket = message.get("bucket_step_minutes")
+                step = bucket if isinstance(bucket, int) and not isinstance(bucket, bool) else None
+                good.append({"serial_number": _station(message), "obs": good_reports, "bucket_step_minutes": step})
                 source.append(number)
     observations = _columns(pa.Table.from_pylist(good, schema=_MESSAGES), np.array(source, dtype="i8"))
     observations.rejects = rejects
@@ -289,15 +312,15 @@ def _report_problem(report: Any) -> str | None:
     return None
 
 
-def misplaced(observations: Observations, keys: Sequence[str], rows: np.ndarray) -> list[Reject]:
-    """Reject (`outside_day`) the marked rows: reports stored in the folder of a day to which they do not belong."""
+def rejected(observations: Observations, keys: Sequence[str], rows: np.ndarray, reason: str) -> list[Reject]:
+    """Reject the marked rows: reports stored in the folder of a day to which they do not belong."""
     rejects = []
     for row in np.flatnonzero(rows):
         epoch = float(observations.epoch_us[row]) / 1e6
         elements = observations.values[row, : observations.length[row] - 1].tolist()
         rejects.append(
             Reject(
-                "outside_day",
+                reason,
                 keys[observations.source[row]],
                 cut_text(orjson.dumps([epoch, *(None if np.isnan(v) else v for v in elements)])),
                 observations.stations[row],

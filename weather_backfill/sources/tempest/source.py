@@ -4,9 +4,18 @@ Folders are named by the hour in which a message arrived, so a day's last messag
 first hour: the hours on both sides are read too, for the rows that belong to this day. A row in a day's own
 folder that belongs to another day is a reject (`outside_day`).
 
-Of reports of the same station and time the last received wins, element by element: what it does not say (null, or
-beyond its end) an earlier one may have said. Objects are ordered by the store's time of writing (S3 knows whole
-seconds), then by name.
+A report stands for the time up to its stamp (`messages.Observations.seconds`) and belongs to the day that holds the
+middle of that time. So a day's last report may be stamped in the next day's first hour, in whose folder it is nobody's
+reject; only where the archive has nothing of the day that it belongs to, it is one (`before_first_day`).
+
+Where wind is sampled more rarely than it is reported (element 5: every 300 s on a low battery), its values stand for
+the time since the sample before: `interval_seconds` of such a row is the sampling interval. Its nulls between are kept
+as sent, stand for their own minute and take nothing from the time that the values cover: such wind is whole with
+every fifth report, and completeness needs no cadence by metric.
+
+Of reports of the same station, time and length the last received wins, element by element: what it does not say (null,
+or beyond its end) an earlier one may have said. Objects are ordered by the store's time of writing (S3 knows whole
+seconds), then by name. Of reports of different lengths the finer ones win, see `copies.drop_covered`.
 """
 
 from __future__ import annotations
@@ -26,24 +35,38 @@ import pyarrow as pa
 
 from weather_backfill.model.days import Cadence, DayFailure, DayInventory, RawDay
 from weather_backfill.model.errors import UnreadableObjectError, WeatherError
+from weather_backfill.model.intervals import DAY_US, SECOND_US
 from weather_backfill.model.partitions import days_between
 from weather_backfill.model.schemas import RAW
 from weather_backfill.sources.base import ClosingSource
-from weather_backfill.sources.table import Reject, Tags, latest_rows, raw_batch, reject_table
-from weather_backfill.sources.tempest.messages import FIELDS, UDP_LENGTH, Observations, decode, misplaced
+from weather_backfill.sources.table import (
+    BEFORE_FIRST_DAY,
+    Interval,
+    Reject,
+    Tags,
+    raw_batch,
+    reject_table,
+)
+from weather_backfill.sources.tempest.copies import drop_covered, latest_only
+from weather_backfill.sources.tempest.messages import FIELDS, UDP_LENGTH, Observations, decode, rejected
 from weather_backfill.storage.object_store import ObjectStore, StoredObject
 from weather_backfill.storage.read_ahead import batches
 from weather_backfill.util.day_stream import each_day
 from weather_backfill.util.unpacking import gunzip
 
 CADENCE = Cadence(60)
+_COUNTS = (
+    "messages", "empty_messages", "other_messages", "edge_reports", "reports_of_assumed_length", "nearcast_not_run",
+)  # fmt: skip
 _FEW = 2000  # objects of a month that is listed at once: two pages of S3, instead of thirty requests for its days
 _DECODE_BATCH = 4096
 MOST_BYTES = 128 << 20  # of one object, unpacked: room for a day of hundreds of stations
 _BATCH_BYTES = 16 << 20  # of bodies as listed, and unpacked, held at once; one alone may be larger
-_DAY_US = 86_400_000_000
-_COUNTED = ("messages", "empty_messages", "other_messages", "edge_reports", "nearcast_not_run")
 _SORTED_FIELDS = np.argsort(FIELDS)
+_IN_ORDER = [FIELDS[field] for field in _SORTED_FIELDS]
+_WIND = np.isin(_IN_ORDER, ("wind_speed", "wind_speed_lull", "wind_speed_of_gust", "wind_from_direction"))
+_SAMPLING = _IN_ORDER.index("wind_sample_interval")
+_LONGEST_SAMPLING = 3600  # seconds; a longer one is damage
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,13 +130,16 @@ class TempestSource(ClosingSource):
         start_us = int(np.datetime64(day, "us").astype("i8"))
         parts, rejects, counts = self._decode(own, edges, start_us)
         kept, duplicates, completed = latest_only(parts)
+        covered, partly = drop_covered(kept)
         facts: dict[str, Any] = {
             "source_objects": len(own),
             "source_bytes": sum(o.size for o in own),
             "reports_kept": len(kept.epoch_us),
             "duplicates": duplicates,
             "values_from_earlier_copies": completed,
-            **{name: counts[name] for name in _COUNTED},
+            "covered_by_finer": covered,
+            "partly_covered_by_finer": partly,
+            **{name: counts[name] for name in _COUNTS},
         }
         table = long_table(kept)
         facts["seconds"] = round(time.monotonic() - started, 3)
@@ -132,20 +158,34 @@ class TempestSource(ClosingSource):
     ) -> tuple[list[Observations], list[Reject], Counter[str]]:
         """The reports of the day that starts at `start_us`, in the order received, its rejects, and message counts."""
         own_keys = {stored.key for stored in own}
+        first_hour = {key for key in own_keys if "/hour=00/" in key}
         parts: list[Observations] = []
         rejects: list[Reject] = []
         counts: Counter[str] = Counter()
         for batch in self._bodies(sorted([*own, *edges], key=lambda stored: (stored.last_modified, stored.key))):
             part = decode(batch)
             own_rows = np.array([key in own_keys for key, _ in batch], dtype=bool)[part.source]
-            inside = (part.epoch_us >= start_us) & (part.epoch_us < start_us + _DAY_US)
+            middle = part.epoch_us - part.seconds * np.int64(SECOND_US // 2)
+            inside = (middle >= start_us) & (middle < start_us + DAY_US)
+            stamped = (part.epoch_us >= start_us) & (part.epoch_us < start_us + DAY_US)
+            # The first minute's report belongs to the day before, which finds it in this day's first hour.
+            found = np.array([key in first_hour for key, _ in batch], dtype=bool)[part.source]
+            early = own_rows & stamped & (middle < start_us)
             # Rejects of a neighbouring day's folder are reported with that day.
             rejects += [reject for reject in part.rejects if reject.source_object in own_keys]
-            rejects += misplaced(part, [key for key, _ in batch], own_rows & ~inside)
+            keys = [key for key, _ in batch]
+            rejects += rejected(part, keys, own_rows & ~inside & ~(early & found), "outside_day")
+            if (early & found).any() and not self._has_day_before(start_us):
+                rejects += rejected(part, keys, early & found, BEFORE_FIRST_DAY)
             counts.update(part.counts)
             counts["edge_reports"] += int((inside & ~own_rows).sum())
             parts.append(_select(part, inside))
         return parts, rejects, counts
+
+    def _has_day_before(self, start_us: int) -> bool:
+        """Whether the archive has a folder of the day before the one that starts at `start_us`."""
+        day = np.datetime64(start_us, "us").astype("datetime64[D]").astype(date) - timedelta(days=1)
+        return day_folder(day) in {f"{month_folder(day)}/{name}" for name in self.archive.folders(month_folder(day))}
 
     def _bodies(self, objects: list[StoredObject]) -> Iterator[list[tuple[str, bytes]]]:
         """Yield batches of (key, decompressed body) in the order given, as large as their bytes allow.
@@ -228,55 +268,20 @@ def _select(part: Observations, mask: np.ndarray) -> Observations:
         part.values[mask],
         part.length[mask],
         part.source[mask],
+        part.seconds[mask],
     )
 
 
-def latest_only(parts: list[Observations]) -> tuple[Observations, int, int]:
-    """Join the parts, given in the order received: sorted by station and time, of equal ones the last received kept.
+def _stand_for(seconds: np.ndarray, ordered: np.ndarray) -> np.ndarray:
+    """The seconds that each cell of `ordered` (fields by reports) stands for: those of its report, or of its wind.
 
-    Returns them, how many reports were replaced by a later one, and how many values of those were kept because no later
-    one says anything of them.
+    A wind value stands for the time since the one before where the station samples it more rarely than it reports.
     """
-    if not parts:
-        return Observations(), 0, 0
-    stations = Tags.of([station for part in parts for station in part.stations])
-    times = np.concatenate([part.epoch_us for part in parts])
-    values = np.concatenate([part.values for part in parts])
-    length = np.concatenate([part.length for part in parts])
-    rows = latest_rows(stations.codes, times)
-    completed = _complete(stations.codes, times, values, length) if len(rows.replaced) else 0
-    names = stations.names.to_pylist()
-    kept = Observations(
-        [names[code] for code in rows.series],
-        rows.times,
-        values[rows.order],
-        length[rows.order],
-    )
-    return kept, len(rows.replaced), completed
-
-
-def _complete(codes: np.ndarray, times: np.ndarray, values: np.ndarray, length: np.ndarray) -> int:
-    """Give the last copy of every report the values that only earlier ones have, in place; returns how many."""
-    order = np.lexsort((times, codes))
-    first = np.ones(len(order), dtype=bool)
-    first[1:] = (codes[order[1:]] != codes[order[:-1]]) | (times[order[1:]] != times[order[:-1]])
-    copies = np.diff(np.append(np.flatnonzero(first), len(order)))
-    order = order[np.repeat(copies > 1, copies)]
-    copies = copies[copies > 1]
-    at = np.cumsum(copies) - 1  # in `order`: of each report the last copy, which is the one that is kept
-    completed = 0
-    for back in range(1, int(copies.max())):
-        incomplete = np.isnan(values[order[at]]).any(axis=1)
-        at, copies = at[incomplete & (copies > back)], copies[incomplete & (copies > back)]
-        if not len(at):
-            break
-        last, earlier = order[at], order[at - back]
-        said = values[earlier]
-        report, element = np.nonzero(np.isnan(values[last]) & ~np.isnan(said))
-        values[last[report], element] = said[report, element]
-        length[last] = np.maximum(length[last], length[earlier])
-        completed += len(report)
-    return completed
+    lengths = np.broadcast_to(seconds, ordered.shape).copy()
+    sampling = np.nan_to_num(ordered[_SAMPLING])
+    rarer = (sampling > seconds) & (sampling <= _LONGEST_SAMPLING)
+    sampled = _WIND[:, None] & rarer & ~np.isnan(ordered)
+    return np.where(sampled, sampling.astype("i4"), lengths)
 
 
 def long_table(kept: Observations) -> pa.Table:
@@ -286,18 +291,23 @@ def long_table(kept: Observations) -> pa.Table:
     stations = Tags.of(kept.stations)
     bounds = np.searchsorted(stations.codes, np.arange(len(stations.names) + 1))
     metric_codes = np.arange(len(FIELDS), dtype=np.int32)[:, None]
-    times, metrics, values, rows = [], [], [], []
+    times, metrics, values, lengths, rows = [], [], [], [], []
     for begin, end in pairwise(bounds):
         # An 18-element report says nothing of the last fields: no rows, which is not the same as null.
         present = (_SORTED_FIELDS[:, None] + 1 < kept.length[begin:end]) | (_SORTED_FIELDS[:, None] + 1 < UDP_LENGTH)
+        if kept.covered is not None:
+            present &= ~kept.covered[begin:end, _SORTED_FIELDS].T
         times.append(np.broadcast_to(kept.epoch_us[begin:end], present.shape)[present])
         metrics.append(np.broadcast_to(metric_codes, present.shape)[present])
-        values.append(kept.values[begin:end, _SORTED_FIELDS].T[present])
+        ordered = kept.values[begin:end, _SORTED_FIELDS].T
+        values.append(ordered[present])
+        lengths.append(_stand_for(kept.seconds[begin:end], ordered)[present])
         rows.append(len(values[-1]))
     batch = raw_batch(
         np.concatenate(times),
         Tags(np.repeat(np.arange(len(rows), dtype=np.int32), rows), stations.names),
-        Tags(np.concatenate(metrics), pa.array([FIELDS[field] for field in _SORTED_FIELDS], pa.string())),
+        Tags(np.concatenate(metrics), pa.array(_IN_ORDER, pa.string())),
         np.concatenate(values),
+        interval=Interval(np.concatenate(lengths)),
     )
     return pa.Table.from_batches([batch])

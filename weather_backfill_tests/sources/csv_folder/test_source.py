@@ -185,3 +185,33 @@ def test_a_day_goes_through_the_platform(tmp_path: Path) -> None:
         open_source(
             parse_tenant(inside.encode(), "a", "acme"), "csv_folder", open_lake(settings), settings.s3, settings
         )
+
+
+def test_what_a_value_stands_for_is_a_setting(tmp_path: Path) -> None:
+    """Rain of the ten minutes up to its time, and a reading: at midnight they belong to two days."""
+    (tmp_path / "2024-03-30.csv").write_text("time,t,rain\n2024-03-30T00:00,32,0.1\n2024-03-30T00:10,32,0.2\n")
+    (tmp_path / "2024-03-31.csv").write_text("time,t,rain\n2024-03-31T00:00,50,0.4\n")
+    first, second = read(tmp_path, D1, D2, intervals={"precipitation_amount": 600})
+    assert isinstance(first, RawDay)
+    assert isinstance(second, RawDay)
+    assert rows(first) == [
+        ("roof", "air_temperature", "00:00", 0.0),
+        ("roof", "air_temperature", "00:10", 0.0),
+        ("roof", "precipitation_amount", "00:10", 0.2),
+        ("roof", "precipitation_amount", "00:00", 0.4),
+    ]
+    assert first.table["interval_seconds"].to_pylist() == [0, 0, 600, 600]
+    assert [(r["reason"], r["raw_text"]) for r in first.rejects.to_pylist()] == [
+        ("before_first_day", "precipitation_amount=0.1")
+    ]
+    assert rows(second) == [("roof", "air_temperature", "00:00", 10.0)]
+    assert second.rejects.num_rows == 0, "the day before has it"
+
+
+def test_a_time_can_be_the_start_of_its_interval(tmp_path: Path) -> None:
+    (tmp_path / "2024-03-30.csv").write_text("time,t,rain\n2024-03-30T00:00,32,0.1\n2024-03-30T23:50,32,0.2\n")
+    day = one(tmp_path, D1, interval_seconds=600, time_is="start")
+    assert len(rows(day)) == 4
+    assert set(day.table["interval_end_offset_seconds"].to_pylist()) == {600}
+    with pytest.raises(ValueError, match="no column is of the metric wind"):
+        one(tmp_path, D1, intervals={"wind": 600})

@@ -29,6 +29,7 @@ def series_batch(series: Series, station: str, schema: pa.Schema) -> pa.RecordBa
             pa.DictionaryArray.from_arrays(zeros, pa.array([series.metric])),
             pa.array(series.values, mask=missing),
             pa.array(np.where(missing, 9, 1).astype(np.int8)),
+            *(pa.array(np.full(size, part, dtype=np.int32)) for part in series.interval),
             pa.array(series.levels, mask=series.levels == NO_LEVEL),
         ],
         schema=schema,

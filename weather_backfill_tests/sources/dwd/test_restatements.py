@@ -105,6 +105,7 @@ def table(rows: list[tuple[str, float | None, int]], station: str = "00001") -> 
             pa.array(["air_temperature"] * size, pa.string()).dictionary_encode(),
             pa.array([r[1] for r in rows], pa.float64()),
             pa.array(np.ones(size), pa.int8()),
+            *[pa.array(np.zeros(size), pa.int32())] * 2,
             pa.array([r[2] for r in rows], pa.int8()),
         ],
         schema=RAW_WITH_SOURCE_QUALITY,

@@ -12,6 +12,7 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 from weather_backfill.model.days import DayFailure, RawDay
@@ -57,7 +58,8 @@ def expected() -> pd.DataFrame:
     """All 182 stations over the range, history before recent, by pandas alone."""
     rows = pd.concat([hourly_truth(HISTORICAL), hourly_truth(RECENT)], ignore_index=True)
     rows = rows.drop_duplicates(["station_id", "metric", "observed_at"], keep="first")
-    inside = (rows["observed_at"] >= "2018-09-24") & (rows["observed_at"] < "2020-03-27")
+    read_at = rows["observed_at"] - pd.Timedelta(minutes=10)  # as real pairs of hourly and 10-minute files show
+    inside = (read_at >= "2018-09-24") & (read_at < "2020-03-27")
     return in_order(rows[inside])
 
 
@@ -78,11 +80,17 @@ def test_all_stations_have_exactly_the_rows_and_nulls_of_their_files(way, expect
     found = frame(good(days))
     assert found["station_id"].nunique() == 182
     pd.testing.assert_frame_equal(in_order(found), expected)
-    assert sum(d.rejects.num_rows for d in good(days)) == 0
+    rejects = pa.concat_tables([d.rejects for d in good(days)]).to_pandas()
+    opening = hourly_truth(RECENT).groupby("station_id")["observed_at"].min()
+    opening = opening[opening.dt.hour == 0].drop({p.name.split("_")[2] for p in (SNAPSHOT / HISTORICAL).glob("*.zip")})
+    assert len(opening) > 100
+    assert set(rejects["reason"]) == {"before_first_day"}
+    assert dict(zip(rejects["station_id"], rejects["observed_at"], strict=True)) == opening.to_dict()
     keys = found[["station_id", "metric", "observed_at"]].reset_index(drop=True)
     for day in good(days)[:3]:
         own = frame([day])
-        assert (own["observed_at"].dt.date == day.date).all()
+        assert ((own["observed_at"] - pd.Timedelta(minutes=10)).dt.date == day.date).all()
+        assert (own[["interval_seconds", "interval_end_offset_seconds"]] == [0, -600]).all(axis=None)
         pd.testing.assert_frame_equal(own, own.sort_values(list(keys.columns)).reset_index(drop=True))
         assert ((own["quality"] == 9) == own["value"].isna()).all()
 
@@ -117,12 +125,18 @@ def test_ten_minutes_have_the_known_daily_mean() -> None:
     days = good(read_days(connection, days_between(date(2018, 10, 4), date(2020, 4, 5))))
     found = frame(days)
     air = found[found["metric"] == "air_temperature"].set_index("observed_at")["value"]
-    assert len(air) == 79_200
-    assert air.mean() == pytest.approx(9.3066, abs=5e-5)
+    assert [d.rejects["reason"].to_pylist() for d in days if d.rejects.num_rows] == [["before_first_day"]]
+    assert len(air) == 79_200 - 1, "the first stamp is the end of ten minutes of the day before"
+    path = next((SNAPSHOT / "10_minutes/air_temperature/recent").glob("*_03379_*.zip"))
+    rows = truth(member(path), {"TT_10": "air_temperature"}, "QN").set_index("observed_at")["value"]
+    pd.testing.assert_series_equal(air.sort_index(), rows[1:], check_freq=False, check_index_type=False)
     assert (air.min(), air.max()) == (-8.0, 35.1)
     (day,) = [d for d in days if d.date == date(2019, 6, 26)]
     own = frame([day])
-    assert own[own["metric"] == "air_temperature"]["value"].mean() == pytest.approx(27.0521, abs=5e-5)
+    by_stamp = rows["2019-06-26 00:00":"2019-06-26 23:50"]
+    assert by_stamp.mean() == pytest.approx(27.0521, abs=5e-5)
+    by_interval = rows["2019-06-26 00:10":"2019-06-27 00:00"]
+    assert own[own["metric"] == "air_temperature"]["value"].tolist() == by_interval.tolist()
     assert day.cadence.seconds == 600
 
 
@@ -168,7 +182,8 @@ def test_the_history_of_real_stations_has_one_present_and_no_overlap() -> None:
     assert list(last["instruments"]) == ["Lufttemperatur: PT 100 (Luft)", "Rel Feuchte: EE33"]
 
 
-START = NEW_YEAR
+START = NEW_YEAR + timedelta(hours=1)
+"""The first stamp of a day of hourly temperature: the reading of 0:50. That of 23:50 is stamped 0:00."""
 DAYS = days_between(date(2020, 1, 1), date(2020, 1, 3))
 
 
@@ -260,7 +275,7 @@ def test_the_more_final_row_wins_and_late_rows_are_kept(tmp_path) -> None:
 
 def test_a_metric_of_two_products_is_taken_from_the_one_named_first(tmp_path) -> None:
     put(tmp_path, f"{RECENT}/stundenwerte_TU_00002_akt.zip", station_zip(2))
-    text = "STATIONS_ID;MESS_DATUM;QN_8;TT;TD;eor\n2;2020010100;3;99.0;1.5;eor\n"
+    text = "STATIONS_ID;MESS_DATUM;QN_8;TT;TD;eor\n2;2020010101;3;99.0;1.5;eor\n"
     put(tmp_path, "hourly/dew_point/recent/stundenwerte_TD_00002_akt.zip", zipped(produkt_td__txt=text))
     (day,) = good(read_days(local(tmp_path, products=["air_temperature", "dew_point"]), DAYS[:1]))
     found = frame([day]).drop_duplicates("metric").set_index("metric")["value"]
@@ -280,11 +295,11 @@ def test_days_without_data_are_empty_and_days_in_no_order_are_sorted(tmp_path) -
 
 def test_a_station_silent_for_a_day_is_missed_until_it_counts_as_closed(tmp_path) -> None:
     """1 reports always; 2 pauses on the second, 3 ends with the first, 4 a month before, 5 begins with the third."""
-    step, opens = timedelta(days=1), START + timedelta(days=2)
+    opens = START + timedelta(days=2)
     old = hourly_zip(4, START - timedelta(days=31), [1.0] * 23)
     rows = {1: station_zip(1), 3: hourly_zip(3, START, [1.0] * 24), 4: old, 5: hourly_zip(5, opens, [1.0] * 24)}
     gap = member_bytes(station_zip(2)).decode().splitlines(keepends=True)
-    rows[2] = zipped(produkt_tu__txt="".join(line for line in gap if f";{START + step:%Y%m%d}" not in line))
+    rows[2] = zipped(produkt_tu__txt="".join(gap[:25] + gap[49:]))
     for number, body in rows.items():
         put(tmp_path, f"{RECENT}/stundenwerte_TU_{number:05}_akt.zip", body)
     first, second, third = good(read_days(local(tmp_path), DAYS))
@@ -359,12 +374,15 @@ def test_a_historical_folder_that_is_gone_is_no_decade_without_data(tmp_path) ->
 
 
 def test_a_year_of_minutes_ends_in_the_folder_of_the_next() -> None:
-    """Until 2000 the stamps are MEZ: 23:00 UTC of 31 December is 0:00 of 1 January."""
+    """The last minute ends at 0:00 of 1 January; until 2000 the stamps are MEZ, and so is the last hour."""
     minutes = product("1_minute", "precipitation")
-    folders = minutes.folders(Period.HISTORICAL, date(1998, 12, 31), date(1998, 12, 31))
-    assert [folder[-4:] for folder in folders] == ["1998", "1999"]
-    for end in (date(1998, 12, 30), date(2010, 12, 31)):
-        assert len(minutes.folders(Period.HISTORICAL, date(end.year, 1, 1), end)) == 1
+    for start, end, years in [
+        (date(1998, 12, 31), date(1998, 12, 31), ["1998", "1999"]),
+        (date(2010, 12, 31), date(2010, 12, 31), ["2010", "2011"]),
+        (date(2010, 1, 1), date(2010, 1, 1), ["2009", "2010"]),  # whether it opens a history
+        (date(2010, 1, 2), date(2010, 12, 30), ["2010"]),
+    ]:
+        assert [folder[-4:] for folder in minutes.folders(Period.HISTORICAL, start, end)] == years
 
 
 def test_a_server_that_stops_answering_fails_the_days_and_is_left_alone(tmp_path) -> None:
@@ -390,3 +408,36 @@ def test_a_second_run_fetches_only_what_changed(tmp_path) -> None:
         sent = {os.path.basename(p): n for p, n in mirror.sent.items() if p.endswith(".zip")}
     assert sent == {"stundenwerte_TU_00001_akt.zip": 1, "stundenwerte_TU_00002_akt.zip": 2}
     assert days[2].table.num_rows == 48 + 24
+
+
+TEN = "STATIONS_ID;MESS_DATUM;QN;RWS_DAU_10;RWS_10;RWS_IND_10;eor\n"
+
+
+def rain_zip(*rows: tuple[str, float]) -> bytes:
+    """Ten-minute rain of station 2 by stamp."""
+    return zipped(produkt__txt=TEN + "".join(f"2;{stamp};3;0;{value};0;eor\n" for stamp, value in rows))
+
+
+def rain_of(day: RawDay) -> list[float]:
+    found = frame([day]).query("metric == 'precipitation_amount'")
+    assert set(zip(found["interval_seconds"], found["interval_end_offset_seconds"], strict=True)) <= {(600, 0)}
+    return found["value"].tolist()
+
+
+def test_the_last_ten_minutes_of_a_day_lie_in_the_next_file(tmp_path) -> None:
+    """Files by years: 23:50 to 24:00 of the last day of one is the first row of the next, whatever range is read."""
+    folder = "10_minutes/precipitation/historical"
+    put(tmp_path, f"{folder}/10minutenwerte_nieder_00002_20200101_20200101_hist.zip",
+        rain_zip(("202001010000", 0.1), ("202001010010", 0.2), ("202001012350", 0.3)))  # fmt: skip
+    put(tmp_path, f"{folder}/10minutenwerte_nieder_00002_20200102_20200103_hist.zip",
+        rain_zip(("202001020000", 0.4), ("202001020010", 0.5), ("202001030000", 0.6)))  # fmt: skip
+    connection = local(tmp_path, resolution="10_minutes", products=["precipitation"])
+    together = good(read_days(connection, DAYS[:2]))
+    for days in (together, [good(read_days(connection, [day]))[0] for day in DAYS[:2]]):
+        assert [rain_of(day) for day in days] == [[0.2, 0.3, 0.4], [0.5, 0.6]]
+        rejects = [(r["reason"], r["raw_text"]) for day in days for r in day.rejects.to_pylist()]
+        assert [reason for reason, _ in rejects] == ["before_first_day"], "of 31 December there is nothing else"
+        assert "precipitation_amount=0.1" in rejects[0][1]
+    (before,) = good(read_days(connection, [date(2019, 12, 31)]))
+    assert before.table.num_rows == 0
+    assert before.rejects.num_rows == 0

@@ -25,7 +25,8 @@ from weather_backfill.storage import read_ahead
 from weather_backfill.storage.object_store import ObjectStore
 
 DAY = date(2024, 1, 2)
-MIDNIGHT = 1704153600
+MIDNIGHT = 1704153600 + 30
+"""The stamp of the day's first report of a minute: the middle of its minute is midnight."""
 
 
 def body(second: int, temperature: float | None = 5.0, serial: str = "ST-1", elements: int = 18) -> bytes:
@@ -210,7 +211,7 @@ def test_a_simulated_day_comes_back_as_it_was_made(store: ObjectStore) -> None:
     )
     write_archive(archive, store)
     day = read(store)
-    made = 0
+    made = early = 0
     for station, serial in enumerate(archive.station_ids):
         rng = np.random.default_rng([archive.seed, 0, station])
         keep = rng.random(1440) >= 0.1
@@ -219,14 +220,18 @@ def test_a_simulated_day_comes_back_as_it_was_made(store: ObjectStore) -> None:
         expected = {
             int(report[0]): None if null[minute][6] else report[7]
             for minute, report in enumerate(reports)
-            if keep[minute]
+            if keep[minute] and report[0] >= MIDNIGHT
         }
+        early += sum(bool(keep[minute]) and report[0] < MIDNIGHT for minute, report in enumerate(reports))
         mine = day.table.filter(pc.equal(day.table["station_id"], serial))
         assert values(mine, "air_temperature") == expected
         made += len(expected)
     assert day.facts["reports_kept"] == made
-    assert Counter(day.rejects["reason"].to_pylist()) == {"not_json": day.rejects.num_rows}
-    assert day.facts["messages"] == made + day.facts["duplicates"]
+    reasons = Counter(day.rejects["reason"].to_pylist())
+    assert reasons.keys() <= {"not_json", "before_first_day"}
+    opening = day.rejects.filter(pc.equal(day.rejects["reason"], "before_first_day"))
+    assert len(set(zip(opening["station_id"].to_pylist(), opening["observed_at"].to_pylist(), strict=True))) == early
+    assert day.facts["messages"] == made + opening.num_rows + day.facts["duplicates"]
 
 
 def test_bytes_decide_how_many_objects_are_read_before_they_are_decoded(
@@ -256,3 +261,53 @@ def test_bytes_decide_how_many_objects_are_read_before_they_are_decoded(
     monkeypatch.setattr(source, "decode", decoded)
     assert read(store).table.equals(whole)
     assert (held[0], most[0] <= 20) == (0, True), most
+
+
+def test_the_first_minute_belongs_to_the_day_before(store: ObjectStore) -> None:
+    """Found in the day's first hour by the day before; nobody's, and said so, where the archive begins with it."""
+    put(store, "first.json", body(MIDNIGHT - 1, 1.0), body(MIDNIGHT, 2.0), hour=0)
+    day = read(store)
+    assert values(day.table, "air_temperature") == {MIDNIGHT: 2.0}
+    assert day.rejects.select(["reason", "station_id"]).to_pylist() == [
+        {"reason": "before_first_day", "station_id": "ST-1"}
+    ]
+    put(store, "before.json", body(MIDNIGHT - 7200, 0.0), day=DAY - timedelta(days=1), hour=22)
+    assert read(store).rejects.num_rows == 0
+    before = TempestSource(store).read_day(DAY - timedelta(days=1))
+    assert values(before.table, "air_temperature") == {MIDNIGHT - 7200: 0.0, MIDNIGHT - 1: 1.0}
+
+
+def test_a_report_s_length_is_its_bucket_s_or_its_own(store: ObjectStore) -> None:
+    noon = MIDNIGHT + 43_200
+    report = orjson.loads(body(noon))["obs"][0]
+
+    def sent(second: int, minutes: object, **more: object) -> bytes:
+        one = [second, *report[1:17], minutes]
+        return orjson.dumps({"serial_number": "ST-1", "type": "obs_st", "obs": [one], **more})
+
+    put(store, "a.json", sent(noon, 1), sent(noon + 300, 5), sent(noon + 7200, 1, bucket_step_minutes=30))
+    put(store, "b.json", sent(noon + 10_000, None), b"no message")  # read message by message
+    day = read(store)
+    air = day.table.to_pandas().query("metric == 'air_temperature'")
+    assert air.interval_seconds.tolist() == [60, 300, 1800, 60]
+    assert set(air.interval_end_offset_seconds) == {0}
+    assert day.facts["reports_of_assumed_length"] == 1
+
+
+def test_wind_that_is_sampled_every_five_minutes_stands_for_five(store: ObjectStore) -> None:
+    noon = MIDNIGHT + 43_200
+    bodies = []
+    for minute in range(1, 11):
+        report = orjson.loads(body(noon + minute * 60))["obs"][0]
+        report[5] = 300
+        if minute % 5:
+            report[1:5] = [None] * 4
+        bodies.append(orjson.dumps({"serial_number": "ST-1", "type": "obs_st", "obs": [report]}))
+    put(store, "a.json", *bodies)
+    frame = read(store).table.to_pandas()
+    for metric in ("wind_speed", "wind_speed_lull", "wind_speed_of_gust", "wind_from_direction"):
+        wind = frame[frame.metric == metric]
+        assert len(wind) == 10
+        assert wind.interval_seconds[wind.value.notna()].tolist() == [300, 300]
+        assert set(wind.interval_seconds[wind.value.isna()]) == {60}
+    assert set(frame.interval_seconds[frame.metric == "air_temperature"]) == {60}

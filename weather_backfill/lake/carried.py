@@ -1,0 +1,94 @@
+"""Rows of a day of schema 1 that belong to the day before, kept in their old day until that one holds them.
+
+Schema 1 filed a row by its stamp, today's files by the middle of its interval: the ten minutes before midnight, stamped
+00:00, have moved one day back. Where a day is written anew and the day before is still of schema 1, or not in the lake,
+nobody else holds those rows: they stay, with no interval, so that they count where they counted before, and the
+footer says how many (`carried`). When the day before has been written, this day is outdated and loses them.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from weather_backfill.lake import layout, ownership, parquet
+from weather_backfill.model import intervals
+from weather_backfill.model.errors import NotFoundError, UnreadableObjectError
+from weather_backfill.model.partitions import PartitionKey
+from weather_backfill.model.schemas import is_older
+from weather_backfill.storage.object_store import ObjectStore
+
+CARRIED = "carried"
+
+
+def carried_rows(
+    store: ObjectStore, service: str, key: PartitionKey, previous: bytes | None, table: pa.Table
+) -> pa.Table:
+    """The rows of `previous`, the raw file that `table` replaces, that must stay in the day; mostly none.
+
+    Their columns are those of `table`. A previous file that is damaged has none.
+    """
+    nothing = table.slice(0, 0)
+    metadata = parquet.metadata_of(previous) if previous is not None else None
+    if previous is None or metadata is None or not table.num_rows:
+        return nothing
+    footer = parquet.footer_of(metadata)
+    if not is_older(footer.get("schema_version")) and CARRIED not in footer:
+        return nothing
+    if holds_own_days_end(store, service, PartitionKey(key.date - timedelta(days=1), key.tenant)):
+        return nothing
+    try:
+        old = ownership.decode(previous, layout.day_key(layout.RAW_OBSERVATIONS, service, key))
+    except UnreadableObjectError:
+        return nothing
+    start = int(np.datetime64(key.date, "us").astype("i8"))
+    stamps = np.asarray(old["observed_at"].cast(pa.int64()))
+    moved = (stamps >= start) & (stamps + _shifts(old, table) < start)
+    rows = old.filter(pa.array(moved))
+    names = [f.name for f in table.schema]
+    columns = [
+        rows[f.name].cast(f.type) if f.name in rows.schema.names and f.name not in intervals.INTERVAL
+        else pa.nulls(rows.num_rows, f.type)
+        for f in table.schema
+    ]  # fmt: skip
+    return pa.table(dict(zip(names, columns, strict=True)), schema=table.schema)
+
+
+def with_carried(table: pa.Table, rows: pa.Table) -> pa.Table:
+    """A day's table with its carried rows, in order."""
+    whole = pa.concat_tables([table, rows]).unify_dictionaries()
+    keys = {name: whole[name].cast(pa.string()) for name in parquet.TAGS} | {"observed_at": whole["observed_at"]}
+    keys["interval_seconds"] = whole["interval_seconds"]
+    order = pc.sort_indices(
+        pa.table(keys), sort_keys=[(n, "ascending") for n in ("station_id", "metric", *list(keys)[2:])]
+    )
+    return whole.take(order)
+
+
+def holds_own_days_end(store: ObjectStore, service: str, key: PartitionKey) -> bool:
+    """Whether the lake's raw file of a day is filed as today: it then holds the rows stamped at the next midnight."""
+    try:
+        stored = store.head(layout.day_key(layout.RAW_OBSERVATIONS, service, key))
+    except NotFoundError:
+        return False
+    metadata = parquet.metadata_of(store.tail(stored, parquet.FOOTER_BYTES)) or parquet.metadata_of(
+        store.get(stored.key)
+    )
+    return metadata is not None and not is_older(parquet.footer_of(metadata).get("schema_version"))
+
+
+def _shifts(old: pa.Table, new: pa.Table) -> np.ndarray:
+    """Microseconds from the stamp of each old row to its middle, by what its series stands for in the new table."""
+    starts = parquet.series_starts(new)
+    by_middle = intervals.middles(new.take(starts)) - np.asarray(new["observed_at"].take(starts).cast(pa.int64()))
+    shift_of = dict(zip(_series(new, starts), by_middle.tolist(), strict=True))
+    old_starts = parquet.series_starts(old)
+    shifts = np.array([shift_of.get(series, 0) for series in _series(old, old_starts)], dtype="i8")
+    return np.repeat(shifts, np.diff(np.append(old_starts, old.num_rows)))
+
+
+def _series(table: pa.Table, starts: np.ndarray) -> list[tuple[str, str]]:
+    return list(zip(*(table[name].take(starts).cast(pa.string()).to_pylist() for name in parquet.TAGS), strict=True))
