@@ -27,7 +27,7 @@ test: $(VENV)/ready  ## The whole suite; the end-to-end tests first, as they mos
 
 test-long: $(VENV)/ready  ## Minutes of a real daemon each: sixteen tenants by themselves, the next day on a faked clock (Debian, root)
 	ls /usr/lib/*/faketime/libfaketime.so.1 > /dev/null 2>&1 || (apt-get update -qq && apt-get install -y -qq libfaketime) > /dev/null
-	$(BIN)/python -m pytest -q -m long -n 2 --maxschedchunk 1 $(addprefix weather_backfill_tests/,e2e upgrade backfill)
+	$(BIN)/python -m pytest -q -m long -n 2 --maxschedchunk 1 --ignore weather_backfill_tests/faults weather_backfill_tests/e2e weather_backfill_tests
 
 test-s3: $(VENV)/ready  ## The tests that use S3, against a throw-away Ceph object gateway (Debian, root)
 	.ci/radosgw $(BIN)/python -m pytest -q -n 2 -k s3

@@ -56,13 +56,17 @@ class DemoFolder:
         return Settings(storage_url=environment["WEATHER_STORAGE_URL"], tenants_url=environment["WEATHER_TENANTS_URL"])
 
     def prepare(self) -> None:
-        """Make the Dagster home with the project's dagster.yaml in it."""
+        """Make the Dagster home with the project's dagster.yaml and empty databases in it.
+
+        Two processes that make a SQLite database at the same time fail: "table jobs already exists".
+        """
         home = self.folder / "dagster_home"
         make_folder(home)
         link = home / "dagster.yaml"
         if not link.exists():
             link.unlink(missing_ok=True)  # one that leads to where the project was before
             link.symlink_to(PROJECT / "dagster.yaml")
+        dg.DagsterInstance.from_config(str(home)).dispose()
 
 
 def archives(days: int) -> list[SimulatedArchive]:

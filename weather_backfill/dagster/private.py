@@ -7,6 +7,7 @@ that an upgrade has taken away.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
 
 DAEMON_MODULE = "dagster._daemon"
 """Run with `python -m`, it is the `dagster-daemon` of this interpreter, whatever stands first in the path."""
+_TICK = "DEFAULT_DAEMON_INTERVAL_SECONDS"
 EMBEDDED_STORAGE = "dagster._core."
 """What the module of every storage starts with that Dagster itself brings: files below the instance's home."""
 
@@ -140,6 +142,17 @@ def check_event(step: StepExecutionContext, evaluation: dg.AssetCheckEvaluation)
 def instance_of_coordinator(coordinator: dg.QueuedRunCoordinator) -> dg.DagsterInstance:
     """The instance that a run coordinator works for."""
     return coordinator._instance
+
+
+def set_backfill_tick_seconds(seconds: int) -> None:
+    """Set how often the backfill daemon of this process looks at its backfills; it reads that when its thread starts.
+
+    The daemon's controller makes the run coordinator before any of its threads. The same constant is the asset daemon's
+    pause before it looks at conditions that belong to no sensor; ours all belong to one.
+    """
+    controller = sys.modules.get("dagster._daemon.controller")  # no other process has it, or needs it
+    if isinstance(getattr(controller, _TICK, None), int):  # else a Dagster that keeps it elsewhere: its own pace
+        setattr(controller, _TICK, seconds)
 
 
 def webserver_command(serve: Callable[..., None]) -> click.Command:

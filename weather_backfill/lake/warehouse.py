@@ -25,13 +25,13 @@ _NAME = "[A-Za-z0-9_]*"  # of no hidden file
 _DATE = pa.field("date", pa.date32())
 _OWNER = (pa.field("service", pa.string()), pa.field("tenant", pa.string()))
 COLUMNS: Mapping[str, pa.Schema] = {
-    layout.RAW_OBSERVATIONS: pa.schema([*schemas.RAW, schemas.SOURCE_QUALITY, *_OWNER, _DATE, *intervals.COMPUTED]),
+    layout.RAW_OBSERVATIONS: pa.schema([*schemas.RAW, schemas.SOURCE_QUALITY, *_OWNER, _DATE]),
     layout.REFINED_15M: pa.schema([*schemas.REFINED, *_OWNER, _DATE]),
     layout.REJECTED_OBSERVATIONS: pa.schema([*schemas.REJECTS, *_OWNER, _DATE]),
     layout.QUARTERLY_FEATURES: pa.schema([*schemas.FEATURES, *_OWNER, _DATE]),
     layout.STATION_HISTORY: pa.schema([*STATION_HISTORY, *_OWNER]),
 }
-"""The columns of the datasets' views; `date` is the UTC day, or the first day of the quarter."""
+"""The columns of the datasets; `date` is the UTC day, or the first day of the quarter. The view of raw has two more."""
 _END = "observed_at + to_seconds(interval_end_offset_seconds)"
 _COMPUTED = {"interval_start": f"{_END} - to_seconds(interval_seconds)", "interval_end": _END}
 
@@ -160,6 +160,8 @@ def _dataset_view(connection: duckdb.DuckDBPyConnection, dataset: str, globs: Ma
     it reads all footers.
     """
     columns = COLUMNS[dataset]
+    if dataset == layout.RAW_OBSERVATIONS:
+        columns = pa.schema([*columns, *intervals.COMPUTED])
     selects = []
     for glob in globs.values():
         types = "'service': VARCHAR, 'tenant': VARCHAR" + (", 'date': DATE" if _DATE in columns else "")

@@ -56,7 +56,7 @@ def test_an_undisturbed_pass_and_nothing_new_after_it(context: BackfillContext) 
     check_launched_once(context)
 
 
-@pytest.mark.parametrize("moment", ["before", "after"])
+@pytest.mark.parametrize("moment", [pytest.param("before", marks=pytest.mark.long), "after"])
 def test_killed_at_every_write_and_run_again(
     tmp_path: Path, archive: Path, definitions: dg.Definitions, moment: str
 ) -> None:

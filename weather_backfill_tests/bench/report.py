@@ -36,8 +36,9 @@ minutes runs once. Peers have environments of their own, pinned in `weather_back
 _LIMITS = """\
 ## Where Dagster itself ends, and what to do
 
-- **The daemon looks every 30 seconds**, and a request needs three looks: launch raw, launch refined, see the
-  end. That is up to 90 seconds of waiting however small the work is; it is hard-coded in Dagster.
+- **The daemon looks at its backfills every 5 seconds**, where Dagster by itself looks every 30, and a request needs
+  three looks: launch raw, launch refined, see the end. `backfill_tick_seconds` of the run coordinator in
+  `dagster.yaml` sets it. (The figures above are of Dagster's 30.)
 - **A run takes some 5 seconds of CPU to start**, most of it imports. A year of small days in runs of 30 days took 150
   to 180 s, in runs of 92 days 120 s; where a day takes seconds it makes no difference. `WEATHER_CHUNK_DAYS` sets it.
 - **An asset's partitions are one value to Dagster**: the page of partitions and the backfill daemon read and

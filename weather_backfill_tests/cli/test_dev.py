@@ -44,7 +44,7 @@ def children(pid: int) -> dict[str, psutil.Process]:
     return {word: child for child in found for word in (WEBSERVER, DAEMON) if word in child.cmdline()}
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGHUP, marks=pytest.mark.long)])
 def test_ctrl_c_stops_both_and_is_no_failure(number: signal.Signals, tmp_path: Path) -> None:
     with dev(tmp_path) as (process, url):
         until(lambda: len(children(process.pid)) == 2, 60)
@@ -55,7 +55,7 @@ def test_ctrl_c_stops_both_and_is_no_failure(number: signal.Signals, tmp_path: P
         assert not [name for name, child in started.items() if child.is_running()]
 
 
-@pytest.mark.parametrize("name", [WEBSERVER, DAEMON])
+@pytest.mark.parametrize("name", [pytest.param(WEBSERVER, marks=pytest.mark.long), DAEMON])
 def test_neither_goes_on_without_the_other(name: str, tmp_path: Path) -> None:
     with dev(tmp_path) as (process, _):
         until(lambda: len(children(process.pid)) == 2, 60)

@@ -4,19 +4,25 @@
 
 import ast
 import inspect
+import logging
 import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import dagster as dg
 import pytest
 from dagster import DagsterEvent
+from dagster._daemon import controller
+from dagster._daemon.backfill import execute_backfill_iteration_loop
 
 import weather_backfill
 from weather_backfill.dagster import private
+from weather_backfill.dagster.run_coordinator import TaggingRunCoordinator
+from weather_backfill.model.errors import ConfigurationError
 
 PACKAGE = Path(weather_backfill.__file__).parent
 DAYS = dg.DailyPartitionsDefinition("2024-01-01", end_date="2024-02-01")
@@ -138,6 +144,29 @@ def test_a_coordinator_knows_its_instance() -> None:
         coordinator = instance.run_coordinator
         assert isinstance(coordinator, dg.QueuedRunCoordinator)
         assert private.instance_of_coordinator(coordinator) is instance
+
+
+@pytest.mark.parametrize(("configured", "seconds"), [({}, 5), ({"backfill_tick_seconds": 2}, 2)])
+def test_the_backfill_daemon_looks_as_often_as_the_coordinator_says(
+    configured: dict[str, int], seconds: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(controller, "DEFAULT_DAEMON_INTERVAL_SECONDS", 30)
+    coordinator = {"module": "weather_backfill.run_coordinator", "class": "TaggingRunCoordinator", "config": configured}
+    paused: list[float] = []
+    with dg.instance_for_test(overrides={"run_coordinator": coordinator}) as instance:
+        assert instance.run_coordinator
+        loop = execute_backfill_iteration_loop(
+            SimpleNamespace(instance=instance), logging.getLogger(), SimpleNamespace(wait=paused.append)
+        )
+        while not paused:
+            next(loop)
+    assert seconds - 1 < paused[0] <= seconds
+
+
+@pytest.mark.parametrize("seconds", [0, 31])
+def test_a_tick_that_is_none_is_refused(seconds: int) -> None:
+    with pytest.raises(ConfigurationError, match=f"backfill_tick_seconds is {seconds}; expected 1 to 30"):
+        TaggingRunCoordinator(backfill_tick_seconds=seconds)
 
 
 def test_the_daemon_is_a_module_that_runs() -> None:

@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import weather_backfill
 
 PROJECT = Path(weather_backfill.__file__).parent.parent
@@ -28,6 +30,7 @@ def run(folder: Path, *command: str) -> str:
     return done.stdout + done.stderr
 
 
+@pytest.mark.long
 def test_what_dg_scaffolds_is_loaded(tmp_path: Path) -> None:
     project = tmp_path / "project"
     ignored = shutil.ignore_patterns("__pycache__")

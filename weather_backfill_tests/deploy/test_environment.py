@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.long  # a virtual environment each
 PROJECT = Path(__file__).parents[2]
 UV = Path(sys.prefix) / "bin" / "uv"
 

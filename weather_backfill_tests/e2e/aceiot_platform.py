@@ -13,7 +13,9 @@ import yaml
 
 from weather_backfill.backfill.launch import register_tenant
 from weather_backfill.lake import layout
+from weather_backfill.lake.journal import BEGUN
 from weather_backfill.sources.aceiot.simulate_data import SiteSpec
+from weather_backfill.storage.objects import LOCKS
 from weather_backfill_tests.platform import Platform
 from weather_backfill_tests.sources.aceiot.helpers import expected, plain
 from weather_backfill_tests.sources.aceiot.simulator_process import KEY, VARIABLE
@@ -82,13 +84,16 @@ def check_days(platform: Platform, tenant: str, sites: list[SiteSpec], days: lis
         assert table.equals(expected(sites, day, SEED)), day
 
 
-def check_clean(platform: Platform) -> None:
-    """Nothing temporary is left, in the temporary folder or between the objects of the lake."""
+def check_clean(platform: Platform, killed: int = 0) -> None:
+    """Nothing temporary is left, in the temporary folder or between the objects of the lake.
+
+    Of a run that was killed and that no daemon tries again, a note of the days it was at stays until housekeeping.
+    """
     assert list((platform.folder / "tmp").glob("weather-aceiot-*")) == []
     lake = platform.folder / "lake"
-    files = [p for p in lake.rglob("*") if p.is_file() and layout.LEDGER not in p.relative_to(lake).parts]
-    strange = [p for p in files if p.name != layout.FILE]
-    assert strange == []
+    files = [path.relative_to(lake) for path in lake.rglob("*") if path.is_file()]
+    strange = [path for path in files if path.name != layout.FILE and path.parts[0] not in (layout.LEDGER, LOCKS)]
+    assert [f"{path.parts[0]}/{path.name}" for path in strange] == [f"{layout.JOURNAL}/{BEGUN}"] * killed
 
 
 def check_no_secret(platform: Platform, *also: str) -> None:

@@ -165,7 +165,7 @@ def test_kill_9_in_the_middle_of_a_day_and_run_again(local_platform: Platform) -
         code, text = materialize(platform, RAW, "acme", DAYS[:2])
     assert code == 0, text[-2000:]
     check_days(platform, "acme", SITES, DAYS[:2])
-    check_clean(platform)
+    check_clean(platform, killed=1)
     check_no_secret(platform)
 
 

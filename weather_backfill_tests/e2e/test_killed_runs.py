@@ -180,6 +180,7 @@ def test_cancel_keeps_the_finished_days(local_platform: Platform) -> None:
     assert not platform.lake.list(f"_journal/{run_id}")
 
 
+@pytest.mark.long
 @pytest.mark.timeout(900)
 def test_a_day_that_kills_its_process_costs_itself_alone(local_platform: Platform) -> None:
     """As the out-of-memory killer does at a day that is too large, in every try of the run."""

@@ -44,8 +44,6 @@ def survive(stage: Stage, cell: Cell, keep: bool = False, by: Callable[[Stage, C
 
 QUICK = [
     Cell("write", "kill run", MIDWAY["write"]),
-    Cell("record", "time-out", MIDWAY["record"]),
-    Cell("begin", "exception", MIDWAY["begin"]),
     Cell("fetch", "SlowDown", 3, "s3", server=True),
 ]
 

@@ -73,7 +73,7 @@ def tempest_objects(rng: random.Random) -> Outcome:
     objects = [(f"{n}.json", body) for n, body in enumerate(bodies)]
     decoded = messages.decode(objects)
     apart = [messages.decode([item]) for item in objects]
-    kept, duplicates, _ = copies.latest_only([decoded])
+    kept, replaced, _ = copies.latest_only([decoded])
     table = source.long_table(kept)
     assert table.schema == RAW
     table.validate(full=True)
@@ -83,7 +83,7 @@ def tempest_objects(rng: random.Random) -> Outcome:
     assert all(len(r.raw_text.encode()) <= 3 * RAW_TEXT_LIMIT for r in decoded.rejects)
     said = decoded.counts["empty_messages"] + decoded.counts["other_messages"]
     expected = sum(tempest_reports(body) for body in bodies)
-    return Outcome(expected, len(kept.epoch_us) + said, len(decoded.rejects), duplicates).reconciled()
+    return Outcome(expected, len(kept.epoch_us) + said, len(decoded.rejects), len(replaced)).reconciled()
 
 
 def tempest_reports(body: bytes) -> int:

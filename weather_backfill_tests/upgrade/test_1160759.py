@@ -32,6 +32,7 @@ from weather_backfill_tests.upgrade.archived import (
 )
 from weather_backfill_tests.upgrade.make import unpack
 
+pytestmark = pytest.mark.long  # several commands each
 RAW, REFINED, REJECTED = "raw_observations", "refined_15m", "rejected_observations"
 
 

@@ -39,7 +39,9 @@ from weather_backfill_tests.upgrade.archived import (
 from weather_backfill_tests.upgrade.make import unpack
 
 
-@pytest.fixture(params=ARCHIVES, ids=str)
+@pytest.fixture(
+    params=[pytest.param(old, marks=[] if old.name == "1160759" else [pytest.mark.long]) for old in ARCHIVES], ids=str
+)
 def old(request: pytest.FixtureRequest) -> Archived:
     return request.param
 

@@ -13,7 +13,7 @@ Levels = npt.NDArray[np.int8]
 _SKY = "cloud_area_fraction"
 _SKY_METHOD = "cloud_observation_method"
 _UNCHECKED = 1  # the quality level at which an indicator tells of the gauge's heating
-_FEWEST_OF_A_CONSTANT = 24  # values: an hour's pressure can well be the next one's
+_FEWEST_OF_A_CONSTANT = 48  # values: two days of hours, in which no tenth of a hectopascal changed
 
 
 def settle_meanings(values: Values, levels: Levels, product: Product) -> tuple[str, ...]:

@@ -78,9 +78,9 @@ def load_station(station: str, files: Sequence[StationFile], bodies: Bodies, ind
         read.append((item, parsed, contribution))
         load.unknown_columns.update(parsed.unknown_columns)
         load.rejects += _filed_rejects(parsed, index)
-        ends = [*(load.span or ()), *(int(s.times[at]) for s in parsed.series if len(s.times) for at in (0, -1))]
-        load.span = (min(ends), max(ends)) if ends else None
     read = [_without_day_before(entry, read, load, index) for entry in read]
+    ends = [int(s.times[at]) for _, parsed, _ in read for s in parsed.series if len(s.times) for at in (0, -1)]
+    load.span = (min(ends), max(ends)) if ends else None
     for item, broken_body, problem in broken:
         sound = [i for i, _, _ in read if i.product is item.product]
         load.failures.append(FileFailure(item.file.name, problem, _lost_days(item, broken_body, sound, index)))
@@ -206,7 +206,8 @@ def _filed_rejects(parsed: ParsedProduct, index: DayIndex) -> list[tuple[int, pa
 
 
 def _last_time(parsed: ParsedProduct) -> int:
-    return int(max((s.times[-1] for s in parsed.series if len(s.times)), default=0))
+    """The middle of the last row's interval, by which its day goes."""
+    return int(max((s.times[-1] + s.shift for s in parsed.series if len(s.times)), default=0))
 
 
 def bodies_of(files: Sequence[StationFile], fetch: Callable[[StationFile], Download]) -> list[Download | Exception]:

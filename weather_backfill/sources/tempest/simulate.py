@@ -134,7 +134,7 @@ def weather(archive: SimulatedArchive, number: int, day: date, station: int) -> 
         np.round(solar * 120).astype(int), np.round(solar / 90, 2), np.round(solar).astype(int),
         np.round(rain, 6), raining.astype(int), np.where(strikes > 0, 12, 0), strikes,
         np.round(2.55 + 0.2 * sun, 3), np.ones(MINUTES, dtype=int), np.round(total, 6),
-        np.round(rain * 1.05, 6), np.round(total * 1.05, 6), np.zeros(MINUTES, dtype=int),
+        np.round(rain * 1.05, 6), np.round(total * 1.05, 6), np.ones(MINUTES, dtype=int),
     ]  # fmt: skip
     return [list(report) for report in zip(*(column.tolist() for column in columns), strict=True)]
 

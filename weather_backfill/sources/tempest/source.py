@@ -129,16 +129,18 @@ class TempestSource(ClosingSource):
         ]
         start_us = int(np.datetime64(day, "us").astype("i8"))
         parts, rejects, counts = self._decode(own, edges, start_us)
-        kept, duplicates, completed = latest_only(parts)
-        covered, partly = drop_covered(kept)
+        whole, replaced, completed = latest_only(parts)
+        partly = drop_covered(whole)
+        inside = _in_day(_middles(whole), start_us)
+        kept = _select(whole, inside)
         facts: dict[str, Any] = {
             "source_objects": len(own),
             "source_bytes": sum(o.size for o in own),
-            "reports_kept": len(kept.epoch_us),
-            "duplicates": duplicates,
-            "values_from_earlier_copies": completed,
-            "covered_by_finer": covered,
-            "partly_covered_by_finer": partly,
+            "reports_kept": len(kept.epoch_us) - _wholly_covered(kept),
+            "duplicates": int(_in_day(replaced, start_us).sum()),
+            "values_from_earlier_copies": int(_in_day(completed, start_us).sum()),
+            "covered_by_finer": 0 if kept.covered is None else int(kept.covered.sum()),
+            "partly_covered_by_finer": int(partly[inside].sum()),
             **{name: counts[name] for name in _COUNTS},
         }
         table = long_table(kept)
@@ -165,8 +167,8 @@ class TempestSource(ClosingSource):
         for batch in self._bodies(sorted([*own, *edges], key=lambda stored: (stored.last_modified, stored.key))):
             part = decode(batch)
             own_rows = np.array([key in own_keys for key, _ in batch], dtype=bool)[part.source]
-            middle = part.epoch_us - part.seconds * np.int64(SECOND_US // 2)
-            inside = (middle >= start_us) & (middle < start_us + DAY_US)
+            middle = _middles(part)
+            inside = _in_day(middle, start_us)
             stamped = (part.epoch_us >= start_us) & (part.epoch_us < start_us + DAY_US)
             # The first minute's report belongs to the day before, which finds it in this day's first hour.
             found = np.array([key in first_hour for key, _ in batch], dtype=bool)[part.source]
@@ -179,7 +181,8 @@ class TempestSource(ClosingSource):
                 rejects += rejected(part, keys, early & found, BEFORE_FIRST_DAY)
             counts.update(part.counts)
             counts["edge_reports"] += int((inside & ~own_rows).sum())
-            parts.append(_select(part, inside))
+            # What lies beside the day tells whether a bucket at its edge is covered by finer reports.
+            parts.append(_select(part, np.abs(middle - start_us) < 2 * DAY_US))
         return parts, rejects, counts
 
     def _has_day_before(self, start_us: int) -> bool:
@@ -258,6 +261,21 @@ def _fingerprint(objects: list[StoredObject]) -> str:
     return digest.hexdigest()
 
 
+def _middles(part: Observations) -> np.ndarray:
+    return np.asarray(part.epoch_us - part.seconds * np.int64(SECOND_US // 2))
+
+
+def _in_day(middles: np.ndarray, start_us: int) -> np.ndarray:
+    return np.asarray((middles >= start_us) & (middles < start_us + DAY_US))
+
+
+def _wholly_covered(kept: Observations) -> int:
+    """How many reports say nothing that finer ones do not cover."""
+    if kept.covered is None:
+        return 0
+    return int((kept.covered.sum(axis=1) == np.minimum(kept.length - 1, len(FIELDS))).sum())
+
+
 def _select(part: Observations, mask: np.ndarray) -> Observations:
     """The marked rows, without rejects and counts."""
     if mask.all():
@@ -267,8 +285,9 @@ def _select(part: Observations, mask: np.ndarray) -> Observations:
         part.epoch_us[mask],
         part.values[mask],
         part.length[mask],
-        part.source[mask],
+        part.source[mask] if len(part.source) else part.source,
         part.seconds[mask],
+        None if part.covered is None else part.covered[mask],
     )
 
 

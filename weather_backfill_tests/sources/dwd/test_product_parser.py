@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+from datetime import date
 
 import numpy as np
 import pandas as pd
@@ -12,9 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from weather_backfill.model.errors import SchemaError, UnreadableObjectError
+from weather_backfill.sources.dwd.metadata import ParameterEntry
 from weather_backfill.sources.dwd.product_parser import parse_product
 from weather_backfill.sources.dwd.products import product
-from weather_backfill.sources.dwd.time_reference import SubHourlyHistoryClock
+from weather_backfill.sources.dwd.time_reference import HourlyClock, SubHourlyHistoryClock
 from weather_backfill.sources.table import RAW_WITH_SOURCE_QUALITY
 from weather_backfill_tests.sources.dwd.files import DWD, HOURLY_HEADER, NEW_YEAR, hourly, member, needs_data
 from weather_backfill_tests.sources.dwd.tables import long_table
@@ -338,13 +340,97 @@ def test_a_variable_direction_is_missing(wanted, name, metric) -> None:
 
 def test_a_pressure_that_is_one_constant_is_no_pressure() -> None:
     def moisture(pressures: list[float]) -> str:
-        stamps = [f"20200101{hour:02}" if hour < 24 else f"20200102{hour - 24:02}" for hour in range(len(pressures))]
+        stamps = [f"202001{1 + hour // 24:02}{hour % 24:02}" for hour in range(len(pressures))]
         lines = [f"1;{stamp};3;5.1;{pressure};eor" for stamp, pressure in zip(stamps, pressures, strict=True)]
         return "\n".join(["STATIONS_ID;MESS_DATUM;QN_4;VP_STD;P_STD;eor", *lines, ""])
 
     wanted = product("hourly", "moisture")
-    parsed = parse_product(moisture([1013.2] * 29 + [-999]).encode(), wanted)
+    parsed = parse_product(moisture([1013.2] * 48 + [-999]).encode(), wanted)
     assert [s.metric for s in parsed.series] == ["water_vapor_partial_pressure_in_air"], "which may well be constant"
     assert parsed.unknown_columns == ("P_STD (always 1013.2: not measured)",)
-    for measured in ([1013.2] * 29 + [1013.3], [1013.2] * 20):
+    for measured in ([1013.2] * 60 + [1013.3], [1013.2] * 47):
         assert column(moisture(measured), ("hourly", "moisture"), "surface_air_pressure") == measured
+
+
+def hourly_rain(*cells: tuple[str, str]) -> bytes:
+    lines = [f"3086;{stamp};3;{value};0;-999;eor" for stamp, value in cells]
+    return "\n".join(["STATIONS_ID;MESS_DATUM;QN_8;R1;RS_IND;WRTR;eor", *lines, ""]).encode()
+
+
+@pytest.mark.parametrize(
+    ("cells", "kept"),
+    [
+        ([("1999123122", "7.0"), ("1999123123", "0.4"), ("1999123123", "-999")], 0.4),
+        ([("1999123122", "7.0"), ("1999123123", "-999"), ("1999123123", "0.4")], 0.4),
+        ([("1999123122", "7.0"), ("1999123123", "1.0"), ("1999123123", "7.0")], 1.0),
+        ([("1999123122", "7.0"), ("1999123123", "7.0"), ("1999123123", "1.0")], 1.0),
+        ([("1999123123", "7.0"), ("1999123123", "1.0"), ("2000010100", "7.0")], 1.0),
+        ([("1999123122", "3.0"), ("1999123123", "7.0"), ("1999123123", "1.0")], 1.0),  # no reason: the later
+    ],
+)
+def test_of_two_rows_of_a_stamp_a_value_and_no_copy_holds(cells: list[tuple[str, str]], kept: float) -> None:
+    parsed = parse_product(hourly_rain(*cells), product("hourly", "precipitation"), None, "test")
+    (rain,) = [series for series in parsed.series if series.metric == "precipitation_amount"]
+    twice = int(np.datetime64("1999-12-31T23:00", "us").astype(np.int64))
+    assert rain.values[rain.times == twice].tolist() == [kept]
+    assert parsed.rejects["reason"].to_pylist() == ["another row holds the same instant"]
+
+
+def test_a_long_past_in_true_solar_time_refuses_no_file() -> None:
+    """Sunshine of twenty years by the sun, then a day by UTC: that day arrives, the rest are rejects of their kind."""
+    begin = np.datetime64("1970-01-01T00", "h")
+    stamps = np.concatenate([np.arange(60_000), np.arange(24) + 20 * 8766]) + begin
+    text = [s[:13].replace("-", "").replace("T", "") for s in np.datetime_as_string(stamps, unit="h").tolist()]
+    data = "\n".join(
+        ["STATIONS_ID;MESS_DATUM;QN_7;SD_SO;eor", *(f"183;{s};3;{n % 60};eor" for n, s in enumerate(text)), ""]
+    )
+    clock = HourlyClock(
+        [
+            ParameterEntry("SD_SO", date(1970, 1, 1), date(1989, 12, 31), time_reference="Stundensummen in WOZ"),
+            ParameterEntry("SD_SO", date(1990, 1, 1), None, time_reference="Stundensummen in UTC"),
+        ]
+    )
+    parsed = parse_product(data.encode(), product("hourly", "sun"), clock, "test")
+    (sun,) = parsed.series
+    assert sun.times.tolist() == stamps[60_000:].astype("M8[us]").astype(np.int64).tolist()
+    assert sun.values.tolist() == [float(n % 60) for n in range(60_000, 60_024)]
+    assert parsed.rejects["reason"].value_counts().to_pylist() == [{"values": "true_solar_time", "counts": 60_000}]
+    assert parsed.rejects["raw_text"][25].as_py() == "183;1970-01-02T01:00;QN=3;SD_SO=25"
+    assert parsed.rejects["observed_at"][25].as_py().date() == date(1970, 1, 2)
+
+
+def ten_minutes(name: str, header: str, *lines: str) -> dict[str, list[float]]:
+    data = "\n".join([f"STATIONS_ID;MESS_DATUM;QN;{header};eor", *lines, ""]).encode()
+    parsed = parse_product(data, product("10_minutes", name), None, "test")
+    return {series.metric: series.values.tolist() for series in parsed.series}
+
+
+def test_a_heated_gauge_is_dry_or_wet_as_any_other() -> None:
+    lines = [f"1;20200101{n:02}00;{level};0;0.0;{code};eor" for n, (level, code) in enumerate(
+        [(1, 0), (1, 1), (1, 2), (1, 3), (3, 0), (3, 1)])]  # fmt: skip
+    found = ten_minutes("precipitation", "RWS_DAU_10;RWS_10;RWS_IND_10", *lines)
+    assert found["precipitation_indicator"] == [0, 1, 0, 1, 0, 1]
+
+
+def test_a_variable_wind_has_no_direction() -> None:
+    found = ten_minutes("wind", "FF_10;DD_10", "1;202001010000;3;1.0;990;eor", "1;202001010010;3;1.0;360;eor")
+    assert np.isnan(found["wind_from_direction"][0])
+    assert found["wind_from_direction"][1] == 360
+    assert found["wind_speed"] == [1.0, 1.0]
+
+
+def test_the_form_of_rain_that_nobody_saw_is_missing() -> None:
+    data = b"STATIONS_ID;MESS_DATUM;QN_8;R1;RS_IND;WRTR;eor\n1;2020010100;3;0.1;1;9;eor\n1;2020010101;3;0.1;1;6;eor\n"
+    found = {s.metric: s.values.tolist() for s in parse_product(data, product("hourly", "precipitation")).series}
+    assert np.isnan(found["precipitation_type"][0])
+    assert found["precipitation_type"][1] == 6
+
+
+@pytest.mark.parametrize(("hours", "step", "kept"), [(48, 0.0, False), (47, 0.0, True), (48, 0.1, True)])
+def test_a_pressure_that_never_changes_is_none(hours: int, step: float, kept: bool) -> None:
+    lines = [f"1;20200101{n:02};3;{970 + n * step:.1f};1.0;eor" for n in range(24)]
+    lines += [f"1;20200102{n:02};3;{970 + n * step:.1f};1.0;eor" for n in range(hours - 24)]
+    data = "\n".join(["STATIONS_ID;MESS_DATUM;QN_4;P_STD;TT_STD;eor", *lines, ""]).encode()
+    metrics = {s.metric for s in parse_product(data, product("hourly", "moisture")).series}
+    assert ("surface_air_pressure" in metrics) == kept
+    assert "air_temperature" in metrics

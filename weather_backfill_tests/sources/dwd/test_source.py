@@ -64,7 +64,7 @@ def expected() -> pd.DataFrame:
 
 
 @needs_data
-@pytest.mark.parametrize("way", ["file", "spilled", "http"])
+@pytest.mark.parametrize("way", ["file", pytest.param("spilled", marks=pytest.mark.long), "http"])
 def test_all_stations_have_exactly_the_rows_and_nulls_of_their_files(way, expected, tmp_path) -> None:
     connection = DwdConnection(base_url=tree("2020-03-27"), stations="all")
     if way == "http":
@@ -325,7 +325,7 @@ def test_a_file_of_which_no_row_can_be_read_fails_the_days(tmp_path) -> None:
     with zipfile.ZipFile(io.BytesIO(station_zip(2))) as archive:
         (name,) = [n for n in archive.namelist() if n.startswith("produkt")]
         text = re.sub(r";(\d{8})(\d{2});", r";\1 \2;", archive.read(name).decode())
-    assert text.count("20200101 ") == 24
+    assert text.count("20200101 ") == 23
     put(tmp_path, f"{RECENT}/stundenwerte_TU_00001_akt.zip", station_zip(1))
     put(tmp_path, f"{RECENT}/stundenwerte_TU_00002_akt.zip", zipped(produkt_tu__txt=text))
     for day in read_days(local(tmp_path), DAYS):
@@ -415,7 +415,7 @@ TEN = "STATIONS_ID;MESS_DATUM;QN;RWS_DAU_10;RWS_10;RWS_IND_10;eor\n"
 
 def rain_zip(*rows: tuple[str, float]) -> bytes:
     """Ten-minute rain of station 2 by stamp."""
-    return zipped(produkt__txt=TEN + "".join(f"2;{stamp};3;0;{value};0;eor\n" for stamp, value in rows))
+    return zipped(produkt_nieder__txt=TEN + "".join(f"2;{stamp};3;0;{value};0;eor\n" for stamp, value in rows))
 
 
 def rain_of(day: RawDay) -> list[float]:
@@ -441,3 +441,16 @@ def test_the_last_ten_minutes_of_a_day_lie_in_the_next_file(tmp_path) -> None:
     (before,) = good(read_days(connection, [date(2019, 12, 31)]))
     assert before.table.num_rows == 0
     assert before.rejects.num_rows == 0
+
+
+def test_the_newer_of_two_versions_of_a_history_is_the_station_s(tmp_path) -> None:
+    """At the turn of a year both lie there; what the newer one has withdrawn is not taken from the older one."""
+    first, second = START, START + timedelta(hours=1)
+    for years, body in {
+        "20150101_20221231": hourly_zip(2, first, [1.0, 1.5]), "20150101_20231231": hourly_zip(2, first, [2.0]),
+    }.items():  # fmt: skip
+        put(tmp_path, f"{HISTORICAL}/stundenwerte_TU_00002_{years}_hist.zip", body)
+    (day,) = good(read_days(local(tmp_path), DAYS[:1]))
+    air = frame([day]).query("metric == 'air_temperature'")
+    assert dict(zip(air["observed_at"], air["value"], strict=True)) == {pd.Timestamp(first): 2.0}
+    assert pd.Timestamp(second) not in set(air["observed_at"])

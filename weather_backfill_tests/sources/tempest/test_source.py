@@ -311,3 +311,87 @@ def test_wind_that_is_sampled_every_five_minutes_stands_for_five(store: ObjectSt
         assert wind.interval_seconds[wind.value.notna()].tolist() == [300, 300]
         assert set(wind.interval_seconds[wind.value.isna()]) == {60}
     assert set(frame.interval_seconds[frame.metric == "air_temperature"]) == {60}
+
+
+def minute_message(second: int, minutes: int, rain: float | None, elements: int = 22, **more: object) -> bytes:
+    report = [
+        second,
+        0.5,
+        1.2,
+        2.9,
+        200,
+        3,
+        1002.1,
+        8.0,
+        70,
+        5000,
+        1.1,
+        40,
+        rain,
+        1,
+        0,
+        0,
+        2.6,
+        minutes,
+        0.3,
+        0.4,
+        0.5,
+        1,
+    ]
+    return orjson.dumps({"serial_number": "ST-1", "type": "obs_st", "obs": [report[:elements]], **more})
+
+
+def test_a_later_copy_that_says_less_takes_nothing_away(store: ObjectStore) -> None:
+    """Absent as of UDP beside WebSocket, and null; what it says holds."""
+    noon = MIDNIGHT + 43_200
+    put(store, "a.json", minute_message(noon, 1, 0.1))
+    put(store, "b.json", minute_message(noon, 1, None, elements=18))
+    put(store, "c.json", minute_message(noon + 60, 1, 0.1))
+    put(store, "d.json", minute_message(noon + 60, 1, 0.2), minute_message(noon + 60, 1, None))
+    day = read(store)
+    assert values(day.table, "precipitation_amount") == {noon: 0.1, noon + 60: 0.2}
+    assert values(day.table, "precipitation_amount_nearcast") == {noon: 0.4, noon + 60: 0.4}
+    assert (day.facts["duplicates"], day.facts["reports_kept"]) == (3, 2)
+
+
+def test_a_bucket_adds_nothing_where_minutes_cover_it(store: ObjectStore) -> None:
+    """Three buckets of five minutes: over minutes, half over none, and beside them; a bucket of 30 over all of it."""
+    noon = MIDNIGHT + 43_200
+    put(store, "a.json", *(minute_message(noon + 60 * n, 1, 0.1) for n in range(1, 8)))
+    put(store, "b.json", *(minute_message(noon + 300 * n, 5, 0.5, bucket_step_minutes=5) for n in range(1, 5)))
+    put(store, "c.json", minute_message(noon + 1800, 30, 3.0), minute_message(noon + 86_400 // 4, 30, 7.0))
+    day = read(store)
+    found = values(day.table, "precipitation_amount")
+    buckets = {noon + 600: 0.5, noon + 900: 0.5, noon + 1200: 0.5}
+    assert found == {noon + 60 * n: 0.1 for n in range(1, 8)} | buckets | {noon + 86_400 // 4: 7.0}
+    assert day.facts["covered_by_finer"] == 2 * len(FIELDS)
+    assert day.facts["reports_kept"] == 11
+
+
+def test_what_covers_a_bucket_can_lie_in_the_day_before(store: ObjectStore) -> None:
+    midnight = MIDNIGHT - 30
+    put(
+        store,
+        "m.json",
+        *(minute_message(midnight + 60 * n, 1, 0.1) for n in (-2, -1, 0)),
+        day=DAY - timedelta(days=1),
+        hour=23,
+    )
+    put(store, "b.json", minute_message(midnight + 60, 1, 0.1), minute_message(midnight + 151, 5, 0.5), hour=0)
+    before, day = TempestSource(store).days([DAY - timedelta(days=1), DAY])
+    assert isinstance(day, RawDay)
+    assert isinstance(before, RawDay)
+    assert (day.facts["reports_kept"], day.facts["covered_by_finer"]) == (1, len(FIELDS))
+    assert (before.facts["reports_kept"], before.facts["covered_by_finer"]) == (3, 0)
+
+
+def test_nearcast_that_has_not_run_is_no_dry_minute(store: ObjectStore) -> None:
+    noon = MIDNIGHT + 43_200
+    bodies = []
+    for minute, (rain, kind) in enumerate([(0.0, 0), (0.0, 1), (0.4, 0), (None, 0)]):
+        report = orjson.loads(minute_message(noon + 60 * minute, 1, 0.1))["obs"][0]
+        report[19], report[21] = rain, kind
+        bodies.append(orjson.dumps({"serial_number": "ST-1", "type": "obs_st", "obs": [report]}))
+    put(store, "a.json", *bodies)
+    found = values(read(store).table, "precipitation_amount_nearcast")
+    assert list(found.values()) == [None, 0.0, 0.4, None]
