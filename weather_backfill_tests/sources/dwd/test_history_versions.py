@@ -13,7 +13,7 @@ from weather_backfill.sources.dwd.products import parse_file_name, product
 from weather_backfill_tests.sources.dwd.files import frame, good, hourly_zip, put, read_days, zipped
 from weather_backfill_tests.sources.dwd.test_source import HISTORICAL, RECENT, local
 
-JUNE = datetime(2015, 6, 1, tzinfo=UTC)
+JUNE = datetime(2015, 6, 1, 2, tzinfo=UTC)
 
 
 def test_the_newer_version_is_the_history_and_what_it_withdrew_is_gone(tmp_path) -> None:
@@ -41,7 +41,7 @@ def test_ten_minutes_are_the_newer_version_of_the_same_chunk(tmp_path) -> None:
     header = "STATIONS_ID;MESS_DATUM;QN;PP_10;TT_10;TM5_10;RF_10;TD_10;eor\n"
     folder = "10_minutes/air_temperature/historical"
     for end, value in (("20221231", 1.0), ("20231231", 2.0)):
-        text = f"{header}2;202006020000;3;990;{value};1;80;0;eor\n"
+        text = f"{header}2;202006020100;3;990;{value};1;80;0;eor\n"
         name = f"{folder}/10minutenwerte_TU_00002_20200101_{end}_hist.zip"
         put(tmp_path, name, zipped(produkt_zehn_min_tu__txt=text))
     (day,) = good(read_days(local(tmp_path, resolution="10_minutes"), [date(2020, 6, 2)]))
