@@ -209,11 +209,16 @@ def _plain(table: pa.Table) -> pa.Table:
 
 
 def _check_metrics(requested: list[str], table: pa.Table) -> None:
-    """Raise `ConfigurationError` for a metric that is neither in the table of metrics nor in the rows: a typo."""
+    """Raise `ConfigurationError` for a metric neither in the table nor in the rows: a typo, or an older name."""
     present = set(pc.unique(table["metric"]).cast(pa.string()).to_pylist())
-    for name in requested:
-        if name not in METRICS and name not in present:
-            close = difflib.get_close_matches(name, METRICS, 3)
+    for name in set(requested) - present:
+        if name in METRICS and (today := METRICS[name].replaced_by):
+            raise ConfigurationError(
+                f"metric {name!r} is in no row: it is {today} now. Ask for that; for days that an older version wrote, "
+                "ask for both."
+            )
+        if name not in METRICS:
+            close = difflib.get_close_matches(name, [m.name for m in METRICS.values() if not m.replaced_by], 3)
             hint = f"did you mean {' or '.join(close)}?" if close else "see weather_backfill.model.metrics.METRICS."
             raise ConfigurationError(f"metric {name!r} is unknown, and no row has it: {hint}")
 

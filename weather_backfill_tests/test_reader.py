@@ -192,6 +192,7 @@ def test_clear_errors(local_platform: Platform) -> None:
         ({"end": datetime(2020, 1, 2)}, "without a time zone"),  # noqa: DTZ001 - that is the mistake
         ({"metrics": "wind_speed"}, r"expected a list, for example \['wind_speed'\]"),
         ({"metrics": ["wind_sped"]}, "did you mean wind_speed"),
+        ({"metrics": ["wind_from_direction_of_gust"]}, "it is wind_gust_from_direction now"),
         ({"as_": "polars"}, "expected 'pandas' or 'arrow'"),
     ):
         with pytest.raises(ConfigurationError, match=words):

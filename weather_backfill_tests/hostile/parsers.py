@@ -41,7 +41,7 @@ from weather_backfill.sources.dwd.product_parser import ParsedProduct, parse_pro
 from weather_backfill.sources.dwd.products import parse_file_name, product
 from weather_backfill.sources.dwd.time_reference import HourlyClock
 from weather_backfill.sources.dwd.zip_file import open_archive, product_member
-from weather_backfill.sources.tempest import messages, overlaps, source
+from weather_backfill.sources.tempest import copies, messages, source
 from weather_backfill.tenants.files import parse_tenant
 from weather_backfill_tests.hostile import seeds
 from weather_backfill_tests.hostile.mutations import mutated
@@ -73,7 +73,7 @@ def tempest_objects(rng: random.Random) -> Outcome:
     objects = [(f"{n}.json", body) for n, body in enumerate(bodies)]
     decoded = messages.decode(objects)
     apart = [messages.decode([item]) for item in objects]
-    kept, duplicates = overlaps.joined([decoded])
+    kept, replaced, _ = copies.latest_only([decoded])
     table = source.long_table(kept)
     assert table.schema == RAW
     table.validate(full=True)
@@ -83,7 +83,7 @@ def tempest_objects(rng: random.Random) -> Outcome:
     assert all(len(r.raw_text.encode()) <= 3 * RAW_TEXT_LIMIT for r in decoded.rejects)
     said = decoded.counts["empty_messages"] + decoded.counts["other_messages"]
     expected = sum(tempest_reports(body) for body in bodies)
-    return Outcome(expected, len(kept.epoch_us) + said, len(decoded.rejects), len(duplicates)).reconciled()
+    return Outcome(expected, len(kept.epoch_us) + said, len(decoded.rejects), len(replaced)).reconciled()
 
 
 def tempest_reports(body: bytes) -> int:

@@ -21,6 +21,7 @@ from weather_backfill.lake import parquet
 from weather_backfill.model.days import Cadence
 from weather_backfill.model.metrics import METRICS
 from weather_backfill.model.schemas import RAW, REFINED
+from weather_backfill.refine.quality import flag
 from weather_backfill.refine.windows import refine_file
 
 START = pd.Timestamp("2024-03-31", tz="UTC")
@@ -180,6 +181,26 @@ def test_direction_around_north_and_calms(tmp_path: Path) -> None:
     assert rows["wind_from_direction"]["resultant_length"] > 0.98
     assert rows["wind_from_direction"]["minimum"] is None
     assert rows["wind_speed"]["mean"] == pytest.approx(2.0 * 14 / 15)
+
+
+@pytest.mark.parametrize("name", ["wind_gust_from_direction", "wind_from_direction_of_gust"])
+def test_directions_of_gusts_are_vectors_under_the_name_of_older_files_too(name: str, tmp_path: Path) -> None:
+    gusts: list[float | None] = [3.0] * 14 + [0.0]
+    directions: list[float | None] = [350.0, 20.0] * 7 + [180.0]
+    table = raw_table([*minute_rows(name, directions), *minute_rows("wind_speed_of_gust", gusts)])
+    rows = {r["metric"]: r for r in refined(table, Cadence(60), tmp_path).to_pylist()}
+    assert rows[name]["mean"] == pytest.approx(5.0)
+    assert rows[name]["maximum"] is None
+
+
+@pytest.mark.parametrize(
+    ("name", "column"),
+    [("wind_speed_minimum_of_10_minute_mean", "minimum"), ("wind_speed_maximum_of_10_minute_mean", "maximum")],
+)
+def test_names_of_older_files_keep_their_limits(name: str, column: str, tmp_path: Path) -> None:
+    table = flag(raw_table([(0, "a", name, 2.0, 1), (60, "a", name, 80.0, 1)]), Cadence(60))
+    assert table["quality"].to_pylist() == [1, 4]
+    assert refined(table, Cadence(60), tmp_path)[column].to_pylist() == [2.0]
 
 
 def test_lightning_is_as_far_as_its_strikes(tmp_path: Path) -> None:

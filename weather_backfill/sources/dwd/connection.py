@@ -19,7 +19,7 @@ from weather_backfill.security.reach import Place, folder_of
 from weather_backfill.security.tenant_policy import check_url
 from weather_backfill.sources.connection import Connection
 from weather_backfill.sources.dwd.directory_index import STATES, Station
-from weather_backfill.sources.dwd.products import Product, Resolution, product
+from weather_backfill.sources.dwd.products import Product, Resolution, product, product_name
 from weather_backfill.sources.dwd.remote import Remote, open_remote
 
 BASE_URL = "https://opendata.dwd.de/climate_environment/CDC/observations_germany/climate"
@@ -82,6 +82,10 @@ def _unique(values: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(values))
 
 
+def _known_names(names: tuple[str, ...]) -> tuple[str, ...]:
+    return _unique(tuple(map(product_name, names)))
+
+
 StationIds = Annotated[tuple[StationId, ...], Field(min_length=1), AfterValidator(_unique)]
 
 
@@ -91,7 +95,7 @@ class DwdConnection(Connection):
     service: Literal["dwd"] = "dwd"
     base_url: Place = Field(BASE_URL, description="https://, http:// or file:///; the folder above `hourly`")
     resolution: Resolution = "hourly"
-    products: Annotated[tuple[str, ...], Field(min_length=1), AfterValidator(_unique)] = ("air_temperature",)
+    products: Annotated[tuple[str, ...], Field(min_length=1), AfterValidator(_known_names)] = ("air_temperature",)
     stations: Literal["all"] | InState | InBox | StationIds = Field(
         description="'all', a list of ids, {state: ...} or {south, west, north, east}"
     )

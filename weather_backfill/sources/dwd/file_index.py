@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
+from typing import Any
 
 from weather_backfill.model.errors import NotFoundError, SchemaError
 from weather_backfill.sources.dwd.connection import DwdConnection, InBox, InState
 from weather_backfill.sources.dwd.directory_index import DirectoryEntry, StationList, parse_station_list
+from weather_backfill.sources.dwd.history_versions import newest_first, superseded
 from weather_backfill.sources.dwd.metadata import StationMetadata
 from weather_backfill.sources.dwd.products import Period, Product, ProductFile, parse_file_name
 from weather_backfill.sources.dwd.remote import Fetched, Remote
@@ -42,11 +44,15 @@ class StationFile:
 
 @dataclass(slots=True)
 class FileIndex:
-    """The files by station (ids sorted), folders the server does not have, and asked ids without a file."""
+    """The files by station (ids sorted), folders the server does not have, and asked ids without a file.
+
+    `superseded` are paths of historical files of which a newer version is read instead.
+    """
 
     stations: dict[str, list[StationFile]] = field(default_factory=dict)
     missing_folders: list[str] = field(default_factory=list)
     without_files: list[str] = field(default_factory=list)
+    superseded: list[str] = field(default_factory=list)
 
 
 def find_files(connection: DwdConnection, remote: Remote, first: date, last: date) -> FileIndex:
@@ -59,8 +65,10 @@ def find_files(connection: DwdConnection, remote: Remote, first: date, last: dat
     catalogue = FileIndex()
     for rank, wanted in enumerate(connection.opened_products()):
         listed, selected = _product_files(connection, remote, wanted, rank, first, last, catalogue)
-        found += [f for f in listed if selected is None or f.file.station in selected]
-    found = _newest(found)
+        chosen = [f for f in listed if selected is None or f.file.station in selected]
+        old = _superseded(chosen)
+        found += [f for f in chosen if f.path not in old]
+        catalogue.superseded += sorted(old)
     claims: dict[tuple[str, int], tuple[tuple[date, date], ...]] = {}
     for item in found:
         if item.file.start and item.file.end:
@@ -81,31 +89,24 @@ def find_files(connection: DwdConnection, remote: Remote, first: date, last: dat
     return catalogue
 
 
-def _finality(item: StationFile) -> tuple[str, int, int, int, str]:
-    """Order stations, products and periods; of two versions of history the one that reaches further is the newer."""
-    reach = -item.file.end.toordinal() if item.file.end else 0
-    return item.file.station, item.rank, item.file.period, reach, item.path
+def _finality(item: StationFile) -> tuple[Any, ...]:
+    """Sorts files by station, product and period, and within a period from the newest version on."""
+    return item.file.station, item.rank, item.file.period, newest_first(item.file, item.entry), item.path
 
 
-def _newest(found: list[StationFile]) -> list[StationFile]:
-    """Leave out a history that a newer version of it replaces, which lies beside it for a while at the turn of a year.
-
-    The newer one's days are all of the older one's and more. What it does not have it has withdrawn, so the older one
-    adds nothing.
-    """
-    histories: dict[tuple[str, int], list[tuple[date, date]]] = {}
-    for item in found:
-        if item.file.start and item.file.end:
-            histories.setdefault((item.file.station, item.rank), []).append((item.file.start, item.file.end))
-    return [
-        item
-        for item in found
-        if item.file.start is None
-        or item.file.end is None
-        or not any(
-            first <= item.file.start and item.file.end < last for first, last in histories[item.file.station, item.rank]
-        )
-    ]
+def _superseded(files: list[StationFile]) -> set[str]:
+    """The paths of one product's files that are older versions of a station's history."""
+    histories: dict[str, list[StationFile]] = {}
+    for item in files:
+        if item.file.period is Period.HISTORICAL:
+            histories.setdefault(item.file.station, []).append(item)
+    found: set[str] = set()
+    for history in histories.values():
+        if len(history) > 1:
+            chunked = history[0].product.resolution != "hourly"
+            old = superseded(((f.file, f.entry) for f in history), chunked)
+            found |= {f.path for f in history if f.file.name in old}
+    return found
 
 
 def _words(connection: DwdConnection) -> str:

@@ -20,12 +20,13 @@ import pyarrow.csv as pv
 
 from weather_backfill.model.errors import SchemaError, UnreadableObjectError
 from weather_backfill.model.intervals import shift_to_middle
-from weather_backfill.sources.dwd.column_rules import apply_column_rules
+from weather_backfill.sources.dwd.doubles import Distinct, distinct
+from weather_backfill.sources.dwd.meanings import settle_meanings
 from weather_backfill.sources.dwd.products import Column, Product
-from weather_backfill.sources.dwd.rejects import LIMIT, Rejects
-from weather_backfill.sources.dwd.time_reference import TRUE_SOLAR_TIME, UNKNOWN_ZONE, Clock, Micros, UtcClock
-from weather_backfill.sources.dwd.timestamps import DAY, HOUR, expand_ranges, parse_stamps
-from weather_backfill.sources.table import Interval, latest_rows
+from weather_backfill.sources.dwd.rejects import LIMIT, TRUE_SOLAR_TIME, Rejects
+from weather_backfill.sources.dwd.time_reference import TRUE_SOLAR, UNKNOWN_ZONE, Clock, Micros, UtcClock
+from weather_backfill.sources.dwd.timestamps import DAY, expand_ranges, parse_stamps
+from weather_backfill.sources.table import Interval
 
 NO_LEVEL = np.int8(-128)
 """Stands for "no quality level" in a series; a table holds null."""
@@ -104,6 +105,7 @@ def parse_product(data: bytes, product: Product, clock: Clock | None = None, sou
         rejects.require_none()
         return ParsedProduct(None, [], rejects.table(), 0, unknown)
     station = _one_station(columns.station, source)
+    unknown += settle_meanings(columns.values, columns.levels, product)
     series = _series(columns, product, clock or UtcClock(), rejects, station)
     rejects.require_few()
     return ParsedProduct(station, series, rejects.table(), len(columns.stamps), unknown)
@@ -296,81 +298,51 @@ def _one_station(stations: npt.NDArray[np.int64], source: str) -> str:
 
 
 def _series(columns: _Columns, product: Product, clock: Clock, rejects: Rejects, station: str) -> list[Series]:
-    apply_column_rules(columns.values, columns.levels, {n: product.columns[n].metric for n in columns.values})
     found: dict[str, Series] = {}
-    ordered: dict[bytes, tuple[Micros, Any]] = {}
+    ordered: dict[bytes, tuple[Micros, Distinct | None]] = {}
     for name, values in columns.values.items():
         offsets = clock.offsets(columns.stamps, name)
         key = np.asarray(offsets).tobytes()
         if key not in ordered:
             ordered[key] = _order(columns, offsets, rejects, station)
-        times, order = ordered[key]
+        times, settled = ordered[key]
+        rows = slice(None) if settled is None else settled.rows_of(values)
         metric = product.columns[name].metric if name in product.columns else name
         interval = Interval(product.interval.seconds, product.interval.end_offset)
-        found[metric] = Series(metric, times, values[order], columns.levels[order], interval)
+        found[metric] = Series(metric, times, values[rows], columns.levels[rows], interval)
     return [found[metric] for metric in sorted(found)]
 
 
-def _order(columns: _Columns, offsets: Micros | int, rejects: Rejects, station: str) -> tuple[Micros, Any]:
-    """UTC times, strictly rising, and the index that brings the rows there.
+def _order(columns: _Columns, offsets: Micros | int, rejects: Rejects, station: str) -> tuple[Micros, Distinct | None]:
+    """UTC times, strictly rising, and how the rows come there; None where they stand so already.
 
-    Of two rows for one instant the one holds that has more values, of equals the one that is no copy of its neighbour
-    hour (the files of 1999 end with their last hour twice), of these the later in the file; the others become rejects.
+    Rows on a clock that cannot be converted are rejects, and so is what shares its instant with a row that is kept.
     """
-    zones = np.broadcast_to(np.asarray(offsets), columns.stamps.shape)
-    known = (zones != UNKNOWN_ZONE) & (zones != TRUE_SOLAR_TIME)
-    times = columns.stamps - np.where(known, zones, 0)
+    times = columns.stamps - offsets
+    zones = np.broadcast_to(np.asarray(offsets), times.shape)
+    known = zones > TRUE_SOLAR
     if known.all() and (np.diff(times) > 0).all():
-        return times, slice(None)
-    convertible = np.flatnonzero(known)
-    convertible = convertible[_better_last(columns, times, convertible)]
-    latest = latest_rows(np.zeros(len(convertible), dtype=np.int8), times[convertible])
-    for row in map(int, np.flatnonzero(zones == UNKNOWN_ZONE)[: LIMIT + 1]):
-        rejects.add("stamped by a clock we cannot convert to UTC", _show(columns, row), station)
-    solar = np.flatnonzero(zones == TRUE_SOLAR_TIME)
-    if len(solar):
-        texts = _shown(columns, solar)
-        rejects.add_expected("true_solar_time", texts, station, columns.stamps[solar] // DAY * DAY)
-    for row in map(int, convertible[latest.replaced][: LIMIT + 1]):
-        rejects.add("another row holds the same instant", _show(columns, row), station, int(times[row]))
-    return latest.times, convertible[latest.order]
+        return times, None
+    midnights = columns.stamps // DAY * DAY  # their day is known, the time of day is not
+    for zone, reason in ((TRUE_SOLAR, TRUE_SOLAR_TIME), (UNKNOWN_ZONE, "stamped by a clock we cannot convert to UTC")):
+        rows = np.flatnonzero(zones == zone)
+        rejects.add_rows(reason, _show(columns, rows), station, midnights[rows], understood=True)
+    settled = distinct(times, np.flatnonzero(known), columns.values)
+    lost = settled.lost
+    rejects.add_rows("another row holds the same instant", _show(columns, lost), station, times[lost])
+    return settled.times, settled
 
 
-def _better_last(columns: _Columns, times: Micros, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """An order of the rows in which, of those of one instant, the one to keep comes last."""
-    _, group, sizes = np.unique(times[rows], return_inverse=True, return_counts=True)
-    twice = np.flatnonzero(sizes[group] > 1)
-    if not len(twice):
-        return np.arange(len(rows))
-    cells = np.stack([values[rows] for values in columns.values.values()])
-    filled = np.count_nonzero(~np.isnan(cells[:, twice]), axis=0)
-    seen = {(int(times[row]), cells[:, n].tobytes()) for n, row in _near(times, rows, twice)}
-    copied = np.array(
-        [
-            any((int(times[rows[n]]) + step, cells[:, n].tobytes()) in seen for step in (-HOUR, HOUR))
-            for n in twice.tolist()
-        ]
-    )
-    order = np.arange(len(rows))
-    order[twice] = twice[np.lexsort((twice, ~copied, filled))]
-    return order
+def _show(columns: _Columns, rows: npt.NDArray[np.int64]) -> pa.Array:
+    """Rows as texts that a person can read."""
+    stamps = pa.array(columns.stamps[rows]).cast(pa.timestamp("us"))
+    cells = [
+        pa.array(columns.station[rows]).cast(pa.string()),
+        pc.strftime(stamps, "%Y-%m-%dT%H:%M"),
+        *(_named("QN", columns.levels[rows]), *(_named(name, cells[rows]) for name, cells in columns.values.items())),
+    ]
+    return pc.binary_join_element_wise(*cells, ";")
 
 
-def _near(times: Micros, rows: npt.NDArray[np.int64], twice: npt.NDArray[np.int64]) -> list[tuple[int, int]]:
-    """Positions and rows of the hours beside the instants that stand twice."""
-    instants = times[rows[twice]]
-    beside = np.flatnonzero(np.isin(times[rows], np.concatenate([instants - HOUR, instants + HOUR])))
-    return list(zip(beside.tolist(), rows[beside].tolist(), strict=True))
-
-
-def _show(columns: _Columns, row: int) -> str:
-    return _shown(columns, np.array([row]))[0]
-
-
-def _shown(columns: _Columns, rows: npt.NDArray[np.int64]) -> list[str]:
-    """Rows as a person reads them."""
-    stamps = np.datetime_as_string(columns.stamps[rows].astype("M8[us]"), unit="m").tolist()
-    parts = [[f"{station}" for station in columns.station[rows].tolist()], stamps]
-    parts.append([f"QN={level}" for level in columns.levels[rows].tolist()])
-    parts += [[f"{name}={value:g}" for value in values[rows].tolist()] for name, values in columns.values.items()]
-    return [";".join(cells) for cells in zip(*parts, strict=True)]
+def _named(name: str, cells: npt.NDArray[Any]) -> pa.Array:
+    return pc.binary_join_element_wise(name, pa.array(cells).cast(pa.string()), "=")

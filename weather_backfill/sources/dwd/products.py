@@ -3,6 +3,12 @@
 Units of the columns are those of DWD's data set descriptions (BESCHREIBUNG_obsgermany_climate_*); each column
 says how it becomes the metric table's unit. Two schemas are known side by side: today's short names (`TT_TU`)
 and the long ones of 2016 (`LUFTTEMPERATUR`). This module reads nothing.
+
+Secondary sources and measurements: `FNX_10` is the lowest speed in the ten minutes and `FMX_10` the highest one-minute
+mean of the 3-second maxima, `RWS_IND_10` 2 and 3 under QN 1 are 0 and 1 with the heating on (DWD's sheets, as
+wetterdienst quotes them); `WRTR` 9 is "not known", direction 990 "variable" (SYNOP codes, as DWD's files use them).
+`P_STD` was counted: in 761 of 1,314 files it is one constant from the first row to the last. `RS_IND_01` is the same
+gauge's indicator as `RWS_IND_10` and read like it, which is our assumption.
 """
 
 from __future__ import annotations
@@ -37,13 +43,16 @@ class Period(IntEnum):
 class Column:
     """How a product column becomes a metric: `value * scale`, or `codes[text]` for letters.
 
-    `missing` are the numbers that mean "no value"; `-999` is always one of them.
+    `missing` are the numbers that mean "no value"; `-999` is always one of them. `indicator`: under quality level 1,
+    2 and 3 mean 0 and 1, with the gauge's heating on. `sensor`: a file that holds one constant alone measured nothing.
     """
 
     metric: str
     scale: float = 1.0
     codes: Mapping[str, float] | None = None
     missing: tuple[float, ...] = (MISSING,)
+    indicator: bool = False
+    sensor: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,8 +117,8 @@ class ProductFile:
 _J_PER_CM2 = 10_000.0  # J/cm2 to J/m2; divided by the interval's seconds it is a flux in W/m2
 _METHOD = {"P": 0.0, "I": 1.0}
 _MOISTURE_MISSING = (MISSING, -99.9)  # the description says -999, the files hold -99.9 as well
-_NO_FORM = (MISSING, 9.0)  # DWD's description of hourly precipitation: 9 is missing, as -999
-_VARIABLE = (MISSING, 990.0)  # DWD's descriptions of wind: variable, which is no direction
+_NO_FORM = (MISSING, 9.0)
+_NO_DIRECTION = (MISSING, 990.0)  # variable: from no direction
 _IGNORED = frozenset({"STRUKTUR_VERSION"})
 
 _HOURLY: dict[str, tuple[str, tuple[str, ...], dict[str, Column]]] = {
@@ -129,9 +138,9 @@ _HOURLY: dict[str, tuple[str, tuple[str, ...], dict[str, Column]]] = {
     }),
     "wind": ("wind", ("FF",), {
         "F": Column("wind_speed"),
-        "D": Column("wind_from_direction", missing=_VARIABLE),
+        "D": Column("wind_from_direction", missing=_NO_DIRECTION),
         "WINDGESCHWINDIGKEIT": Column("wind_speed"),
-        "WINDRICHTUNG": Column("wind_from_direction", missing=_VARIABLE),
+        "WINDRICHTUNG": Column("wind_from_direction", missing=_NO_DIRECTION),
     }),
     "pressure": ("pressure", ("P0",), {
         "P": Column("air_pressure_at_mean_sea_level"),
@@ -148,7 +157,7 @@ _HOURLY: dict[str, tuple[str, tuple[str, ...], dict[str, Column]]] = {
         "ABSF_STD": Column("mass_concentration_of_water_vapor_in_air", missing=_MOISTURE_MISSING),
         "VP_STD": Column("water_vapor_partial_pressure_in_air", missing=_MOISTURE_MISSING),
         "TF_STD": Column("wet_bulb_temperature", missing=_MOISTURE_MISSING),
-        "P_STD": Column("surface_air_pressure", missing=_MOISTURE_MISSING),
+        "P_STD": Column("surface_air_pressure", missing=_MOISTURE_MISSING, sensor=True),
         "TT_STD": Column("air_temperature", missing=_MOISTURE_MISSING),
         "RF_STD": Column("relative_humidity", missing=_MOISTURE_MISSING),
         "TD_STD": Column("dew_point_temperature", missing=_MOISTURE_MISSING),
@@ -178,17 +187,17 @@ _TEN_MINUTES: dict[str, tuple[str, tuple[str, ...], dict[str, Column]]] = {
     "precipitation": ("precipitation", ("nieder",), {
         "RWS_DAU_10": Column("precipitation_duration"),
         "RWS_10": Column("precipitation_amount"),
-        "RWS_IND_10": Column("precipitation_indicator"),
+        "RWS_IND_10": Column("precipitation_indicator", indicator=True),
     }),
     "wind": ("wind", ("wind",), {
         "FF_10": Column("wind_speed"),
-        "DD_10": Column("wind_from_direction", missing=_VARIABLE),
+        "DD_10": Column("wind_from_direction", missing=_NO_DIRECTION),
     }),
     "extreme_wind": ("extreme_wind", ("extrema_wind",), {
         "FX_10": Column("wind_speed_of_gust"),
         "FNX_10": Column("wind_speed_lull"),
         "FMX_10": Column("wind_speed_maximum_of_1_minute_mean"),
-        "DX_10": Column("wind_gust_from_direction", missing=_VARIABLE),
+        "DX_10": Column("wind_gust_from_direction", missing=_NO_DIRECTION),
     }),
     "solar": ("solar", ("SOLAR",), {
         "DS_10": Column("surface_diffuse_downwelling_shortwave_flux_in_air", _J_PER_CM2 / 600),
@@ -245,7 +254,8 @@ def _table() -> dict[tuple[str, str], Product]:
     ]
     found.append(
         Product("precipitation", "1_minute", "precipitation", ("nieder",),
-                {"RS_01": Column("precipitation_amount"), "RS_IND_01": Column("precipitation_indicator")},
+                {"RS_01": Column("precipitation_amount"),
+                 "RS_IND_01": Column("precipitation_indicator", indicator=True)},
                 60, Interval(60, 0, _PRECEDING), every, yearly_history=True, ignored=frozenset({"RTH_01", "RWH_01"}))
     )  # fmt: skip
     return {(p.resolution, p.name): p for p in found}
@@ -259,9 +269,17 @@ _SUFFIX = {"hist": Period.HISTORICAL, "akt": Period.RECENT, "now": Period.NOW, "
 _IN_ARCHIVE = re.compile(r"produkt_.*?_(\d{8})_(\d{8})_\d{5}\.txt", re.IGNORECASE)
 
 
+_NAME_OF_FOLDER = {p.folder: p.name for p in PRODUCTS.values() if p.folder != p.name}
+
+
+def product_name(name: str) -> str:
+    """Our name of a product that may be given by DWD's name of its folder, as `cloudiness` for `cloud_cover`."""
+    return _NAME_OF_FOLDER.get(name, name)
+
+
 def product(resolution: str, name: str) -> Product:
     """The product of that name; raises `ConfigurationError` naming those that exist at the resolution."""
-    found = PRODUCTS.get((resolution, name))
+    found = PRODUCTS.get((resolution, product_name(name)))
     if found is None:
         known = sorted(n for r, n in PRODUCTS if r == resolution)
         raise ConfigurationError(

@@ -297,6 +297,7 @@ def _facts(table: pa.Table, sources: list[Contribution], known: _Range, failed: 
         "unknown_columns": sorted(known.unknown_columns),
         "missing_folders": known.catalogue.missing_folders,
         "stations_without_files": known.catalogue.without_files,
+        "superseded_files": known.catalogue.superseded[:_FAILURES_NAMED],
     }
     return facts | {name: value for name, value in optional.items() if value}
 

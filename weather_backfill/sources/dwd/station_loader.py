@@ -198,7 +198,11 @@ def _filed_rejects(parsed: ParsedProduct, index: DayIndex) -> list[tuple[int, pa
         return []
     times = parsed.rejects["observed_at"].cast(pa.int64()).fill_null(_last_time(parsed)).to_numpy()
     at = index.lookup(times)
-    return [(int(day), parsed.rejects.filter(pa.array(at == day))) for day in np.unique(at[at >= 0])]
+    wanted = np.flatnonzero(at >= 0)
+    order = wanted[np.argsort(at[wanted], kind="stable")]
+    days, starts, counts = (part.tolist() for part in np.unique(at[order], return_index=True, return_counts=True))
+    filed = parsed.rejects.take(pa.array(order))
+    return [(day, filed.slice(start, count)) for day, start, count in zip(days, starts, counts, strict=True)]
 
 
 def _last_time(parsed: ParsedProduct) -> int:

@@ -9,8 +9,11 @@ Rules, from the data set descriptions and the files themselves:
   the other for MEZ loses six intervals and doubles six others. Only a file that spans the day, or whose name
   gives no days, is told by its stamps.
 * Hourly products say it per parameter and period in `Metadaten_Parameter*`, column `Zusatz-Info`: "in UTC",
-  "in MEZ", "in MEZ (MD)" (the eastern archive; the same clock), "in WOZ" (true solar time, of old sunshine). Without
-  metadata hourly stamps are UTC, which holds for all of `recent`.
+  "in MEZ", "in MEZ (MD)" (the eastern archive; the same clock). Without metadata hourly stamps are UTC, which
+  holds for all of `recent`.
+* "in WOZ" is true solar time: old hourly sunshine has it, to 2001. It differs from UTC by the longitude and by up to a
+  quarter of an hour more over the year: sums of its hours are no sums of hours of UTC. Their rows are rejects of
+  their own kind, and say nothing against the rest of the file.
 """
 
 from __future__ import annotations
@@ -32,12 +35,9 @@ Micros = npt.NDArray[np.int64]
 HOUR = 3_600_000_000
 UNKNOWN_ZONE = np.int64(np.iinfo(np.int64).min)
 """The offset of stamps whose clock we do not know: such rows are rejected, never guessed."""
-TRUE_SOLAR_TIME = UNKNOWN_ZONE + 1
-"""The offset of stamps in true solar time (WOZ), as of sunshine before it was measured by the hour of the clock.
 
-A stamp then stands for another span of UTC every day and at every station, so its rows are rejects, of a kind of their
-own: a station's long past on that clock says nothing against the file.
-"""
+TRUE_SOLAR = UNKNOWN_ZONE + np.int64(1)
+"""The offset of stamps in true solar time (WOZ): rejects of their own kind. All real offsets are greater."""
 
 _EARLIEST = date(1700, 1, 1)
 _UTC_SINCE = date(2000, 1, 1)
@@ -120,14 +120,15 @@ def _entry_on(day: date, ordered: Sequence[ParameterEntry]) -> ParameterEntry:
 def zone_offset(reference: str) -> int:
     """Microseconds ahead of UTC of a `Zusatz-Info` text; UTC if it says nothing.
 
-    `TRUE_SOLAR_TIME` and `UNKNOWN_ZONE` are no offsets but say why there is none.
+    `TRUE_SOLAR` for WOZ alone ("in UTC und WOZ", as solar has it, is UTC: the other clock has its own column), and
+    `UNKNOWN_ZONE` for other clocks.
     """
     words = reference.replace("(", " ").replace(")", " ").split()
     zones = [w for w in words if w in _ZONES]
     if zones:
         return _ZONES[zones[-1]]
     if "WOZ" in words:
-        return int(TRUE_SOLAR_TIME)
+        return int(TRUE_SOLAR)
     unknown = {"MOZ", "GZ", "MESZ"}.intersection(words)
     return int(UNKNOWN_ZONE) if unknown else 0
 

@@ -13,8 +13,9 @@ the time since the sample before: `interval_seconds` of such a row is the sampli
 as sent, stand for their own minute and take nothing from the time that the values cover: such wind is whole with
 every fifth report, and completeness needs no cadence by metric.
 
-Of reports of the same station, time and length the last received wins, and finer reports win over buckets
-(`overlaps.py`): objects are ordered by the store's time of writing (S3 knows whole seconds), then by name.
+Of reports of the same station, time and length the last received wins, element by element: what it does not say (null,
+or beyond its end) an earlier one may have said. Objects are ordered by the store's time of writing (S3 knows whole
+seconds), then by name. Of reports of different lengths the finer ones win, see `copies.drop_covered`.
 """
 
 from __future__ import annotations
@@ -46,15 +47,17 @@ from weather_backfill.sources.table import (
     raw_batch,
     reject_table,
 )
+from weather_backfill.sources.tempest.copies import drop_covered, latest_only
 from weather_backfill.sources.tempest.messages import FIELDS, UDP_LENGTH, Observations, decode, rejected
-from weather_backfill.sources.tempest.overlaps import covered_by_finer, joined
 from weather_backfill.storage.object_store import ObjectStore, StoredObject
 from weather_backfill.storage.read_ahead import batches
 from weather_backfill.util.day_stream import each_day
 from weather_backfill.util.unpacking import gunzip
 
 CADENCE = Cadence(60)
-_COUNTS = ("messages", "empty_messages", "other_messages", "edge_reports", "reports_of_assumed_length")
+_COUNTS = (
+    "messages", "empty_messages", "other_messages", "edge_reports", "reports_of_assumed_length", "nearcast_not_run",
+)  # fmt: skip
 _FEW = 2000  # objects of a month that is listed at once: two pages of S3, instead of thirty requests for its days
 _DECODE_BATCH = 4096
 MOST_BYTES = 128 << 20  # of one object, unpacked: room for a day of hundreds of stations
@@ -127,16 +130,18 @@ class TempestSource(ClosingSource):
         ]
         start_us = int(np.datetime64(day, "us").astype("i8"))
         parts, rejects, counts = self._decode(own, edges, start_us)
-        whole, replaced = joined(parts)
-        covered = covered_by_finer(whole)
-        inside = _in_day(whole, start_us)
-        kept = _select(whole, inside & ~covered)
+        whole, replaced, completed = latest_only(parts)
+        partly = drop_covered(whole)
+        inside = _in_day(_middles(whole), start_us)
+        kept = _select(whole, inside)
         facts: dict[str, Any] = {
             "source_objects": len(own),
             "source_bytes": sum(o.size for o in own),
-            "reports_kept": len(kept.epoch_us),
-            "duplicates": int(((replaced >= start_us) & (replaced < start_us + DAY_US)).sum()),
-            "covered_by_finer": int((inside & covered).sum()),
+            "reports_kept": len(kept.epoch_us) - _wholly_covered(kept),
+            "duplicates": int(_in_day(replaced, start_us).sum()),
+            "values_from_earlier_copies": int(_in_day(completed, start_us).sum()),
+            "covered_by_finer": 0 if kept.covered is None else int(kept.covered.sum()),
+            "partly_covered_by_finer": int(partly[inside].sum()),
             **{name: counts[name] for name in _COUNTS},
         }
         table = long_table(kept)
@@ -164,7 +169,7 @@ class TempestSource(ClosingSource):
             part = decode(batch)
             own_rows = np.array([key in own_keys for key, _ in batch], dtype=bool)[part.source]
             middle = _middles(part)
-            inside = (middle >= start_us) & (middle < start_us + DAY_US)
+            inside = _in_day(middle, start_us)
             stamped = (part.epoch_us >= start_us) & (part.epoch_us < start_us + DAY_US)
             # The first minute's report belongs to the day before, which finds it in this day's first hour.
             found = np.array([key in first_hour for key, _ in batch], dtype=bool)[part.source]
@@ -261,9 +266,15 @@ def _middles(part: Observations) -> np.ndarray:
     return np.asarray(part.epoch_us - part.seconds * np.int64(SECOND_US // 2))
 
 
-def _in_day(part: Observations, start_us: int) -> np.ndarray:
-    middle = _middles(part)
-    return np.asarray((middle >= start_us) & (middle < start_us + DAY_US))
+def _in_day(middles: np.ndarray, start_us: int) -> np.ndarray:
+    return np.asarray((middles >= start_us) & (middles < start_us + DAY_US))
+
+
+def _wholly_covered(kept: Observations) -> int:
+    """How many reports say nothing that finer ones do not cover."""
+    if kept.covered is None:
+        return 0
+    return int((kept.covered.sum(axis=1) == np.minimum(kept.length - 1, len(FIELDS))).sum())
 
 
 def _select(part: Observations, mask: np.ndarray) -> Observations:
@@ -277,6 +288,7 @@ def _select(part: Observations, mask: np.ndarray) -> Observations:
         part.length[mask],
         part.source[mask] if len(part.source) else part.source,
         part.seconds[mask],
+        None if part.covered is None else part.covered[mask],
     )
 
 
@@ -303,6 +315,8 @@ def long_table(kept: Observations) -> pa.Table:
     for begin, end in pairwise(bounds):
         # An 18-element report says nothing of the last fields: no rows, which is not the same as null.
         present = (_SORTED_FIELDS[:, None] + 1 < kept.length[begin:end]) | (_SORTED_FIELDS[:, None] + 1 < UDP_LENGTH)
+        if kept.covered is not None:
+            present &= ~kept.covered[begin:end, _SORTED_FIELDS].T
         times.append(np.broadcast_to(kept.epoch_us[begin:end], present.shape)[present])
         metrics.append(np.broadcast_to(metric_codes, present.shape)[present])
         ordered = kept.values[begin:end, _SORTED_FIELDS].T

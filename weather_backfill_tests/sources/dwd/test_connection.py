@@ -44,6 +44,12 @@ def test_a_box_holds_its_edges() -> None:
     assert box.holds(station)
 
 
+def test_a_product_is_known_by_the_name_of_its_folder_too() -> None:
+    connection = DwdConnection(stations="all", products=["cloudiness", "wind", "cloud_cover"])
+    assert connection.products == ("cloud_cover", "wind")
+    assert [p.folder for p in connection.opened_products()] == ["cloudiness", "wind"]
+
+
 def test_products_at_every_resolution_the_server_has() -> None:
     every = ("air_temperature", "precipitation", "wind", "pressure", "cloud_cover", "moisture", "sun",
              "solar", "extreme_wind")  # fmt: skip

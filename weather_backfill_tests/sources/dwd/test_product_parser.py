@@ -300,6 +300,58 @@ def test_no_row_is_lost_whatever_the_lines_hold(junk) -> None:
     assert isinstance(parsed.rejects, pa.Table)
 
 
+def column(text: str, wanted: tuple[str, str], metric: str) -> list[float]:
+    """One metric's values of a product."""
+    parsed = parse_product(text.encode(), product(*wanted))
+    return next(s.values.tolist() for s in parsed.series if s.metric == metric)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "name"), [(("10_minutes", "precipitation"), "RWS_IND_10"), (("1_minute", "precipitation"), "RS_IND_01")]
+)
+def test_the_indicator_of_a_heated_gauge_is_no_rain(wanted, name) -> None:
+    codes = [(1, 0), (1, 1), (1, 2), (1, 3), (3, 0), (3, 1), (3, -999), (3, 2)]
+    lines = [f"1;20200101{n:02}00;{level};{code};eor" for n, (level, code) in enumerate(codes)]
+    text = "\n".join([f"STATIONS_ID;MESS_DATUM;QN;{name};eor", *lines, ""])
+    found = column(text, wanted, "precipitation_indicator")
+    assert found == pytest.approx([0, 1, 0, 1, 0, 1, np.nan, 2], nan_ok=True), "2 of level 3 is flagged, not explained"
+
+
+@pytest.mark.parametrize("name", ["WRTR", "NIEDERSCHLAGSFORM"])
+def test_a_form_of_precipitation_that_is_not_known_is_missing(name) -> None:
+    text = f"STATIONS_ID;MESS_DATUM;QN_8;{name};eor\n1;2020010100;3;9;eor\n1;2020010101;3;6;eor\n"
+    assert column(text, ("hourly", "precipitation"), "precipitation_type") == pytest.approx([np.nan, 6], nan_ok=True)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "name", "metric"),
+    [
+        (("hourly", "wind"), "D", "wind_from_direction"),
+        (("hourly", "wind"), "WINDRICHTUNG", "wind_from_direction"),
+        (("10_minutes", "wind"), "DD_10", "wind_from_direction"),
+        (("10_minutes", "extreme_wind"), "DX_10", "wind_gust_from_direction"),
+    ],
+)
+def test_a_variable_direction_is_missing(wanted, name, metric) -> None:
+    stamp = "20200101" + ("00" if wanted[0] == "hourly" else "0000")
+    text = f"STATIONS_ID;MESS_DATUM;QN;{name};eor\n1;{stamp};3;990;eor\n1;{int(stamp) + 1};3;360;eor\n"
+    assert column(text, wanted, metric) == pytest.approx([np.nan, 360], nan_ok=True)
+
+
+def test_a_pressure_that_is_one_constant_is_no_pressure() -> None:
+    def moisture(pressures: list[float]) -> str:
+        stamps = [f"202001{1 + hour // 24:02}{hour % 24:02}" for hour in range(len(pressures))]
+        lines = [f"1;{stamp};3;5.1;{pressure};eor" for stamp, pressure in zip(stamps, pressures, strict=True)]
+        return "\n".join(["STATIONS_ID;MESS_DATUM;QN_4;VP_STD;P_STD;eor", *lines, ""])
+
+    wanted = product("hourly", "moisture")
+    parsed = parse_product(moisture([1013.2] * 48 + [-999]).encode(), wanted)
+    assert [s.metric for s in parsed.series] == ["water_vapor_partial_pressure_in_air"], "which may well be constant"
+    assert parsed.unknown_columns == ("P_STD (always 1013.2: not measured)",)
+    for measured in ([1013.2] * 60 + [1013.3], [1013.2] * 47):
+        assert column(moisture(measured), ("hourly", "moisture"), "surface_air_pressure") == measured
+
+
 def hourly_rain(*cells: tuple[str, str]) -> bytes:
     lines = [f"3086;{stamp};3;{value};0;-999;eor" for stamp, value in cells]
     return "\n".join(["STATIONS_ID;MESS_DATUM;QN_8;R1;RS_IND;WRTR;eor", *lines, ""]).encode()

@@ -18,7 +18,7 @@ from weather_backfill.model.days import DayFailure, RawDay
 from weather_backfill.model.errors import UnreadableObjectError
 from weather_backfill.model.schemas import RAW
 from weather_backfill.sources.tempest import source
-from weather_backfill.sources.tempest.messages import Observations
+from weather_backfill.sources.tempest.messages import FIELDS, Observations
 from weather_backfill.sources.tempest.simulate import Faults, SimulatedArchive, weather, write_archive
 from weather_backfill.sources.tempest.source import TempestSource
 from weather_backfill.storage import read_ahead
@@ -68,6 +68,71 @@ def test_duplicates_collapse_to_the_last_received(store: ObjectStore) -> None:
     day = read(store)
     assert values(day.table, "air_temperature") == {MIDNIGHT: 3.0}
     assert day.facts["duplicates"] == 2
+
+
+def report(second: int, **said: float | None) -> list[float | None]:
+    """A report of 22 elements with Nearcast run, by position (`e12=0.1`) as given."""
+    found: list[float | None] = [second, 0.5, 1.2, 2.9, 200, 3, 1002.1, 8.0, 70, 5000, 1.1, 40, 0.1, 1, 0, 0, 2.6, 1]
+    found += [0.1, 0.12, 0.13, 1]
+    for name, value in said.items():
+        found[int(name[1:])] = value
+    return found
+
+
+def message(*reports: list[float | None], serial: str = "ST-1") -> bytes:
+    return orjson.dumps({"serial_number": serial, "type": "obs_st", "obs": list(reports)})
+
+
+def test_what_a_later_copy_does_not_say_takes_nothing_away(store: ObjectStore) -> None:
+    put(store, "a.json", message(report(MIDNIGHT), report(MIDNIGHT + 60)))
+    put(store, "b-udp.json", message(report(MIDNIGHT, e7=9.0)[:18]))
+    put(store, "c-null.json", message(report(MIDNIGHT, e7=None, e12=None, e13=None)))
+    put(store, "d-other.json", message(report(MIDNIGHT, e12=None)[:18], serial="ST-2"))
+    day = read(store)
+    own = day.table.filter(pc.equal(day.table["station_id"], "ST-1"))
+    expected = dict(zip(FIELDS, report(MIDNIGHT, e7=9.0)[1:], strict=True))
+    assert {name: values(own, name)[MIDNIGHT] for name in FIELDS} == expected
+    assert values(day.table, "precipitation_amount") == {MIDNIGHT: None, MIDNIGHT + 60: 0.1}, (
+        "another station's null stays"
+    )
+    assert day.table.num_rows == 21 + 21 + 17
+    assert (day.facts["duplicates"], day.facts["reports_kept"]) == (2, 3)
+    assert day.facts["values_from_earlier_copies"] == 3
+
+
+def test_a_later_copy_corrects_what_it_says_and_keeps_what_it_does_not(store: ObjectStore) -> None:
+    put(store, "a.json", message(report(MIDNIGHT)))
+    put(store, "b.json", message(report(MIDNIGHT, e7=9.0)[:18]))
+    put(store, "c.json", message(report(MIDNIGHT, e7=None, e12=0.4)[:18]))
+    day = read(store)
+    assert values(day.table, "air_temperature") == {MIDNIGHT: 9.0}
+    assert values(day.table, "precipitation_amount") == {MIDNIGHT: 0.4}
+    assert values(day.table, "precipitation_amount_nearcast") == {MIDNIGHT: 0.12}
+    assert day.facts["values_from_earlier_copies"] == 1 + 4, "the temperature, and elements 18 to 21"
+    once = TempestSource(store).read_day(DAY + timedelta(days=1))
+    assert once.facts["values_from_earlier_copies"] == 0
+
+
+def test_nearcast_that_has_not_run_says_nothing_of_rain(store: ObjectStore) -> None:
+    put(store, "a.json", message(
+        report(MIDNIGHT, e19=0.0, e20=0.0, e21=0), report(MIDNIGHT + 60, e19=0.0, e20=1.1, e21=0),
+        report(MIDNIGHT + 120, e19=0.0, e20=0.0, e21=1), report(MIDNIGHT + 180, e19=0.0, e20=0.0, e21=None),
+        report(MIDNIGHT + 240, e19=None, e20=None, e21=0), report(MIDNIGHT + 300, e19=0.3, e20=0.3, e21=2),
+    ))  # fmt: skip
+    day = read(store)
+    amounts = values(day.table, "precipitation_amount_nearcast")
+    assert list(amounts.values()) == [None, None, 0.0, None, None, 0.3]
+    totals = values(day.table, "precipitation_amount_of_local_day_nearcast")
+    assert list(totals.values()) == [None, 1.1, 0.0, None, None, 0.3]
+    assert day.facts["nearcast_not_run"] == 3
+    assert list(values(day.table, "precipitation_amount").values()) == [0.1] * 6
+
+
+def test_nearcast_that_ran_is_not_undone_by_a_copy_from_before(store: ObjectStore) -> None:
+    put(store, "a.json", message(report(MIDNIGHT)))
+    put(store, "b.json", message(report(MIDNIGHT, e19=0.0, e20=0.0, e21=0)))
+    day = read(store)
+    assert values(day.table, "precipitation_amount_nearcast") == {MIDNIGHT: 0.12}
 
 
 def test_received_later_beats_a_later_name(tmp_path: Path) -> None:
@@ -248,7 +313,7 @@ def test_wind_that_is_sampled_every_five_minutes_stands_for_five(store: ObjectSt
     assert set(frame.interval_seconds[frame.metric == "air_temperature"]) == {60}
 
 
-def message(second: int, minutes: int, rain: float | None, elements: int = 22, **more: object) -> bytes:
+def minute_message(second: int, minutes: int, rain: float | None, elements: int = 22, **more: object) -> bytes:
     report = [
         second,
         0.5,
@@ -279,10 +344,10 @@ def message(second: int, minutes: int, rain: float | None, elements: int = 22, *
 def test_a_later_copy_that_says_less_takes_nothing_away(store: ObjectStore) -> None:
     """Absent as of UDP beside WebSocket, and null; what it says holds."""
     noon = MIDNIGHT + 43_200
-    put(store, "a.json", message(noon, 1, 0.1))
-    put(store, "b.json", message(noon, 1, None, elements=18))
-    put(store, "c.json", message(noon + 60, 1, 0.1))
-    put(store, "d.json", message(noon + 60, 1, 0.2), message(noon + 60, 1, None))
+    put(store, "a.json", minute_message(noon, 1, 0.1))
+    put(store, "b.json", minute_message(noon, 1, None, elements=18))
+    put(store, "c.json", minute_message(noon + 60, 1, 0.1))
+    put(store, "d.json", minute_message(noon + 60, 1, 0.2), minute_message(noon + 60, 1, None))
     day = read(store)
     assert values(day.table, "precipitation_amount") == {noon: 0.1, noon + 60: 0.2}
     assert values(day.table, "precipitation_amount_nearcast") == {noon: 0.4, noon + 60: 0.4}
@@ -292,14 +357,14 @@ def test_a_later_copy_that_says_less_takes_nothing_away(store: ObjectStore) -> N
 def test_a_bucket_adds_nothing_where_minutes_cover_it(store: ObjectStore) -> None:
     """Three buckets of five minutes: over minutes, half over none, and beside them; a bucket of 30 over all of it."""
     noon = MIDNIGHT + 43_200
-    put(store, "a.json", *(message(noon + 60 * n, 1, 0.1) for n in range(1, 8)))
-    put(store, "b.json", *(message(noon + 300 * n, 5, 0.5, bucket_step_minutes=5) for n in range(1, 5)))
-    put(store, "c.json", message(noon + 1800, 30, 3.0), message(noon + 86_400 // 4, 30, 7.0))
+    put(store, "a.json", *(minute_message(noon + 60 * n, 1, 0.1) for n in range(1, 8)))
+    put(store, "b.json", *(minute_message(noon + 300 * n, 5, 0.5, bucket_step_minutes=5) for n in range(1, 5)))
+    put(store, "c.json", minute_message(noon + 1800, 30, 3.0), minute_message(noon + 86_400 // 4, 30, 7.0))
     day = read(store)
     found = values(day.table, "precipitation_amount")
     buckets = {noon + 600: 0.5, noon + 900: 0.5, noon + 1200: 0.5}
     assert found == {noon + 60 * n: 0.1 for n in range(1, 8)} | buckets | {noon + 86_400 // 4: 7.0}
-    assert day.facts["covered_by_finer"] == 2
+    assert day.facts["covered_by_finer"] == 2 * len(FIELDS)
     assert day.facts["reports_kept"] == 11
 
 
@@ -308,15 +373,15 @@ def test_what_covers_a_bucket_can_lie_in_the_day_before(store: ObjectStore) -> N
     put(
         store,
         "m.json",
-        *(message(midnight + 60 * n, 1, 0.1) for n in (-2, -1, 0)),
+        *(minute_message(midnight + 60 * n, 1, 0.1) for n in (-2, -1, 0)),
         day=DAY - timedelta(days=1),
         hour=23,
     )
-    put(store, "b.json", message(midnight + 60, 1, 0.1), message(midnight + 151, 5, 0.5), hour=0)
+    put(store, "b.json", minute_message(midnight + 60, 1, 0.1), minute_message(midnight + 151, 5, 0.5), hour=0)
     before, day = TempestSource(store).days([DAY - timedelta(days=1), DAY])
     assert isinstance(day, RawDay)
     assert isinstance(before, RawDay)
-    assert (day.facts["reports_kept"], day.facts["covered_by_finer"]) == (1, 1)
+    assert (day.facts["reports_kept"], day.facts["covered_by_finer"]) == (1, len(FIELDS))
     assert (before.facts["reports_kept"], before.facts["covered_by_finer"]) == (3, 0)
 
 
@@ -324,7 +389,7 @@ def test_nearcast_that_has_not_run_is_no_dry_minute(store: ObjectStore) -> None:
     noon = MIDNIGHT + 43_200
     bodies = []
     for minute, (rain, kind) in enumerate([(0.0, 0), (0.0, 1), (0.4, 0), (None, 0)]):
-        report = orjson.loads(message(noon + 60 * minute, 1, 0.1))["obs"][0]
+        report = orjson.loads(minute_message(noon + 60 * minute, 1, 0.1))["obs"][0]
         report[19], report[21] = rain, kind
         bodies.append(orjson.dumps({"serial_number": "ST-1", "type": "obs_st", "obs": [report]}))
     put(store, "a.json", *bodies)
