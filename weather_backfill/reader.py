@@ -170,9 +170,7 @@ def _plain(table: pa.Table) -> pa.Table:
 
 
 def _check_metrics(requested: list[str], table: pa.Table) -> None:
-    """Raise `ConfigurationError` for a metric that is neither in the table of metrics nor in the rows: a typo, or a name
-    of older files.
-    """
+    """Raise `ConfigurationError` for a metric neither in the table of metrics nor in the rows: a typo or old name."""
     present = set(pc.unique(table["metric"]).cast(pa.string()).to_pylist())
     for name in set(requested) - present:
         if name in METRICS and (today := METRICS[name].replaced_by):
