@@ -12,7 +12,8 @@ minutes, a circle 360 degrees):
 * [Z] Zahumenský, Guidelines on Quality Control Procedures for Data from Automatic Weather Stations, WMO
   CBS/OPAG-IOS/ET AWS-3/Doc. 4(1), 2004, plausible values, "maximum allowed variability" and "minimum required
   variability". We do not have the tables; the figures are as two users of them quote them: README_QUALITY_CONTROL.md of
-  geovetarcentrum/climate-stations (steps, persistence) and the range table of AWI's O2A quality control.
+  geovetarcentrum/climate-stations (steps, persistence) and the range table of AWI's O2A quality control; the footnotes
+  to persistence (humidity under 95 %, wind over 0.1 m/s) as a third transcribes them, see docs/quality.md.
 * [M] measured, see `max_step_per_hour`.
 
 `None`: no source gives a rule that holds, and none is invented.
@@ -53,7 +54,8 @@ class Metric:
     `cf_unit` is CF's canonical unit, or one that UDUNITS can convert to it. `highest_per_minute` is the limit of what
     adds up over an interval. A step within a minute may be `max_step_per_minute`, within an hour `max_step_per_hour`; a
     larger one fails, or is suspect where `step_fails` is false. A change below `min_change_per_hour` in an hour is
-    suspect. `replaced_by` names the metric that is written today in the place of one that only older files hold.
+    suspect, where all its values lie above `varies_above` and below `varies_below`. `replaced_by` names the metric that
+    is written today in the place of one that only older files hold.
     """
 
     name: str
@@ -69,6 +71,8 @@ class Metric:
     max_step_per_hour: float | None = None
     step_fails: bool = True
     min_change_per_hour: float | None = None
+    varies_above: float | None = None
+    varies_below: float | None = None
     replaced_by: str | None = None
 
 
@@ -93,7 +97,8 @@ _TABLE = (
     Metric("visibility_in_air", "m", "m", "Horizontal visibility", lowest=0),
     Metric(
         "relative_humidity", "percent", "1", "Relative humidity",
-        lowest=0, highest=100, max_step_per_minute=15, max_step_per_hour=75, min_change_per_hour=1,  # [Z], hour [M]
+        lowest=0, highest=100, max_step_per_minute=15, max_step_per_hour=75,  # [Z], hour [M]
+        min_change_per_hour=1, varies_below=95,  # [Z]: saturated air stays saturated
     ),
     Metric(
         "surface_air_pressure", "hPa", "Pa", "Station pressure",
@@ -104,7 +109,8 @@ _TABLE = (
            min_change_per_hour=0.1),  # as of station pressure
     Metric(
         "wind_speed", "m s-1", "m s-1", "Mean wind speed",
-        lowest=0, highest=75, max_step_per_minute=20, max_step_per_hour=20, min_change_per_hour=0.5,  # [Z], hour [M]
+        lowest=0, highest=75, max_step_per_minute=20, max_step_per_hour=20,  # [Z], hour [M]
+        min_change_per_hour=0.5, varies_above=0.1,  # [Z]: calm air stays calm
     ),
     Metric("wind_speed_of_gust", "m s-1", "m s-1", "Highest gust", Rule.MAXIMUM, lowest=0, highest=75),  # [Z]
     Metric("wind_speed_lull", "m s-1", "m s-1", "Lowest wind speed in the interval", Rule.MINIMUM, cf=False,

@@ -106,9 +106,15 @@ def test_limits_of_what_adds_up_follow_the_interval(metric: str, cadence: int, h
     assert flags([(0, "a", "duration_of_sunshine", 45.0)], 600) == {("duration_of_sunshine", 0): 4}
 
 
+def without_lengths(table: pa.Table) -> pa.Table:
+    return table.select([name for name in table.column_names if name != "interval_seconds"])
+
+
 def test_a_row_that_says_its_interval_is_judged_by_it() -> None:
     """A bucket of three hours among minutes."""
-    table = raw_table([(0, "a", "precipitation_amount", 45.0, 1), (60, "a", "precipitation_amount", 45.0, 1)])
+    table = without_lengths(
+        raw_table([(0, "a", "precipitation_amount", 45.0, 1), (60, "a", "precipitation_amount", 45.0, 1)])
+    )
     for lengths, expected in (([10_800, 60], [1, 4]), ([None, 0], [4, 4])):
         position = table.schema.get_field_index("interval_seconds")
         told = table.set_column(position, table.schema.field(position), pa.array(lengths, pa.int32()))
@@ -136,6 +142,40 @@ def test_a_vane_stands_still_by_rights_in_a_calm() -> None:
     still = ten_minutes("wind_from_direction", [140.0] * 10)
     found = flags([*still, *ten_minutes("wind_speed", [0.0] * 8 + [2.0, 4.0])], 600)
     assert [found[("wind_from_direction", 600 * n)] for n in range(10)] == [1] * 8 + [3] * 2
+
+
+@pytest.mark.parametrize(
+    ("metric", "values", "last"),
+    [
+        ("air_temperature", [10.0, 10.1] * 5, 1),  # a change of 0.1, though 10.1 - 10.0 is less to a computer
+        ("air_temperature", [10.0, 10.09] * 5, 3),
+        ("surface_air_pressure", [1000.2, 1000.3] * 5, 1),
+        ("relative_humidity", [94.9] * 10, 3),
+        ("relative_humidity", [97.0] * 10, 1),  # saturated air stays saturated
+        ("wind_speed", [3.0, 3.4] * 5, 3),
+        ("wind_speed", [3.0, 3.5] * 5, 1),
+        ("wind_speed", [0.0] * 10, 1),  # calm air stays calm
+    ],
+)
+def test_what_may_stand_still(metric: str, values: list[float], last: int) -> None:
+    found = flags(ten_minutes(metric, values), 600)
+    assert [found[(metric, 600 * n)] for n in range(10)] == [1] * 6 + [last] * 4
+
+
+def test_a_step_of_the_limit_is_within_it() -> None:
+    """5.4 - 2.4 is more than 3 to a computer."""
+    assert set(flags([(0, "a", "air_temperature", 2.4), (60, "a", "air_temperature", 5.4)]).values()) == {1}
+
+
+@pytest.mark.parametrize(("of_the_wind", "expected"), [(3600, [1, 1, 1]), (60, [3, 3, 1])])
+def test_pairs_of_one_stamp_are_of_one_interval(of_the_wind: int, expected: list[int]) -> None:
+    """A minute's gust under an hour's mean wind of one stamp is no contradiction."""
+    table = raw_table([(0, "a", "wind_speed", 3.0, 1), (0, "a", "wind_speed_of_gust", 2.0, 1)]).take([0, 1, 1])
+    table = without_lengths(table)
+    value = table.schema.get_field_index("value")
+    table = table.set_column(value, table.schema.field(value), pa.array([3.0, 2.0, 9.0]))
+    table = table.append_column("interval_seconds", pa.array([of_the_wind, 60, 3600], pa.int32()))
+    assert flag(table, Cadence(60))["quality"].to_pylist() == expected
 
 
 def test_the_good_value_after_a_spike_passes() -> None:
