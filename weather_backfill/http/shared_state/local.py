@@ -9,6 +9,7 @@ import random
 import threading
 import time
 import uuid
+from collections import defaultdict
 from collections.abc import Callable
 from contextlib import suppress
 from itertools import pairwise
@@ -29,6 +30,7 @@ def default_path() -> Path:
 
 
 _TRIES = 100
+_NEAR = 64
 _GROUP_WRITES = 0o020
 
 
@@ -67,26 +69,29 @@ class FolderState:
     Not for network file systems: use Redis or Postgres across hosts.
     """
 
-    KEPT_SECONDS = 20.0
+    KEPT_SECONDS = 10.0
     LATE_SECONDS = 5.0
     PATIENCE_SECONDS = 30.0
-    _TIDY_EVERY = 16
+    _TIDY_EVERY = 32
 
     def __init__(self, path: Path, clock: Callable[[], float] = time.time) -> None:
         # Up to 0.1.0 the state was an SQLite file; what it held is over after a minute, and it stays where it is.
         self._path, self._clock = (path.with_name(f"{path.name}.d") if path.is_file() else Path(path)), clock
         self._made: dict[str, str] = {}  # the folders by scope that are there
+        self._seen: dict[str, int] = {}  # the highest number seen so far, by folder
+        self._turns: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
 
     def change(self, scope: str, change: Change[T]) -> T:
-        return self._guard(lambda: self._change(scope, change))
+        with self._turns[scope]:  # threads of a process stop together: one at a time, they need not try again
+            return self._guard(lambda: self._change(scope, change))
 
     def read(self, scope: str) -> tuple[Document, float]:
-        return self._guard(lambda: (_latest(self._folder(scope))[1].get("document", {}), self._clock()))
+        return self._guard(lambda: (self._latest(self._folder(scope))[1].get("document", {}), self._clock()))
 
     def scopes(self) -> list[str]:
         def collect() -> list[str]:
             folders = [str(folder) for folder in self._path.iterdir()] if self._path.is_dir() else []
-            stored = (_latest(folder)[1] for folder in folders if os.path.isdir(folder))
+            stored = (self._latest(folder)[1] for folder in folders if os.path.isdir(folder))
             return [str(content["scope"]) for content in stored if "scope" in content]
 
         return self._guard(collect)
@@ -95,7 +100,7 @@ class FolderState:
         folder, deadline = self._made.get(scope) or self._make(scope), time.monotonic() + self.PATIENCE_SECONDS
         while time.monotonic() < deadline:
             begun = time.monotonic()
-            number, content = _latest(folder)
+            number, content = self._latest(folder)
             document = content.get("document", {})
             before = orjson.dumps(document)
             result = change(document, self._clock())
@@ -106,10 +111,46 @@ class FolderState:
                 return result
             if not os.path.isdir(f"{folder}/new"):
                 self._make(scope)  # somebody has deleted the state while this process runs
-            time.sleep(random.uniform(0, 0.002))  # noqa: S311 - spreads the tries, guards nothing
+            time.sleep(random.uniform(0, 0.0005))  # noqa: S311 - spreads the tries, guards nothing
         raise SharedStateError(
             f"{folder} was changed by others at every try for {self.PATIENCE_SECONDS:.0f} s. Worth another try."
         )
+
+    def _latest(self, folder: str) -> tuple[int, dict[str, Any]]:
+        """The highest version and its content; 0 and nothing where there is none yet.
+
+        One that a power cut has damaged counts as empty: what it held is over after a minute.
+        """
+        for _ in range(_TRIES):
+            number = self._highest(folder)
+            if not number:
+                return 0, {}
+            try:
+                with open(_name(folder, number), "rb") as file:
+                    content = _load(file.read())
+            except FileNotFoundError:
+                self._seen.pop(folder, None)
+                continue  # replaced and tidied away since
+            self._seen[folder] = number
+            return number, content
+        raise SharedStateError(f"{folder} is being changed faster than it can be read. Worth another try.")
+
+    def _highest(self, folder: str) -> int:
+        """The highest number: from the one seen last on where that is near, for a listing may be long.
+
+        The oldest versions are deleted first: if one is there and the next is not, there has been no next. The first
+        version, which always stays, says nothing of the kind.
+        """
+        number = self._seen.get(folder, 0)
+        if number > 1 and os.path.exists(_name(folder, number)):
+            for following in range(number + 1, number + _NEAR):
+                if not os.path.exists(_name(folder, following)):
+                    return following - 1
+        try:
+            names = os.listdir(folder)
+        except FileNotFoundError:
+            return 0
+        return int(max((name for name in names if name != "new"), default="0"))
 
     def _linked(self, folder: str, number: int, version: bytes, late: float) -> bool:
         """Link a version under its number; False where another one has it, or this process was held up."""
@@ -180,27 +221,6 @@ class FolderState:
 
 def _name(folder: str, number: int) -> str:
     return f"{folder}/{number:016d}"
-
-
-def _latest(folder: str) -> tuple[int, dict[str, Any]]:
-    """The highest version and its content; 0 and nothing where there is none yet.
-
-    One that a power cut has damaged counts as empty: what it held is over after a minute.
-    """
-    for _ in range(_TRIES):
-        try:
-            names = os.listdir(folder)
-        except FileNotFoundError:
-            return 0, {}
-        number = int(max((name for name in names if name != "new"), default="0"))
-        if not number:
-            return 0, {}
-        try:
-            with open(_name(folder, number), "rb") as file:
-                return number, _load(file.read())
-        except FileNotFoundError:
-            continue  # replaced and tidied away since the listing
-    raise SharedStateError(f"{folder} is being changed faster than it can be read. Worth another try.")
 
 
 def _load(stored: bytes) -> dict[str, Any]:
