@@ -27,7 +27,7 @@ from weather_backfill.refine.parts import (
 )
 from weather_backfill.refine.rules import WINDOW_SECONDS, WINDOW_US
 
-_BLOCK_ROWS = 150_000
+_BLOCK_ROWS = 80_000
 
 
 def aggregate(samples: Samples, slot_us: np.ndarray, day: Span | None) -> pa.Table:
