@@ -67,6 +67,39 @@ def rollback(
 
 
 @friendly
+def upgrade(
+    tenant: Tenant,
+    service: Annotated[str | None, typer.Option(help=f"{any_of()}; default: all that the tenant has")] = None,
+    yes: Yes = False, as_json: Json = False,
+) -> None:  # fmt: skip
+    """Write raw days of an older release anew from the lake itself; the next plan makes their refined days.
+
+    Cut short, it goes on with the next call. Example: weather-backfill upgrade --tenant acme
+    """
+    from weather_backfill.backfill import upgrade as upgrading
+    from weather_backfill.settings import load_settings
+    from weather_backfill.sources.registry import SERVICES
+    from weather_backfill.storage.places import open_lake, open_tenant_files
+    from weather_backfill.tenants.files import TenantRegistry
+
+    settings = load_settings()
+    store, found = open_lake(settings), TenantRegistry(open_tenant_files(settings)).get(tenant)
+    wanted = [known_service(service)] if service else [s for s in SERVICES if getattr(found.services, s) is not None]
+    costs = {name: upgrading.cost(store, name, tenant) for name in wanted}
+    total = sum(len(cost.days) for cost in costs.values())
+    size = sum(cost.bytes for cost in costs.values())
+    if total:
+        _confirm(f"Read and write {total:,} days ({size / 1e6:,.1f} MB) of {tenant} anew?", yes)
+    rows = 0
+    with progress_bar("days", total) as advance:
+        for name, cost in costs.items():
+            for record in upgrading.upgrade(store, name, tenant, found.connection(name), settings, cost.days):
+                rows += int(record.metadata["rows"])
+                advance(1)
+    _show({"tenant": tenant, "days": total, "rows": rows}, f"{total:,} days upgraded, {rows:,} rows.", as_json)
+
+
+@friendly
 def backup(
     to: Annotated[str, typer.Option(help="Where backups go: a folder or s3://bucket/prefix")], as_json: Json = False
 ) -> None:
@@ -120,6 +153,7 @@ def housekeeping(
 
     Example: weather-backfill housekeeping --days 60
     """
+    from weather_backfill.backfill.context import claim_lake
     from weather_backfill.cli.output import open_instance
     from weather_backfill.maintenance import retention as keeping
     from weather_backfill.settings import load_settings
@@ -127,8 +161,10 @@ def housekeeping(
 
     settings = load_settings()
     store = open_lake(settings)
-    found = keeping.find(open_instance(), store, settings, days)
+    instance = open_instance()
+    found = keeping.find(instance, store, settings, days)
     if yes:
+        claim_lake(instance, store)
         keeping.clean(store, found)
     rows = [{"what": k, "objects": n, "action": action, "done": yes} for k, (action, n) in found.counts().items()]
     print_rows(rows, "Housekeeping", as_json)
@@ -176,4 +212,4 @@ def _show(document: dict[str, Any], text: str, as_json: bool) -> None:
         out.print(text, highlight=False)
 
 
-COMMANDS = (versions, rollback, backup, restore, housekeeping)
+COMMANDS = (versions, rollback, upgrade, backup, restore, housekeeping)

@@ -10,9 +10,11 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
+import pyarrow as pa
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from weather_backfill.model.errors import WeatherError
+from weather_backfill.model.intervals import Seconds, by_metric
 from weather_backfill.security.reach import Place, folder_of
 from weather_backfill.security.tenant_policy import check_url
 from weather_backfill.sources.connection import Connection
@@ -116,6 +118,14 @@ class DwdConnection(Connection):
     def opened_products(self) -> list[Product]:
         """The products in the order named; where two hold a metric, the earlier one is taken."""
         return [product(self.resolution, name) for name in self.products]
+
+    def stands_for(self, table: pa.Table) -> tuple[Seconds, Seconds]:
+        """What each metric's product says; a metric of none, which older releases named so, as the first product."""
+        products = self.opened_products()
+        told = {c.metric: p.interval for p in reversed(products) for c in p.columns.values()}
+        found = {name: (it.seconds, it.end_offset) for name, it in told.items()}
+        first = (products[0].interval.seconds, products[0].interval.end_offset)
+        return by_metric(table, lambda name: found.get(name, first))
 
     def remote(self) -> Remote:
         """The server's tree."""
