@@ -22,6 +22,7 @@ from weather_backfill.model import intervals, schemas
 from weather_backfill.model.errors import ConfigurationError, NotFoundError, UnreadableObjectError
 from weather_backfill.model.metrics import METRICS
 from weather_backfill.model.partitions import days_between, validate_tenant_id
+from weather_backfill.refine.rules import WINDOW_SECONDS
 from weather_backfill.settings import Settings, load_settings
 from weather_backfill.storage.object_store import ObjectStore
 from weather_backfill.storage.places import open_lake
@@ -34,6 +35,8 @@ As = Literal["pandas", "arrow"]
 Moment = date | datetime | str
 _LONGEST = timedelta(days=2)
 """No value stands for a time that lies further from its stamp."""
+_FILED_LATE = {layout.REFINED_15M: timedelta(days=1), layout.RAW_OBSERVATIONS: timedelta()}
+"""How much later than its time a row may be filed: a window lies in the day of its midpoint."""
 _TIME = {layout.REFINED_15M: "window_start", layout.RAW_OBSERVATIONS: "observed_at"}
 _SCHEMAS = {layout.REFINED_15M: schemas.REFINED, layout.RAW_OBSERVATIONS: schemas.RAW}
 
@@ -46,20 +49,25 @@ def read_refined(
     end: Moment,
     metrics: Sequence[str] | None = None,
     stations: Sequence[str] | None = None,
+    window_seconds: int | None = None,
     as_: As = "pandas",
     settings: Settings | None = None,
 ) -> pd.DataFrame | pa.Table:
-    """Read the 15-minute windows of one tenant; columns and units as in `schemas.REFINED` and `metrics.METRICS`.
+    """Read the windows of one tenant that start in a time; columns and units: `schemas.REFINED`, `metrics.METRICS`.
 
     `start` and `end` are UTC days, both included (`date` or "2024-01-31"), or aware times `[start, end)`. Rows come
     day by day, sorted by station, metric and time; `window_start` is UTC, `station_id` and `metric` are categories.
-    `settings` default to the environment's. Days that are not in the lake are left out with a warning.
+    `window_seconds` keeps the windows of that length: 900 those of 15 minutes, without the hourly sums that have a
+    window of their own. Days of schema 1 do not tell lengths, and count as 900. A longer window that begins late in a
+    day may lie in the next day's file, which is read besides. `settings` default to the environment's. Days that are
+    not in the lake are left out with a warning.
 
     Raises `ConfigurationError` for an invalid argument, `NotFoundError` if the lake has no day of the range, and
     `UnreadableObjectError` naming the object where a day is damaged (the checksum of every page is verified), or is by
     its footer another tenant's or day's.
     """
-    return _read(layout.REFINED_15M, service, tenant, (start, end), (metrics, stations), as_, settings)
+    names = (metrics, stations)
+    return _read(layout.REFINED_15M, service, tenant, (start, end), names, as_, settings, window_seconds)
 
 
 def read_raw(
@@ -91,13 +99,15 @@ def _read(
     names: tuple[Sequence[str] | None, Sequence[str] | None],
     as_: str,
     settings: Settings | None,
+    window_seconds: int | None = None,
 ) -> Any:
     if as_ not in ("pandas", "arrow"):
         raise ConfigurationError(f"as_ is {as_!r}: expected 'pandas' or 'arrow'.")
     start, end = _span(*bounds)
     metrics, stations = _names(names[0], "metrics"), _names(names[1], "stations")
     store = open_lake(settings or load_settings())
-    keys = _objects(store, dataset, service, tenant, start, end)
+    reach = timedelta() if window_seconds == WINDOW_SECONDS else _FILED_LATE[dataset]
+    keys = _objects(store, dataset, service, tenant, start, end, reach)
     raw = dataset == layout.RAW_OBSERVATIONS
     reach = _LONGEST if raw else timedelta()  # a stamp may lie outside the time of its value
     condition = _condition(_TIME[dataset], start - reach, end + reach, metrics, stations)
@@ -108,7 +118,7 @@ def _read(
         try:
             table = ownership.check_table(parquet.rows(data, condition), key)
             table = schemas.conformed(table, _SCHEMAS[dataset], dataset)
-            tables.append(_standing_for(table, start, end) if raw else table)
+            tables.append(_standing_for(table, start, end) if raw else _of_length(table, window_seconds))
         except UnreadableObjectError as error:
             raise UnreadableObjectError(f"{store.uri(key)}: {error}") from error
     # Matched by name: some services' days have the upstream's own quality as a further column.
@@ -144,8 +154,10 @@ def _names(values: Sequence[str] | None, argument: str) -> list[str] | None:
     return None if values is None else [str(name) for name in values]
 
 
-def _objects(store: ObjectStore, dataset: str, service: str, tenant: str, start: datetime, end: datetime) -> list[str]:
-    """The keys of the objects of the days in `[start, end)`; warns of missing ones."""
+def _objects(
+    store: ObjectStore, dataset: str, service: str, tenant: str, start: datetime, end: datetime, late: timedelta
+) -> list[str]:
+    """The keys of the objects of the days in `[start, end)` and up to `late` after it; warns of missing ones in it."""
     if service not in Services.model_fields:
         raise ConfigurationError(
             f"service {service!r} is not known: expected one of {', '.join(Services.model_fields)}."
@@ -161,7 +173,8 @@ def _objects(store: ObjectStore, dataset: str, service: str, tenant: str, start:
     if len(keys) < len(days):
         message = f"{len(days) - len(keys)} of {len(days)} days of {dataset} are not in the lake."
         warnings.warn(message, stacklevel=4)
-    return keys
+    after = days_between(days[-1] + timedelta(days=1), days[-1] + late)
+    return keys + [stored_days[day].key for day in after if day in stored_days]
 
 
 def _condition(
@@ -181,6 +194,13 @@ def _standing_for(table: pa.Table, start: datetime, end: datetime) -> pa.Table:
     low, high = (pa.scalar(moment, schemas.TIMESTAMP).cast(pa.int64()).as_py() for moment in (start, end))
     inside = (middles >= low) & (middles < high)
     return intervals.with_bounds(table if inside.all() else table.filter(pa.array(inside)))
+
+
+def _of_length(table: pa.Table, window_seconds: int | None) -> pa.Table:
+    """The refined rows of windows of that length; those of schema 1 count as of 15 minutes."""
+    if window_seconds is None:
+        return table
+    return table.filter(pc.equal(pc.fill_null(table["window_seconds"], WINDOW_SECONDS), window_seconds))
 
 
 def _plain(table: pa.Table) -> pa.Table:

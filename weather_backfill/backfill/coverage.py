@@ -98,12 +98,14 @@ class RefinedDay:
     """A refined day (UTC) in the lake, by its footer; `problem` says what is wrong with its file.
 
     `raw_rows` is the `rows_hash` of the raw day that it was made from, and `cadence` that day's; None in older files.
+    `outdated`: its file has an older schema version than today's.
     """
 
     date: date
     raw_rows: str | None = None
     cadence: str | None = None
     problem: str | None = None
+    outdated: bool = False
 
 
 def refined_day(store: ObjectStore, stored: StoredObject) -> RefinedDay:
@@ -116,7 +118,8 @@ def refined_day(store: ObjectStore, stored: StoredObject) -> RefinedDay:
     footer = parquet.footer_of(metadata)
     if "schema_version" not in footer or metadata.schema.names[:1] != schemas.REFINED.names[:1]:
         return RefinedDay(day, problem=f"foreign: {store.uri(stored.key)} is not a refined file of ours.")
-    return RefinedDay(day, footer.get("raw_rows"), _cadence(footer))
+    outdated = schemas.is_older(footer["schema_version"])
+    return RefinedDay(day, footer.get("raw_rows"), _cadence(footer), outdated=outdated)
 
 
 def _cadence(footer: Mapping[str, str]) -> str | None:
@@ -125,7 +128,8 @@ def _cadence(footer: Mapping[str, str]) -> str | None:
 
 
 def unrefined(refined: Mapping[date, RefinedDay], held: Mapping[date, HeldDay]) -> dict[date, str]:
-    """The days whose refined file cannot be used, with the reason: damaged, or made from other raw than the lake has.
+    """The days whose refined file cannot be used, with the reason: damaged, made from other raw than the lake has, or
+    of an older schema where raw is of today's: what its windows mean has changed.
 
     The footers alone decide: the times say nothing, as copying a lake changes them and a slow writer's refined of old
     raw is younger than the new raw. Files of older releases that do not say what they were made from count as good.
@@ -136,6 +140,8 @@ def unrefined(refined: Mapping[date, RefinedDay], held: Mapping[date, HeldDay]) 
             reasons[day] = made.problem
         elif (raw := held.get(day)) and _differs(made.raw_rows, raw.rows_hash):
             reasons[day] = "made from other rows than raw has now"
+        elif raw and made.outdated and not raw.outdated:
+            reasons[day] = "of an older schema version than raw has now"
         elif raw and made.raw_rows and _differs(made.cadence, raw.cadence):
             reasons[day] = "made with another cadence than raw has now"
     return reasons

@@ -36,8 +36,8 @@ from weather_backfill.model.partitions import PartitionKey
 from weather_backfill.model.schemas import REJECTS
 from weather_backfill.refine.days import refine_day
 from weather_backfill.refine.quality import flag
-from weather_backfill.sources.declared import Declared, Declares
-from weather_backfill.sources.registry import SERVICES, service_named
+from weather_backfill.sources.connection import Connection
+from weather_backfill.sources.registry import SERVICES
 from weather_backfill.sources.table import BEFORE_FIRST_DAY
 from weather_backfill.storage import conditional
 from weather_backfill.storage.object_store import ObjectStore
@@ -107,29 +107,30 @@ class Upgraded:
         }  # fmt: skip
 
 
-def plan_upgrade(context: BackfillContext, tenant: str) -> list[UpgradePlan]:
-    """Find a tenant's days to upgrade, by service, from listings and footers.
+def plan_upgrade(context: BackfillContext, tenant: str, service: str | None = None) -> list[UpgradePlan]:
+    """Find a tenant's days to upgrade, by service (or of one service), from listings and footers.
 
     Raises `ConfigurationError` for a tenant that is not known or has an active backfill.
     """
     TenantRegistry(open_tenant_files(context.settings)).get(tenant)
     plans = []
-    for service in SERVICES:
-        found = _find(context.store, service, tenant)
+    for name in (service,) if service else SERVICES:
+        found = find_days(context.store, name, tenant)
         if not found.days and not found.refined_only:
             continue
         beside = {day + step for day in found.days for step in (-_A_DAY, timedelta(), _A_DAY)}
-        busy = [name for name, days in busy_days(context, service, tenant).items() if beside & days]
+        busy = [backfill for backfill, days in busy_days(context, name, tenant).items() if beside & days]
         if busy:
             raise ConfigurationError(
-                f"backfill {', '.join(sorted(busy))} of {tenant} ({service}) is active: wait for it or pause it, "
+                f"backfill {', '.join(sorted(busy))} of {tenant} ({name}) is active: wait for it or pause it, "
                 "then upgrade."
             )
         plans.append(found)
     return plans
 
 
-def _find(store: ObjectStore, service: str, tenant: str) -> UpgradePlan:
+def find_days(store: ObjectStore, service: str, tenant: str) -> UpgradePlan:
+    """The plan of a connection: its days of schema 1, those upgraded only in part, and refined of other raw."""
     objects = day_objects(store, layout.RAW_OBSERVATIONS, service, tenant)
     held = remembered(store, objects)
     days = [day for day, one in sorted(held.items()) if _upgradable(one, held)]
@@ -156,14 +157,14 @@ def upgrade(
     Safe to call again after a kill at any point, with a new plan.
     """
     store, service = context.store, plan.service
-    declares = declared_by(context, service, plan.tenant)
+    fill = filling(TenantRegistry(open_tenant_files(context.settings)).get(plan.tenant).connection(service))
     done = Upgraded(service, plan.tenant)
     entries: list[provenance.ProvenanceEntry] = []
     for number, day in enumerate(sorted({*plan.days, *plan.refined_only})):
         key = PartitionKey(day, plan.tenant)
         try:
             if day in plan.days:
-                raw = retrying()(conditional.started_over, lambda key=key: upgrade_raw(store, service, key, declares))
+                raw = retrying()(conditional.started_over, lambda key=key: upgrade_raw(store, service, key, fill))
                 done.days += 1
                 done.rows_moved += raw.moved
                 done.rejects += raw.rejects
@@ -186,22 +187,13 @@ def upgrade(
     return done
 
 
-def declared_by(context: BackfillContext, service: str, tenant: str) -> Callable[[pa.Table], pa.Table]:
-    """A function that fills the intervals of a file's rows, by its footer's cadence and the tenant's connection."""
-    connection = TenantRegistry(open_tenant_files(context.settings)).get(tenant).connection(service)
-    known = service_named(service).declares
-    declares: Declares = known() if known else _readings
+def filling(connection: Connection) -> Callable[[pa.Table], pa.Table]:
+    """A function that fills the intervals of a file's rows that have none, by what the connection says of them."""
 
     def fill(table: pa.Table) -> pa.Table:
-        cadence = parquet.cadence_of(parquet.our_pairs(table.schema.metadata))
-        return refiling.with_intervals(table, *declares(connection, table, cadence.seconds))
+        return refiling.with_intervals(table, connection.stands_for)
 
     return fill
-
-
-def _readings(connection: object, table: pa.Table, cadence_seconds: int) -> Declared:
-    zeros = pa.array(np.zeros(table.num_rows, dtype="i4"))
-    return Declared(zeros, zeros)
 
 
 @dataclass(frozen=True, slots=True)

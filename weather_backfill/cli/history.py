@@ -67,6 +67,35 @@ def rollback(
 
 
 @friendly
+def upgrade(
+    tenant: Tenant,
+    service: Annotated[str | None, typer.Option(help=f"{any_of()}; default: all of the tenant's")] = None,
+    yes: Yes = False, as_json: Json = False,
+) -> None:  # fmt: skip
+    """Bring a tenant's days of an older release to today's schema, from the lake alone; says first what it costs.
+
+    Example: weather-backfill upgrade --tenant acme
+    """
+    from weather_backfill.backfill import upgrade as upgrading
+
+    at = desk()
+    plans = upgrading.plan_upgrade(at, tenant, known_service(service) if service else None)
+    rows = [plan.row() for plan in plans]
+    if not (as_json and yes):
+        print_rows(rows, f"To upgrade, {tenant}: bytes are read, written, and kept once more as versions", as_json)
+    if not rows or (as_json and not yes):
+        return
+    _confirm("Upgrade these days?", yes)
+    done = []
+    for plan in plans:
+        with progress_bar(plan.service, len(plan.days) + len(plan.refined_only)) as advance:
+            done.append(upgrading.upgrade(at, plan, advance))
+    print_rows([one.row() for one in done], f"Upgraded, {tenant}", as_json)
+    if any(one.failed for one in done):
+        raise typer.Exit(1)
+
+
+@friendly
 def backup(
     to: Annotated[str, typer.Option(help="Where backups go: a folder or s3://bucket/prefix")], as_json: Json = False
 ) -> None:
@@ -134,31 +163,6 @@ def housekeeping(
     print_rows(rows, "Housekeeping", as_json)
 
 
-@friendly
-def upgrade(tenant: Tenant, yes: Yes = False, as_json: Json = False) -> None:
-    """Bring a tenant's days of an older release to today's schema, from the lake alone; says first what it costs.
-
-    Example: weather-backfill upgrade --tenant acme
-    """
-    from weather_backfill.backfill import upgrade as upgrading
-
-    at = desk()
-    plans = upgrading.plan_upgrade(at, tenant)
-    rows = [plan.row() for plan in plans]
-    if not (as_json and yes):
-        print_rows(rows, f"To upgrade, {tenant}: bytes are read, written, and kept once more as versions", as_json)
-    if not rows or (as_json and not yes):
-        return
-    _confirm("Upgrade these days?", yes)
-    done = []
-    for plan in plans:
-        with progress_bar(plan.service, len(plan.days) + len(plan.refined_only)) as advance:
-            done.append(upgrading.upgrade(at, plan, advance))
-    print_rows([one.row() for one in done], f"Upgraded, {tenant}", as_json)
-    if any(one.failed for one in done):
-        raise typer.Exit(1)
-
-
 def _places() -> Any:
     """What is backed up here. Opens no instance: that would make files in an empty DAGSTER_HOME."""
     from weather_backfill.maintenance.backup import Places
@@ -201,4 +205,4 @@ def _show(document: dict[str, Any], text: str, as_json: bool) -> None:
         out.print(text, highlight=False)
 
 
-COMMANDS = (versions, rollback, backup, restore, housekeeping, upgrade)
+COMMANDS = (versions, rollback, upgrade, backup, restore, housekeeping)

@@ -32,7 +32,10 @@ _LAKE_TABLES: Mapping[str, tuple[pa.Schema, Mapping[str, Column], tuple[str, ...
     layout.REFINED_15M: (
         schemas.REFINED,
         schemas.REFINED_COLUMNS,
-        ("unique by station_id, metric and window_start", "sorted by station_id, metric and window_start"),
+        (
+            "unique by station_id, metric, window_start and window_seconds",
+            "sorted by station_id, metric, window_start and window_seconds",
+        ),
     ),
     layout.QUARTERLY_FEATURES: (
         schemas.FEATURES,

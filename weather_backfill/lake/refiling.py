@@ -6,6 +6,7 @@ the file of the day after.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import date
 from typing import NamedTuple
 
@@ -17,6 +18,7 @@ from weather_backfill.lake import layout, parquet
 from weather_backfill.lake.carried import CARRIED, PENDING
 from weather_backfill.lake.row_diff import differences
 from weather_backfill.model import intervals, schemas
+from weather_backfill.model.intervals import INTERVAL, Seconds
 from weather_backfill.model.schemas import RAW, REJECTS
 
 
@@ -28,13 +30,16 @@ class Filed(NamedTuple):
     late: pa.Table
 
 
-def with_intervals(table: pa.Table, seconds: pa.Array, end_offset: pa.Array) -> pa.Table:
-    """Fill the columns of the interval where they are null or absent; both tables' rows are the same."""
+def with_intervals(table: pa.Table, stands_for: Callable[[pa.Table], tuple[Seconds, Seconds]]) -> pa.Table:
+    """Fill the columns of the interval where they are null or absent, with length and offset by `stands_for`."""
     whole = schemas.conformed(table, RAW, layout.RAW_OBSERVATIONS)
     fields = [RAW.field(f.name) if f.name in RAW.names else f for f in whole.schema]
     table = pa.table(whole.columns, schema=pa.schema(fields, metadata=table.schema.metadata))
-    unknown = pc.or_(*(pc.is_null(table[name]) for name in intervals.INTERVAL))
-    for name, column in zip(intervals.INTERVAL, (seconds, end_offset), strict=True):
+    unknown = pc.or_(*(pc.is_null(table[name]) for name in INTERVAL))
+    if not pc.any(unknown, min_count=0).as_py():
+        return table
+    for name, said in zip(INTERVAL, stands_for(table), strict=True):
+        column = pa.array(np.broadcast_to(np.asarray(said, dtype=np.int32), table.num_rows))
         at = table.schema.get_field_index(name)
         table = table.set_column(at, RAW.field(name), pc.if_else(unknown, column, table[name]))
     return table

@@ -10,6 +10,8 @@ All times are UTC microseconds since 1970-01-01.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -59,6 +61,13 @@ def with_bounds(table: pa.Table) -> pa.Table:
     for field, column in zip(COMPUTED, arrays, strict=True):
         table = table.append_column(field, column)
     return table
+
+
+def by_metric(table: pa.Table, of: Callable[[str], tuple[int, int]]) -> tuple[Seconds, Seconds]:
+    """Each row's length and offset by its metric."""
+    metric = pc.dictionary_encode(table["metric"].cast(pa.string())).combine_chunks()
+    told = np.array([of(name) for name in metric.dictionary.to_pylist()], dtype=np.int32).reshape(-1, 2)
+    return told[np.asarray(metric.indices), 0], told[np.asarray(metric.indices), 1]
 
 
 def _stamps(table: pa.Table) -> Micros:

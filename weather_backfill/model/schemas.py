@@ -23,6 +23,7 @@ from weather_backfill.model.metrics import METRICS
 SCHEMA_VERSION = "2"
 SINCE: Mapping[str, Mapping[str, str]] = {
     "raw_observations": {"interval_seconds": "2", "interval_end_offset_seconds": "2"},
+    "refined_15m": {"window_seconds": "2", "partial_sum": "2"},
 }
 """Columns added by schema versions after 1, by dataset: `{"refined_15m": {"median": "2"}}`.
 
@@ -94,26 +95,50 @@ REFINED = pa.schema(
         pa.field("standard_deviation", pa.float64()),
         pa.field("resultant_length", pa.float64()),
         pa.field("quality", pa.int8(), nullable=False),
+        pa.field("window_seconds", pa.int32()),
+        pa.field("partial_sum", pa.float64()),
     ]
 )
-"""One row per 15-minute window, station and metric; sorted by station, metric, window."""
+"""One row per window, station and metric; sorted by station, metric, window_start and window_seconds; unique by those.
+
+A value of at most 15 minutes counts in the 15-minute windows that its interval overlaps; one that stands for longer has
+a window of its own: it begins as the interval begins and is as long. See docs/values.md. Both last columns are null in
+files of schema 1, whose windows are of 900 s whatever their values stood for.
+"""
 
 REFINED_COLUMNS = {
-    "window_start": Column("Start of the 15-minute window [start, end), in UTC"),
+    "window_start": Column("Start of the window [start, end), in UTC"),
     "station_id": Column("Station, as the upstream names it"),
     "metric": Column("Measured quantity, a CF standard name where CF has one"),
-    "sample_count": Column("Values of the window that are neither missing nor flagged as failed"),
+    "sample_count": Column(
+        "Values, neither missing nor flagged as failed, whose interval has its midpoint in the window: counts add up "
+        "to the raw rows"
+    ),
     "expected_count": Column("Grid slots of the station's cadence that start in the window, at least one"),
-    "completeness": Column("Share of the expected grid slots that hold a value, 0 to 1", "1"),
-    "mean": Column("Mean in the metric's unit; of directions that of their unit vectors, of codes and totals null"),
-    "minimum": Column("Lowest value, in the metric's unit"),
-    "maximum": Column("Highest value, in the metric's unit"),
+    "completeness": Column(
+        "Share of the window's time that values cover (of readings, of its grid slots), 0 to 1", "1"
+    ),
+    "mean": Column(
+        "Mean in the metric's unit, weighted by overlap; of directions that of their unit vectors (calms excluded, "
+        "north is 360), of codes and totals null"
+    ),
+    "minimum": Column("Lowest value of those with half or more of their interval in the window, in the metric's unit"),
+    "maximum": Column("Highest value of those with half or more of their interval in the window, in the metric's unit"),
     "sum": Column("Sum in the metric's unit, of metrics that add up; null where completeness is under 0.75"),
-    "first": Column("Value of the earliest sample, in the metric's unit"),
-    "last": Column("Value of the latest sample, in the metric's unit"),
-    "standard_deviation": Column("Sample standard deviation in the metric's unit; null of fewer than two values"),
+    "first": Column("Value of the earliest interval that ends in the window, in the metric's unit"),
+    "last": Column("Value of the latest interval that ends in the window, in the metric's unit"),
+    "standard_deviation": Column(
+        "Sample standard deviation in the metric's unit, weighted by overlap; null of fewer than two values"
+    ),
     "resultant_length": Column("Length of the mean unit vector of directions: 1 steady, 0 from everywhere", "1"),
     "quality": Column("QARTOD flag of the window: 1 pass, 2 not evaluated, 3 suspect, 4 fail, 9 missing"),
+    "window_seconds": Column(
+        "Length of the window: 900, or of one value that stands for longer; null in files of schema 1", "s"
+    ),
+    "partial_sum": Column(
+        "Sum of what fell in the window, however little of its time values cover, of metrics that add up: adds up to "
+        "the raw values; null in files of schema 1"
+    ),
 }
 
 FEATURES = pa.schema(
@@ -156,13 +181,14 @@ FEATURES = pa.schema(
 """One row per station and quarter, sorted by station; days and hours are UTC's. °C, mm, m/s, hPa, percent, okta.
 
 Frost day: minimum < 0; ice day: maximum < 0; heat day: maximum >= 30. Frost and heat hours: clock hours whose mean
-is < 0 and >= 30. Wet hour: more than 0.1 mm. `prevailing_sector`: of sixteen (N, NNE, ...), the one most windows'
-mean direction lies in. `pressure_*` is station pressure. A statistic is null where its metric fills less than 75 %
-of the quarter's grid slots; `*_completeness` is that share, 0 where the metric is absent. The position (degrees,
+is < 0 and >= 30. Wet hour: more than 0.1 mm. A window counts in the day that it is filed by and in the hour of its
+midpoint, and weighs by the time that its values cover. `prevailing_sector`: of sixteen (N, NNE, ...), the one that the
+mean direction lies in most of the time. `pressure_*` is station pressure. A statistic is null where its metric covers
+less than 75 % of the quarter; `*_completeness` is that share, 0 where the metric is absent. The position (degrees,
 metres) is the one that held for most of the quarter, null without a station history.
 """
 
-_SHARE = "Share of the quarter's grid slots that hold a value of {}; 0 where the metric is absent"
+_SHARE = "Share of the quarter that values of {} cover; 0 where the metric is absent"
 FEATURES_COLUMNS = {
     "quarter_start": Column("First UTC day of the quarter"),
     "station_id": Column("Station, as the upstream names it"),
@@ -180,7 +206,9 @@ FEATURES_COLUMNS = {
     "wettest_day_amount": Column("Precipitation of that day; 1 kg m-2 is one millimetre", "kg m-2"),
     "wind_mean": Column("Mean wind speed", "m s-1"),
     "gust_maximum": Column("Highest gust", "m s-1"),
-    "prevailing_sector": Column("Of sixteen sectors (N, NNE, ...), the one with the most windows' mean directions"),
+    "prevailing_sector": Column(
+        "Of sixteen sectors (N, NNE, ...), the one that the wind came from for most of the time"
+    ),
     "pressure_mean": Column("Mean station pressure", "hPa"),
     "pressure_range": Column("Highest less lowest station pressure", "hPa"),
     "humidity_mean": Column("Mean relative humidity", "percent"),

@@ -16,10 +16,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from weather_backfill.lake import parquet
-from weather_backfill.model import intervals
 from weather_backfill.model.days import CheckResult, RawDay
 from weather_backfill.model.metrics import METRICS
 from weather_backfill.model.schemas import FAIL, RAW, REFINED
+from weather_backfill.refine.parts import DAY_US, covered_by_series
+from weather_backfill.refine.samples import samples_of
 from weather_backfill.refine.windows import expected_slots
 
 MAX_FAILED_SHARE = 0.05
@@ -29,17 +30,19 @@ _BLOCK_ROWS = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class Coverage:
-    """The share (0 to 1) of a day's grid slots that hold a value: mean over the stations, and the worst stations."""
+    """The share (0 to 1) of a day that values cover: mean over the stations, and the worst stations."""
 
     share: float
     worst: Mapping[str, float]
 
 
 def coverage(day: RawDay) -> Coverage:
-    """Compare the distinct filled grid slots with the expected ones, over the stations and metrics of the day.
+    """The share of the day that values cover, over its stations and metrics.
 
-    Counts metrics with a CF name and points that the table of metrics lacks; a station's battery or codes are not
-    weather. An expected station without rows counts as empty; a day without rows has coverage 0.
+    Intervals cover the time that they hold together; readings, and intervals shorter than the grid, the slots that hold
+    their midpoints. An interval belongs whole to its day, also what of it lies outside: the next day lacks as much at
+    its end. Counts metrics with a CF name and points that the table of metrics lacks; a station's battery or codes are
+    not weather. An expected station without rows counts as empty; a day without rows has coverage 0.
     """
     if not day.table.num_rows:
         return Coverage(0.0, dict.fromkeys(sorted(day.expected_stations)[:_WORST], 0.0))
@@ -50,7 +53,8 @@ def coverage(day: RawDay) -> Coverage:
     slot_seconds = np.array([day.cadence.of(name) for name in metric_names], dtype="i8")
     expected_by_metric = np.array([expected_slots(int(s)) for s in slot_seconds], dtype="i8")
     counted = np.array([name not in METRICS or METRICS[name].cf for name in metric_names], dtype=bool)[metric]
-    filled = np.minimum(_filled_slots(table, starts, slot_seconds[metric]) / expected_by_metric[metric], 1)[counted]
+    slots, covered = _filled(table, starts, slot_seconds[metric])
+    filled = np.minimum(slots / expected_by_metric[metric] + covered / DAY_US, 1)[counted]
     series = np.bincount(station[counted], minlength=len(station_names))
     total = np.bincount(station[counted], filled, minlength=len(station_names))
     by_station = {station_names[code]: float(total[code] / series[code]) for code in np.flatnonzero(series)}
@@ -68,57 +72,41 @@ def _codes_at(table: pa.Table, column: str, rows: np.ndarray) -> tuple[np.ndarra
     return codes[rows], chunks[0].dictionary.to_pylist()
 
 
-def _filled_slots(table: pa.Table, starts: np.ndarray, slot_seconds: np.ndarray) -> np.ndarray:
-    """Count the distinct grid slots with a value by series, about a million rows at a time to save memory."""
+def _filled(table: pa.Table, starts: np.ndarray, slot_seconds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Count by series the distinct grid slots that hold a short value, and the microseconds that longer ones cover.
+
+    About a million rows at a time, to save memory.
+    """
     edges = np.append(starts, table.num_rows)
-    filled = np.zeros(len(starts), "i8")
+    slots, covered = np.zeros(len(starts), "i8"), np.zeros(len(starts))
     first = 0
     while first < len(starts):
         last = max(int(np.searchsorted(edges, edges[first] + _BLOCK_ROWS, side="right")) - 1, first + 1)
         part = table.slice(edges[first], edges[last] - edges[first])
-        filled[first:last] = _filled_in(part, np.diff(edges[first : last + 1]), slot_seconds[first:last])
+        lengths = np.diff(edges[first : last + 1])
+        slots[first:last], covered[first:last] = _filled_in(part, lengths, slot_seconds[first:last])
         first = last
-    return filled
+    return slots, covered
 
 
-def _filled_in(part: pa.Table, lengths: np.ndarray, slot_seconds: np.ndarray) -> np.ndarray:
-    """Count the filled slots of some whole series; rows are sorted by time within a series.
-
-    A value fills the slot that holds the middle of its interval, a longer one as many slots as it lasts.
-    """
-    series = np.repeat(np.arange(len(lengths), dtype="i4"), lengths)
-    time = intervals.middles(part)
-    widths = _widths(part, slot_seconds, series)
-    uniform = slot_seconds.min() == slot_seconds.max()  # dividing by a scalar is several times faster
-    slots = time // (slot_seconds[0] * 1_000_000 if uniform else (slot_seconds * 1_000_000)[series])
+def _filled_in(part: pa.Table, lengths: np.ndarray, slot_seconds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """`_filled` of some whole series; rows are sorted by time within a series."""
     if part["value"].null_count:
         valid = np.asarray(part["value"].is_valid())
-        slots, series = slots[valid], series[valid]
-        widths = None if widths is None else widths[valid]
-    if widths is not None:
-        return _covered(series, slots, widths, len(lengths))
+        lengths = np.add.reduceat(valid, np.append(0, np.cumsum(lengths)[:-1]), dtype="i8")
+        part = part.filter(pa.array(valid))
+    series = np.repeat(np.arange(len(lengths), dtype="i4"), lengths)
+    rows = samples_of(part, series).rows(slice(None))
+    uniform = slot_seconds.min() == slot_seconds.max()  # dividing by a scalar is several times faster
+    slot_us = slot_seconds[0] * 1_000_000 if uniform else (slot_seconds * 1_000_000)[rows.series]
+    slots, covered = (rows.end - rows.length // 2) // slot_us, np.zeros(len(lengths))
+    lasting = rows.length >= slot_us
+    if lasting.any():
+        covered = covered_by_series(rows if lasting.all() else rows[lasting], len(lengths))
+        slots, series = slots[~lasting], series[~lasting]
     distinct = np.ones(len(slots), dtype=bool)
     distinct[1:] = (slots[1:] != slots[:-1]) | (series[1:] != series[:-1])
-    return np.bincount(series[distinct], minlength=len(lengths))
-
-
-def _widths(part: pa.Table, slot_seconds: np.ndarray, series: np.ndarray) -> np.ndarray | None:
-    """How many slots each row fills; None where every row fills one."""
-    seconds = np.asarray(pc.fill_null(part["interval_seconds"], 0))
-    if 2 * seconds.max(initial=0) < 3 * slot_seconds.min(initial=86_400):
-        return None
-    return np.maximum(np.round(seconds / slot_seconds[series]), 1).astype("i8")
-
-
-def _covered(series: np.ndarray, middle_slots: np.ndarray, widths: np.ndarray, count: int) -> np.ndarray:
-    """Count the distinct slots by series where rows fill several, of which the one of the middle is in the middle."""
-    first = middle_slots - widths // 2
-    last = first + widths
-    lowest = int(first.min(initial=0))
-    base = series.astype("i8") * (int(last.max(initial=0)) - lowest + 1) - lowest
-    reached = np.concatenate([[np.iinfo("i8").min], np.maximum.accumulate(base + last)[:-1]])[: len(last)]
-    fresh = base + last - np.maximum(base + first, reached)
-    return np.bincount(series, np.maximum(fresh, 0), minlength=count).astype("i8")
+    return np.bincount(series[distinct], minlength=len(lengths)), covered
 
 
 class Limits(Protocol):
@@ -126,7 +114,7 @@ class Limits(Protocol):
 
     @property
     def completeness_target(self) -> float:
-        """Share of grid slots that must hold a value before a day counts complete."""
+        """Share of a day that values must cover before it counts complete."""
         ...
 
     @property
@@ -198,11 +186,11 @@ raw_check: Register[CheckedDay] = Register()
 refined_check: Register[CheckedWindows] = Register()
 
 
-@raw_check("Distinct grid slots that hold a value, against the expected, by station and metric")
+@raw_check("Share of the day that values cover (readings: of its grid slots), by station and metric")
 def _completeness(checked: CheckedDay) -> Verdict:
     share, target = checked.covered.share, checked.limits.completeness_target
     worst = ", ".join(f"{name} {part:.0%}" for name, part in checked.covered.worst.items()) or "no station reported"
-    text = f"{share:.1%} of the expected slots hold a value (target {target:.0%}); worst: {worst}"
+    text = f"values cover {share:.1%} of the day (target {target:.0%}); worst: {worst}"
     return share >= target, text, {"completeness": share, "worst_stations": worst}
 
 
@@ -265,7 +253,7 @@ refined_check.checks["schema"] = Registered("Columns and types are those of the 
 def _counts_agree(checked: CheckedWindows) -> Verdict:
     table, good = checked.table, checked.good_raw_values
     samples = int(np.sum(np.asarray(table["sample_count"]))) if table.num_rows else 0
-    text = f"the windows hold {samples} values, the raw day {good} good ones"
+    text = f"{samples} values have their midpoint in a window, the raw day holds {good} good ones"
     return samples == good, text, {"refined_samples": samples, "raw_values": good}
 
 

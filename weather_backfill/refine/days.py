@@ -33,7 +33,7 @@ def refine_day(store: ObjectStore, service: str, key: PartitionKey) -> DayTable:
     started = time.monotonic()
     raw_key = layout.day_key(layout.RAW_OBSERVATIONS, service, key)
     with store.local_copy(raw_key) as path:
-        refined = refine_file(path)
+        refined = refine_file(path, key.date)
     ownership.check_owner(refined.footer, raw_key)
     return DayTable(
         key=key,

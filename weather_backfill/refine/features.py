@@ -1,7 +1,7 @@
 """Quarterly features of refined days, one day in memory at a time; the SQL is in files beside this module.
 
-A quarter's grid is the number of slots it should hold: those of each day by the cadence in the day's footer, and for a
-missing day those of the metric's fullest day. So a missing month makes a statistic null, not wrong.
+A statistic weighs by the time that values cover, and is null where that is under 75 % of the quarter's: so a missing
+month makes it null, not wrong.
 """
 
 from __future__ import annotations
@@ -14,13 +14,14 @@ import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from weather_backfill.lake import ownership, parquet
+from weather_backfill.lake import layout, ownership, parquet
 from weather_backfill.model.days import Cadence
 from weather_backfill.model.errors import UnreadableObjectError
 from weather_backfill.model.partitions import quarter_end
-from weather_backfill.model.schemas import FEATURES, require_columns
+from weather_backfill.model.schemas import FEATURES, REFINED, conformed
 from weather_backfill.refine.rules import COMPLETE_SHARE
-from weather_backfill.refine.windows import FINEST_SLOT_SECONDS, connect, expected_slots, sql
+from weather_backfill.refine.samples import connect, sql
+from weather_backfill.refine.windows import FINEST_SLOT_SECONDS
 
 PRODUCTS = {
     "temperature": "air_temperature",
@@ -35,8 +36,8 @@ PRODUCTS = {
 """The metric of each product of the features: a product exists where its metric has values."""
 
 _COLUMNS = (
-    "window_start", "station_id", "metric", "sample_count", "expected_count", "completeness",
-    "mean", "minimum", "maximum", "sum",
+    "window_start", "station_id", "metric", "sample_count", "completeness",
+    "mean", "minimum", "maximum", "sum", "window_seconds", "partial_sum",
 )  # fmt: skip
 _HISTORY = pa.schema(
     [
@@ -72,7 +73,8 @@ def read_refined_day(day: date, data: bytes, name: str, object_key: str = "") ->
         if "cadence" not in footer:
             raise UnreadableObjectError(f"{name} has no cadence in its footer: materialize that refined day again.")
         table = file.read(list(_COLUMNS))
-    require_columns(table.schema.names, _COLUMNS)
+    schema = pa.schema([REFINED.field(column) for column in _COLUMNS])
+    table = conformed(table, schema, layout.REFINED_15M)
     needed = pc.is_in(table["metric"].cast(pa.string()), pa.array(list(PRODUCTS.values())))
     return FeatureInput(day, table.filter(needed), parquet.cadence_of(footer))
 
@@ -83,38 +85,30 @@ def quarter_features(quarter: date, days: Iterable[FeatureInput], history: pa.Ta
     `history` has the stations' positions (the columns of the station history); without it they are null.
     """
     summaries, sectors = [], []
-    slots: list[dict[str, int]] = []
     with connect() as connection:
         for day in days:
-            slots.append({m: _slots(day.cadence, m) for m in PRODUCTS.values()})
             connection.register("windows", day.table)
-            summaries.append(_day(connection, day.date, slots[-1]))
+            connection.register("cadences", _cadences(day.cadence))
+            summaries.append(_day(connection, day.date))
             sectors.append(connection.sql(sql("features_sectors")).to_arrow_table())
         if not summaries:
             return FEATURES.empty_table()
         connection.register("days", pa.concat_tables(summaries))
         connection.register("sectors", pa.concat_tables(sectors))
-        connection.register("expected", _expected(slots, (quarter_end(quarter) - quarter).days))
         connection.register("history", (_HISTORY.empty_table() if history is None else history).select(_HISTORY.names))
         parameters = {"quarter_start": quarter, "quarter_end": quarter_end(quarter), "complete": COMPLETE_SHARE}
         return _typed(connection.sql(sql("features"), params=parameters).to_arrow_table())
 
 
-def _day(connection: duckdb.DuckDBPyConnection, day: date, slots: dict[str, int]) -> pa.Table:
+def _day(connection: duckdb.DuckDBPyConnection, day: date) -> pa.Table:
     table = connection.sql(sql("features_day")).to_arrow_table()
-    expected = pa.array([slots[metric] for metric in table["metric"].to_pylist()], pa.int64())
-    return table.append_column("date", pa.array([day] * table.num_rows, pa.date32())).append_column("slots", expected)
+    return table.append_column("date", pa.array([day] * table.num_rows, pa.date32()))
 
 
-def _slots(cadence: Cadence, metric: str) -> int:
-    return expected_slots(max(cadence.of(metric), FINEST_SLOT_SECONDS))
-
-
-def _expected(slots: list[dict[str, int]], days: int) -> pa.Table:
-    """The grid slots of the whole quarter by metric, including those of missing days."""
-    missing = days - len(slots)
-    totals = {m: sum(s[m] for s in slots) + missing * max(s[m] for s in slots) for m in PRODUCTS.values()}
-    return pa.table({"metric": list(totals), "expected": pa.array(totals.values(), pa.int64())})
+def _cadences(cadence: Cadence) -> pa.Table:
+    """The seconds between two grid slots by metric."""
+    metrics = list(PRODUCTS.values())
+    return pa.table({"metric": metrics, "slot_seconds": [max(cadence.of(m), FINEST_SLOT_SECONDS) for m in metrics]})
 
 
 def _typed(rows: pa.Table) -> pa.Table:

@@ -1,13 +1,13 @@
 -- One row per station of a quarter, from the rows that features_day.sql and features_sectors.sql made of its days.
 --
--- `days` and `sectors` hold those rows, `days` with the date and the day's grid slots. `expected` holds the quarter's
--- grid slots by metric, including those of missing days. `history` holds the spans of station_history.
+-- `days` and `sectors` hold those rows, `days` with the date. Completeness is the share of the quarter's time that values
+-- cover, missing days included. `history` holds the spans of station_history.
 WITH series AS (
     SELECT
         station_id,
         metric,
-        sum(least(filled, slots)) / any_value(expected) AS completeness,
-        sum(weighted) / sum(samples) AS mean,
+        sum(covered) / (86400 * ($quarter_end::DATE - $quarter_start::DATE)) AS completeness,
+        sum(weighted) / sum(weight) AS mean,
         min(minimum) AS minimum,
         max(maximum) AS maximum,
         round(sum(total), 6) AS total,
@@ -20,20 +20,19 @@ WITH series AS (
         first(date ORDER BY total DESC, date) AS largest_day,
         max(total) AS largest_total
     FROM days
-    JOIN expected USING (metric)
     GROUP BY station_id, metric
 ),
 kept AS (
     SELECT * FROM series WHERE completeness >= $complete
 ),
 sector_sums AS (
-    SELECT station_id, sector, sum(windows) AS windows FROM sectors GROUP BY station_id, sector
+    SELECT station_id, sector, sum(seconds) AS seconds FROM sectors GROUP BY station_id, sector
 ),
 prevailing AS (
     SELECT
         station_id,
         ['N', 'NNE', 'NE', 'ENE', 'E', 'ESE', 'SE', 'SSE', 'S', 'SSW', 'SW', 'WSW', 'W', 'WNW', 'NW', 'NNW'][
-            first(sector ORDER BY windows DESC, sector) + 1
+            first(sector ORDER BY seconds DESC, sector) + 1
         ] AS name
     FROM sector_sums
     GROUP BY station_id

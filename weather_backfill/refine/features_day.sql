@@ -1,35 +1,50 @@
 -- One row per station and metric of one day, for the quarter's statistics.
 --
--- `windows` holds the day's refined rows. Clock hours come first: hourly data has one window in four, 10-minute data
--- fills all, and so hours are alike for both. `filled` counts the grid slots that hold a value. An incomplete
--- window has no `sum`; the amount that fell in it is its mean times its samples. Comparisons are with rounded
--- numbers, so that 0.04 + 0.06 is not more than 0.1.
-WITH hours AS (
+-- `windows` holds the day's refined rows and `cadences` the seconds between two grid slots by metric. A window weighs as
+-- much as its values cover: its completeness of its length, or of the grid where that is wider (a reading an hour fills
+-- one window of four, and stands for the hour). Clock hours come first, a window in that of its midpoint: so hours are
+-- alike for windows of any length. Files of schema 1 hold windows of 900 s, without partial sums: what fell in an
+-- incomplete one is its mean times its samples. Comparisons are with rounded numbers, so that 0.04 + 0.06 is not more
+-- than 0.1.
+WITH weighed AS (
     SELECT
         station_id::VARCHAR AS station_id,
         metric::VARCHAR AS metric,
-        epoch_us(window_start) // 3600000000 AS hour,
-        sum(round(completeness * expected_count)) AS filled,
-        sum(sample_count) AS samples,
-        sum(mean * sample_count) AS weighted,
-        sum(coalesce("sum", mean * sample_count)) AS total,
+        (epoch_us(window_start) + coalesce(window_seconds, 900) * 500000::BIGINT) // 3600000000 AS hour,
+        completeness * greatest(coalesce(window_seconds, 900), slot_seconds) AS covered,
+        mean,
+        minimum,
+        maximum,
+        coalesce(partial_sum, "sum", mean * sample_count) AS total
+    FROM windows
+    JOIN cadences USING (metric)
+    WHERE mean IS NOT NULL OR completeness > 0
+),
+hours AS (
+    SELECT
+        station_id,
+        metric,
+        hour,
+        sum(covered) AS covered,
+        sum(covered) FILTER (mean IS NOT NULL) AS weight,
+        sum(mean * covered) AS weighted,
+        sum(total) AS total,
         min(minimum) AS minimum,
         max(maximum) AS maximum
-    FROM windows
-    WHERE sample_count > 0
+    FROM weighed
     GROUP BY ALL
 )
 SELECT
     station_id,
     metric,
-    sum(filled)::BIGINT AS filled,
-    sum(samples)::BIGINT AS samples,
+    least(sum(covered), 86400.0) AS covered,
+    sum(weight) AS weight,
     sum(weighted) AS weighted,
     round(sum(total), 6) AS total,
     min(minimum) AS minimum,
     max(maximum) AS maximum,
-    count(*) FILTER (round(weighted / samples, 6) < 0) AS hours_below_0,
-    count(*) FILTER (round(weighted / samples, 6) >= 30) AS hours_from_30,
+    count(*) FILTER (round(weighted / weight, 6) < 0) AS hours_below_0,
+    count(*) FILTER (round(weighted / weight, 6) >= 30) AS hours_from_30,
     count(*) FILTER (round(total, 6) > 0.1) AS wet_hours
 FROM hours
 GROUP BY station_id, metric

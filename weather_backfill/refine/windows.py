@@ -1,4 +1,5 @@
-"""Refinement of raw observations into 15-minute windows `[start, end)` in UTC, labelled by their start.
+"""Refinement of raw observations into windows `[start, end)` in UTC, labelled by their start: of 15 minutes, and for
+each value that stands for longer the window of its own interval.
 
 `aggregates.py` computes the numbers; `windows.sql` beside this module makes the refined columns of them. Row groups
 never split a series (`lake/parquet.py`), so each is aggregated by itself, single-threaded, a few at a time: the same
@@ -12,8 +13,7 @@ import json
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cache
-from importlib.resources import files
+from datetime import date
 from pathlib import Path
 
 import duckdb
@@ -23,27 +23,17 @@ import pyarrow.compute as pc
 
 from weather_backfill.lake import parquet
 from weather_backfill.model.days import Cadence
-from weather_backfill.model.metrics import Rule, rule_of
+from weather_backfill.model.metrics import rule_of
 from weather_backfill.model.schemas import REFINED, SUSPECT, require_columns
 from weather_backfill.refine.aggregates import aggregate
-from weather_backfill.refine.rules import COMPLETE_SHARE, WINDOW_US
+from weather_backfill.refine.pairs import PAIRS, paired
+from weather_backfill.refine.parts import Span
+from weather_backfill.refine.rules import COMPLETE_SHARE
+from weather_backfill.refine.samples import INTERVAL, connect, samples_of, series_of, sql
 
 FINEST_SLOT_SECONDS = 15
 _COLUMNS = ("observed_at", "station_id", "metric", "value", "quality")
 _WORKERS = 2
-_IN_PAIRS: dict[str, tuple[Rule, tuple[str, ...]]] = {
-    "directions": (Rule.DIRECTION, ("mean", "resultant_length")),
-    "distances": (Rule.STRIKES, ("mean", "minimum", "maximum", "first_value", "last_value", "deviation")),
-}
-"""Queries over the whole raw file, as they pair two metrics that may lie in two row groups: by the SQL file's name, the
-rule of the metrics that need them, and the statistics they compute.
-"""
-
-
-@cache
-def sql(name: str) -> str:
-    """Read one of the package's SQL files, by its name without `.sql`."""
-    return (files("weather_backfill.refine") / f"{name}.sql").read_text()
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +49,10 @@ class WindowedDay:
     footer: Mapping[str, str]
 
 
-def refine_file(path: Path) -> WindowedDay:
-    """Refine one day's raw Parquet file into windows.
+def refine_file(path: Path, day: date | None = None) -> WindowedDay:
+    """Refine one day's raw Parquet file into windows; `day` is that of its key, else its footer's counts.
 
+    What of an interval lies outside the day counts in the day's nearest window; where no day is known, in its own.
     Raises `UnreadableObjectError` where the file is damaged or lacks a column.
     """
     with parquet.open_file(path) as file:
@@ -71,14 +62,17 @@ def refine_file(path: Path) -> WindowedDay:
         groups = [[n] for n in range(file.num_row_groups)] if whole_series else [list(range(file.num_row_groups))]
         rows = file.metadata.num_rows
     cadence = parquet.cadence_of(footer)
+    if day is None and "date" in footer:
+        day = date.fromisoformat(footer["date"])
+    span = Span.of(day) if day else None
     rules = {rule_of(metric) for metric in json.loads(footer["metrics"])}
-    needed = [path if rule in rules else None for rule, _ in _IN_PAIRS.values()]
+    needed = [path if rule in rules else None for rule in PAIRS.values()]
     with connect() as database, ThreadPoolExecutor(_WORKERS, thread_name_prefix="refine") as pool:
-        pairs = dict(zip(_IN_PAIRS, pool.map(_pairs, _IN_PAIRS, needed), strict=True))
+        pairs = dict(zip(PAIRS, pool.map(lambda name, file: paired(name, file, span), PAIRS, needed), strict=True))
 
         def refine(group: list[int]) -> tuple[pa.Table, int]:
             with database.cursor() as connection:  # shares the threads and buffers of one database
-                return _refine_row_groups(connection, path, group, cadence, pairs)
+                return _refine_row_groups(connection, path, group, cadence, span, pairs)
 
         parts = list(pool.map(refine, groups))
     table = parquet.concat([part for part, _ in parts], REFINED)
@@ -86,23 +80,28 @@ def refine_file(path: Path) -> WindowedDay:
 
 
 def _refine_row_groups(
-    connection: duckdb.DuckDBPyConnection, path: Path, groups: list[int], cadence: Cadence, pairs: dict[str, pa.Table]
+    connection: duckdb.DuckDBPyConnection,
+    path: Path,
+    groups: list[int],
+    cadence: Cadence,
+    day: Span | None,
+    pairs: dict[str, pa.Table],
 ) -> tuple[pa.Table, int]:
     """Refine some row groups: their windows, and the number of their values with a good flag."""
     with parquet.open_file(path) as file:
-        samples = parquet.unified(file.read_row_groups(groups, use_threads=False))
-    if not samples.num_rows:
+        present = [name for name in (*_COLUMNS, *INTERVAL) if name in file.schema_arrow.names]
+        table = parquet.unified(file.read_row_groups(groups, present, use_threads=False))
+    if not table.num_rows:
         return REFINED.empty_table(), 0
-    numbers, series = _series(samples, cadence)
-    time, quality = np.asarray(samples["observed_at"].cast(pa.int64())), np.asarray(samples["quality"])
-    windows = aggregate(numbers, time, samples["value"].to_numpy(), quality, np.asarray(series["slot_us"]))
-    for name, table in pairs.items():
-        connection.register(name, table)
+    numbers, series = _series(table, cadence)
+    samples = samples_of(table, numbers)
+    windows = aggregate(samples, np.asarray(series["slot_us"]), day)
+    for name, found in pairs.items():
+        connection.register(name, found)
     connection.register("series", series)
     connection.register("aggregates", windows)
-    rules = {"window_us": WINDOW_US, "complete": COMPLETE_SHARE}
-    table = connection.sql(sql("windows"), params=rules).to_arrow_table()
-    return _named(table, series), int((quality <= SUSPECT).sum())
+    refined = connection.sql(sql("windows"), params={"complete": COMPLETE_SHARE}).to_arrow_table()
+    return _named(refined, series), int((samples.quality <= SUSPECT).sum())
 
 
 def _named(windows: pa.Table, series: pa.Table) -> pa.Table:
@@ -114,37 +113,12 @@ def _named(windows: pa.Table, series: pa.Table) -> pa.Table:
 
 
 def _series(samples: pa.Table, cadence: Cadence) -> tuple[np.ndarray, pa.Table]:
-    """Number the series in order of station and metric: each row's series number, and the table of series."""
-    starts = parquet.series_starts(samples)
-    pairs = list(zip(*(samples[name].take(starts).cast(pa.string()).to_pylist() for name in parquet.TAGS), strict=True))
-    ordered = sorted(set(pairs))
-    number_of = {pair: number for number, pair in enumerate(ordered)}
-    lengths = np.diff(np.append(starts, samples.num_rows))
-    numbers = np.repeat(np.array([number_of[pair] for pair in pairs], dtype="i4"), lengths)
-    metrics = [metric for _, metric in ordered]
-    table = {
-        "series": pa.array(range(len(ordered)), pa.int32()),
-        "station_id": [station for station, _ in ordered],
-        "metric": metrics,
-        "rule": [str(rule_of(metric)) for metric in metrics],
-        "slot_us": pa.array([max(cadence.of(m), FINEST_SLOT_SECONDS) * 1_000_000 for m in metrics], pa.int64()),
-    }
-    return numbers, pa.table(table)
-
-
-def _pairs(name: str, path: Path | None) -> pa.Table:
-    """Run a query of `_IN_PAIRS` on a raw file: one row per station, metric and window; no rows without a file."""
-    if path is None:
-        _, statistics = _IN_PAIRS[name]
-        keys = [("station_id", pa.string()), ("metric", pa.string()), ("window_number", pa.int64())]
-        return pa.schema([*keys, *((statistic, pa.float64()) for statistic in statistics)]).empty_table()
-    with connect() as connection:
-        return connection.sql(sql(name), params={"path": str(path), "window_us": WINDOW_US}).to_arrow_table()
-
-
-def connect() -> duckdb.DuckDBPyConnection:
-    """Open an in-memory DuckDB with one thread."""
-    return duckdb.connect(config={"threads": 1})
+    """`series_of` with the rule and the grid of each series."""
+    numbers, series = series_of(samples)
+    metrics = series["metric"].to_pylist()
+    slots = [max(cadence.of(metric), FINEST_SLOT_SECONDS) * 1_000_000 for metric in metrics]
+    rules = [str(rule_of(metric)) for metric in metrics]
+    return numbers, series.append_column("rule", [rules]).append_column("slot_us", pa.array(slots, pa.int64()))
 
 
 def expected_slots(cadence_seconds: int) -> int:

@@ -7,9 +7,11 @@ from datetime import date, datetime, time
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+import pyarrow as pa
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from weather_backfill.model.errors import ConfigurationError
+from weather_backfill.model.intervals import Seconds
 from weather_backfill.security.reach import Label, Reach, reach_of
 
 
@@ -80,6 +82,10 @@ class Connection(BaseModel):
     def reach(self) -> Reach:
         """Every folder, server and secret that the connection can touch, by the types of its fields."""
         return reach_of(self)
+
+    def stands_for(self, table: pa.Table) -> tuple[Seconds, Seconds]:
+        """What rows of an older release stand for: the length of each row's interval, and its end after the stamp."""
+        return 0, 0
 
 
 def plainly(check: Callable[[str], object], value: str) -> str:

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from weather_backfill.sources.base import Source
     from weather_backfill.sources.connection import Connection
-    from weather_backfill.sources.declared import Declares
     from weather_backfill.storage.object_store import ObjectStore, S3Options
 
 
@@ -119,8 +118,6 @@ class Service:
     """Its source reads all days of a range before it gives the first; others read one day ahead."""
     has_request_budget: bool = False
     """Its source has `plan()`: requests and hours at the rate limit are known before a backfill."""
-    declares: Callable[[], Declares] | None = None
-    """Gives the function that says what rows of schema 1 stand for; None: all were readings at their stamp."""
     options: tuple[ConnectOption, ...] = ()
     connect: Callable[[Mapping[str, str | None]], dict[str, Any] | None] = lambda values: None
     simulate: Callable[[], Callable[..., None]] | None = None

@@ -104,7 +104,7 @@ def _raw_table(stations: int, points: int) -> pa.Table:
         pa.array(value, mask=missing),
         pa.array(np.ones(len(value), "i1")),
         pa.array(np.full(len(value), 60, "i4")),
-        pa.array(np.zeros(len(value), "i4")),
+        pa.array(np.full(len(value), 60, "i4")),  # from the stamp on, as the peers count them
     ]
     table = flag(pa.Table.from_arrays(columns, schema=RAW), CADENCE)
     # The plain aggregates of the peers know no flags: what failed is made missing, so that all keep the same values.

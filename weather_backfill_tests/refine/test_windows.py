@@ -80,7 +80,7 @@ def by_hand(table: pa.Table, cadence: Cadence) -> dict[tuple[Any, ...], dict[str
         row: dict[str, Any] = {
             "sample_count": len(good), "expected_count": expected, "completeness": completeness, "mean": None,
             "minimum": None, "maximum": None, "sum": None, "first": None, "last": None,
-            "standard_deviation": None, "resultant_length": None,
+            "standard_deviation": None, "resultant_length": None, "window_seconds": 900, "partial_sum": None,
         }  # fmt: skip
         if len(good):
             values = good.value.to_numpy()
@@ -90,18 +90,20 @@ def by_hand(table: pa.Table, cadence: Cadence) -> dict[tuple[Any, ...], dict[str
             if rule not in ("direction", "last"):
                 row["mean"] = values.mean()
                 row["standard_deviation"] = values.std(ddof=1) if len(values) > 1 else None
-            if rule == "sum" and completeness >= 0.75:
-                row["sum"] = math.fsum(values)
+            if rule == "sum":
+                row["partial_sum"] = math.fsum(values)
+                row["sum"] = row["partial_sum"] if completeness >= 0.75 else None
             if rule == "direction":
                 vectors = [
                     complex(math.cos(math.radians(r.value)), math.sin(math.radians(r.value)))
                     for r in good.itertuples()
-                    if others.get((station, r.observed_at, "wind_speed"), 99) >= 0.2
+                    if others.get((station, r.observed_at, "wind_speed"), r.value != 0) >= 0.2  # 0: a calm
                 ]
                 if vectors:
                     mean = sum(vectors) / len(vectors)
                     row["resultant_length"] = abs(mean)
                     row["mean"] = math.degrees(math.atan2(mean.imag, mean.real)) % 360 if abs(mean) > 1e-9 else None
+                    row["mean"] = 360.0 if row["mean"] is not None and row["mean"] < 1e-9 else row["mean"]
             if rule == "strikes":
                 counts = [others.get((station, at, "lightning_strike_count"), 1) for at in good.observed_at]
                 row |= struck(values, np.array(counts))
@@ -136,7 +138,8 @@ def assert_same(actual: pa.Table, expected: dict[tuple[Any, ...], dict[str, Any]
                 assert mine is None, (key, column, mine)
                 assert value is None, (key, column, value)
             elif column == "mean" and key[2] == "wind_from_direction":
-                turn = abs(mine - value) % 360  # 0 and 360 are one direction
+                assert mine > 0, "0 is the code of a calm"
+                turn = abs(mine - value) % 360
                 assert min(turn, 360 - turn) < 1e-6, (key, mine, value)
             else:
                 assert mine == pytest.approx(value, rel=1e-9, abs=1e-9), (key, column)

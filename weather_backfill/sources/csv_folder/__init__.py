@@ -23,7 +23,6 @@ SERVICE = Service(
     name="csv_folder", title="CSV and Parquet files", connect=_connect,
     connection=imported(f"{__name__}.connection", "CsvFolderConnection"),
     open=lambda connection, around: _source()(connection, around.archive(connection.folder)),
-    declares=imported(f"{__name__}.declared", "declares"),
     options=(
         ConnectOption("csv", "CSV or Parquet files: a folder or s3://bucket/prefix"),
         ConnectOption("csv-files", "Keys below it, with the date: %Y/%m/%Y-%m-%d.csv", "%Y-%m-%d.csv"),

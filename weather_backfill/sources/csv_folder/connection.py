@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
+import pyarrow as pa
 from pydantic import Field, field_validator, model_validator
 
 from weather_backfill.model.errors import refuse_user
+from weather_backfill.model.intervals import Seconds, by_metric
 from weather_backfill.model.units import conversion
 from weather_backfill.security.reach import Label, Place
 from weather_backfill.sources.connection import Connection, TimeZoneName, plainly
@@ -71,6 +73,10 @@ class CsvFolderConnection(Connection):
         """Length of the interval that a metric's values stand for, and its end after the stamp, in seconds."""
         seconds = self.intervals.get(metric, self.interval_seconds)
         return seconds, seconds if self.time_is == "start" else 0
+
+    def stands_for(self, table: pa.Table) -> tuple[Seconds, Seconds]:
+        """What the connection says of each metric."""
+        return by_metric(table, self.interval_of)
 
 
 def _metric_and_unit(text: str) -> tuple[str, Any]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
-from weather_backfill.sources.service import ConnectOption, Service, Surroundings, absolute, imported, words
+from weather_backfill.sources.service import ConnectOption, Service, Surroundings, absolute, words
 
 if TYPE_CHECKING:
     from weather_backfill.http.client import PoliteClient
@@ -69,7 +69,6 @@ SERVICE = Service(
     has_station_history=True,
     restates=True,
     reads_ranges=True,
-    declares=imported(f"{__name__}.declared", "declares"),
     options=(
         ConnectOption("dwd-stations", "DWD station ids (00433,01048), or all"),
         ConnectOption("dwd-resolution", "hourly, 10_minutes, ...", "hourly"),

@@ -10,13 +10,17 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
+import pyarrow as pa
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from weather_backfill.lake import parquet
 from weather_backfill.model.errors import WeatherError
+from weather_backfill.model.intervals import Seconds, by_metric
 from weather_backfill.security.reach import Place, folder_of
 from weather_backfill.security.tenant_policy import check_url
 from weather_backfill.sources.connection import Connection
 from weather_backfill.sources.dwd.directory_index import STATES, Station
+from weather_backfill.sources.dwd.older import interval_of
 from weather_backfill.sources.dwd.products import Product, Resolution, product
 from weather_backfill.sources.dwd.remote import Remote, open_remote
 
@@ -112,6 +116,11 @@ class DwdConnection(Connection):
     def opened_products(self) -> list[Product]:
         """The products in the order named; where two hold a metric, the earlier one is taken."""
         return [product(self.resolution, name) for name in self.products]
+
+    def stands_for(self, table: pa.Table) -> tuple[Seconds, Seconds]:
+        """What the rows' metrics stand for at the cadence of their file's footer; see `older.py`."""
+        cadence = parquet.cadence_of(parquet.our_pairs(table.schema.metadata)).seconds
+        return by_metric(table, lambda metric: interval_of(metric, cadence))
 
     def remote(self) -> Remote:
         """The server's tree."""

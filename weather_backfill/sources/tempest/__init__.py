@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from weather_backfill.sources.service import ConnectOption, Service, Surroundings, absolute, imported
+from weather_backfill.sources.service import ConnectOption, Service, Surroundings, absolute
 
 if TYPE_CHECKING:
     from weather_backfill.sources.tempest.connection import TempestConnection
@@ -48,7 +48,6 @@ SERVICE = Service(
     # A day takes 0.05 to 5 s and a run some 5 s to start: a year of small days is there in 2 minutes by the quarter,
     # in 2.5 to 3 by the month.
     chunk_days=92,
-    declares=imported(f"{__name__}.declared", "declares"),
     options=(
         ConnectOption("tempest", "Tempest archive: a folder or s3://bucket/prefix"),
         ConnectOption("endpoint-url", "S3 server of the archive, if not AWS"),

@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Literal
 from urllib.parse import urlsplit
 
+import pyarrow as pa
 from pydantic import Field, field_validator, model_validator
 
 from weather_backfill.model.errors import refuse_user
+from weather_backfill.model.intervals import Seconds
 from weather_backfill.security.reach import Endpoint, Place, ProfileName
 from weather_backfill.security.secrets import SecretReference, reveal
 from weather_backfill.security.tenant_policy import check_url
@@ -47,6 +49,12 @@ class TempestConnection(Connection):
         if (self.access_key_id is None) != (self.secret_access_key is None):
             raise ValueError("access_key_id and secret_access_key go together: give both or none")
         return self
+
+    def stands_for(self, table: pa.Table) -> tuple[Seconds, Seconds]:
+        """What each report says of itself in its own rows; see `source.py`."""
+        from weather_backfill.sources.tempest.older import lengths_of_reports
+
+        return lengths_of_reports(table), 0
 
     def archive(self, defaults: S3Options, *, inside: bool = False) -> ObjectStore:
         """The archive's object store; what the connection does not say comes from the platform's settings.

@@ -59,7 +59,7 @@ _MESSAGES = pa.schema(
     ]
 )
 _LONGEST_NAME = 100
-_LONGEST_MINUTES = 1440  # of a report; the longest bucket is a day
+LONGEST_MINUTES = 1440  # of a report; the longest bucket is a day
 _NEARCAST, _ANALYSIS = FIELDS.index("precipitation_amount_nearcast"), FIELDS.index("precipitation_analysis_type")
 _REPORTING = FIELDS.index("reporting_interval")
 _LATEST_EPOCH = 4_102_444_800  # 2100-01-01: a later stamp is taken for damage
@@ -177,7 +177,7 @@ def _seconds(buckets: pa.ChunkedArray, per_message: np.ndarray, reporting: np.nd
     """The seconds that each report stands for, and whether that is assumed, as neither bucket nor report says it."""
     minutes = np.repeat(np.asarray(pc.fill_null(buckets.cast(pa.float64()), np.nan)), per_message)
     minutes, reporting = (
-        np.where((said > 0) & (said <= _LONGEST_MINUTES), said, np.nan) for said in (minutes, reporting)
+        np.where((said > 0) & (said <= LONGEST_MINUTES), said, np.nan) for said in (minutes, reporting)
     )
     minutes = np.where(np.isnan(minutes), reporting, minutes)
     assumed = np.isnan(minutes)

@@ -61,9 +61,10 @@ MOST_BYTES = 128 << 20  # of one object, unpacked: room for a day of hundreds of
 _BATCH_BYTES = 16 << 20  # of bodies as listed, and unpacked, held at once; one alone may be larger
 _SORTED_FIELDS = np.argsort(FIELDS)
 _IN_ORDER = [FIELDS[field] for field in _SORTED_FIELDS]
-_WIND = np.isin(_IN_ORDER, ("wind_speed", "wind_speed_lull", "wind_speed_of_gust", "wind_from_direction"))
+WIND = ("wind_speed", "wind_speed_lull", "wind_speed_of_gust", "wind_from_direction")
+_WIND = np.isin(_IN_ORDER, WIND)
 _SAMPLING = _IN_ORDER.index("wind_sample_interval")
-_LONGEST_SAMPLING = 3600  # seconds; a longer one is damage
+LONGEST_SAMPLING = 3600  # seconds; a longer one is damage
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,7 +287,7 @@ def _stand_for(seconds: np.ndarray, ordered: np.ndarray) -> np.ndarray:
     """
     lengths = np.broadcast_to(seconds, ordered.shape).copy()
     sampling = np.nan_to_num(ordered[_SAMPLING])
-    rarer = (sampling > seconds) & (sampling <= _LONGEST_SAMPLING)
+    rarer = (sampling > seconds) & (sampling <= LONGEST_SAMPLING)
     sampled = _WIND[:, None] & rarer & ~np.isnan(ordered)
     return np.where(sampled, sampling.astype("i4"), lengths)
 

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from datetime import UTC, datetime, timedelta
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
 from weather_backfill.model.schemas import RAW
 from weather_backfill.sources.csv_folder.connection import CsvFolderConnection
-from weather_backfill.sources.csv_folder.declared import declares as csv_declares
-from weather_backfill.sources.dwd.declared import declares as dwd_declares
+from weather_backfill.sources.dwd.connection import DwdConnection
 from weather_backfill.sources.dwd.products import PRODUCTS
-from weather_backfill.sources.tempest.declared import declares as tempest_declares
+from weather_backfill.sources.tempest.connection import TempestConnection
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
 OLD = pa.schema(list(RAW)[:5])
@@ -38,13 +39,16 @@ def of_metrics(*metrics: str) -> pa.Table:
         (600, ["precipitation_amount", "air_temperature", "retired"], [(600, 0)] * 3),
         (60, ["precipitation_amount"], [(60, 0)]),
         (3600, ["air_temperature", "wind_speed", "precipitation_amount", "duration_of_sunshine", "retired"],
-         [(0, -600), (3600, -600), (3600, -600), (3600, 0), (None, None)]),
+         [(0, -600), (3600, -600), (3600, -600), (3600, 0), (0, -600)]),
         (3600, ["cloud_area_fraction", "cloud_observation_method"], [(0, -600)] * 2),
     ],
 )  # fmt: skip
 def test_dwd_by_resolution_and_metric(cadence: int, metrics: list[str], expected: list[tuple[int, int]]) -> None:
-    declared = dwd_declares(None, of_metrics(*metrics), cadence)
-    assert list(zip(*(column.to_pylist() for column in declared), strict=True)) == expected
+    """The connection is of another resolution and product by now."""
+    connection = DwdConnection(stations=("00433",), resolution="1_minute", products=("precipitation",))
+    footer = {"weather.cadence": json.dumps({"seconds": cadence, "by_metric": {}})}
+    told = connection.stands_for(of_metrics(*metrics).replace_schema_metadata(footer))
+    assert list(zip(*(np.asarray(part).tolist() for part in told), strict=True)) == expected
 
 
 def test_products_that_share_a_metric_say_the_same_of_it() -> None:
@@ -63,14 +67,14 @@ def test_a_tempest_report_says_its_length_and_how_often_wind_is_sampled() -> Non
         (0, "A", "wind_sample_interval", 300.0), (300, "A", "wind_sample_interval", 6.0),
         (0, "A", "wind_speed", 2.0), (300, "A", "wind_speed", 2.0), (0, "A", "wind_speed_lull", None),
     )  # fmt: skip
-    seconds, offsets = tempest_declares(None, table, 60)
-    assert seconds.to_pylist() == [60, 300, 60, 60, 300, 60, 60, 300, 300, 300, 60]
-    assert set(offsets.to_pylist()) == {0}
+    seconds, offset = TempestConnection(archive_url="/nowhere").stands_for(table)
+    assert (np.asarray(seconds).tolist(), offset) == ([60, 300, 60, 60, 300, 60, 60, 300, 300, 300, 60], 0)
 
 
 def test_a_report_of_several_chunks_is_one() -> None:
     first, second = rows((0, "B", "air_temperature", 1.0)), rows((0, "B", "reporting_interval", 2.0))
-    assert tempest_declares(None, pa.concat_tables([first, second]), 60).seconds.to_pylist() == [120, 120]
+    table = pa.concat_tables([first, second])
+    assert np.asarray(TempestConnection(archive_url="/nowhere").stands_for(table)[0]).tolist() == [120, 120]
 
 
 def test_a_csv_connection_says_it_by_metric() -> None:
@@ -78,5 +82,5 @@ def test_a_csv_connection_says_it_by_metric() -> None:
         folder="/data", station="S", columns={"t": "air_temperature", "r": "precipitation_amount"},
         intervals={"precipitation_amount": 900}, time_is="start",
     )  # fmt: skip
-    declared = csv_declares(connection, of_metrics("precipitation_amount", "air_temperature"), 600)
-    assert [column.to_pylist() for column in declared] == [[900, 0], [900, 0]]
+    told = connection.stands_for(of_metrics("precipitation_amount", "air_temperature"))
+    assert [np.asarray(part).tolist() for part in told] == [[900, 0], [900, 0]]

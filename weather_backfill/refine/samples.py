@@ -1,0 +1,60 @@
+"""Raw rows as numpy columns, and what every query of this room needs: its SQL, a connection, numbers of series."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.resources import files
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from weather_backfill.lake import parquet
+from weather_backfill.refine.parts import Samples
+
+INTERVAL = ("interval_seconds", "interval_end_offset_seconds")
+
+
+@cache
+def sql(name: str) -> str:
+    """Read one of the package's SQL files, by its name without `.sql`."""
+    return (files("weather_backfill.refine") / f"{name}.sql").read_text()
+
+
+def connect() -> duckdb.DuckDBPyConnection:
+    """Open an in-memory DuckDB with one thread."""
+    return duckdb.connect(config={"threads": 1})
+
+
+def samples_of(table: pa.Table, series: np.ndarray) -> Samples:
+    """The columns of raw rows; `quality` may be missing and is nothing then. `series` numbers the rows' series."""
+    time = np.asarray(table["observed_at"].cast(pa.int64()))
+    quality = np.asarray(table["quality"]) if "quality" in table.schema.names else np.empty(0, "i1")
+    return Samples(series, time, table["value"].to_numpy(), quality, *intervals_of(table))
+
+
+def intervals_of(table: pa.Table) -> tuple[np.ndarray, np.ndarray] | tuple[None, None]:
+    """Length and offset of each row's interval in seconds, 0 where either is not known; None where none is known."""
+    if not set(INTERVAL) <= set(table.schema.names):
+        return None, None
+    seconds, offset = (table[name] for name in INTERVAL)
+    if seconds.null_count == len(seconds) or offset.null_count == len(offset):
+        return None, None
+    if seconds.null_count or offset.null_count:
+        known = pc.and_(pc.is_valid(seconds), pc.is_valid(offset))
+        seconds, offset = (pc.if_else(known, column, pa.scalar(0, pa.int32())) for column in (seconds, offset))
+    return np.asarray(seconds), np.asarray(offset)
+
+
+def series_of(table: pa.Table) -> tuple[np.ndarray, pa.Table]:
+    """Number the series in order of station and metric: each row's series number, and the table of series."""
+    starts = parquet.series_starts(table)
+    pairs = list(zip(*(table[name].take(starts).cast(pa.string()).to_pylist() for name in parquet.TAGS), strict=True))
+    ordered = sorted(set(pairs))
+    number_of = {pair: number for number, pair in enumerate(ordered)}
+    lengths = np.diff(np.append(starts, table.num_rows))
+    numbers = np.repeat(np.array([number_of[pair] for pair in pairs], dtype="i4"), lengths)
+    columns = {"series": pa.array(range(len(ordered)), pa.int32())}
+    columns |= {tag: pa.array([pair[n] for pair in ordered], pa.string()) for n, tag in enumerate(parquet.TAGS)}
+    return numbers, pa.table(columns)
