@@ -25,7 +25,7 @@ dev: $(VENV)/ready  ## Webserver and daemon on the demo data
 test: $(VENV)/ready  ## The whole suite; the end-to-end tests first, as they mostly wait
 	$(BIN)/python -m pytest -q -n 4 --maxschedchunk 1 --durations 20 weather_backfill_tests/e2e weather_backfill_tests
 
-test-long: $(VENV)/ready  ## Minutes of a real daemon each: sixteen tenants by themselves, the next day on a faked clock (Debian, root)
+test-long: $(VENV)/ready .policy-venv/ready  ## Minutes of a real daemon each: sixteen tenants by themselves, the next day on a faked clock (Debian, root)
 	ls /usr/lib/*/faketime/libfaketime.so.1 > /dev/null 2>&1 || (apt-get update -qq && apt-get install -y -qq libfaketime) > /dev/null
 	$(BIN)/python -m pytest -q -m long -n 2 --maxschedchunk 1 --ignore weather_backfill_tests/faults weather_backfill_tests/e2e weather_backfill_tests
 
@@ -54,6 +54,10 @@ test-faults: $(VENV)/ready  ## Each fault at each point of the path, then ten mi
 
 audit: .audit-venv/ready  ## Known vulnerabilities of what the lock pins (needs the internet)
 	.audit-venv/bin/pip-audit --strict --require-hashes --disable-pip --progress-spinner off -r requirements.lock
+
+.policy-venv/ready:
+	@.ci/environment .policy-venv 'checkov==3.3.30'
+	@touch $@
 
 .audit-venv/ready:
 	@.ci/environment .audit-venv 'pip-audit>=2.9,<3'
@@ -93,4 +97,4 @@ lock: $(VENV)/ready  ## Pin what pyproject.toml allows, with hashes and without 
 	$(COMPILE) --only-binary :all: --group uv -o requirements-uv.lock
 
 clean:
-	rm -rf $(VENV) .bench-venv .audit-venv .demo .dagster_home build
+	rm -rf $(VENV) .bench-venv .audit-venv .policy-venv .demo .dagster_home build

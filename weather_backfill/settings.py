@@ -59,7 +59,7 @@ class Settings(BaseSettings):
         default_factory=dict, description='Rate limit by service, all tenants together, JSON: {"aceiot": 50}'
     )
     limits_url: str | None = Field(
-        None, repr=False, description="Where rate limits and breakers are shared: a file, redis:// or postgresql://"
+        None, repr=False, description="Where rate limits and breakers are shared: a folder, redis:// or postgresql://"
     )
     tenant_folders: list[str] | None = Field(
         None,

@@ -145,18 +145,40 @@ def test_reading_is_pruned_and_filtered(platform: Platform) -> None:
     # A day outside the range is not opened, so its damage is not noticed.
     platform.lake.put(layout.day_key(layout.REFINED_15M, "dwd", PartitionKey(date(2020, 1, 3), "acme")), b"damaged")
     span = {"tenant": "acme", "service": "dwd", "start": "2020-01-01", "end": date(2020, 1, 2), "settings": settings}
-    frame = weather_backfill.read_refined(**span, metrics=["wind_speed"], stations=["2"])
+    with pytest.raises(UnreadableObjectError, match="date=2020-01-03"):
+        weather_backfill.read_refined(**span)  # the day after may hold a longer window that began in the range
+    quarters = {**span, "window_seconds": 900}
+    frame = weather_backfill.read_refined(**quarters, metrics=["wind_speed"], stations=["2"])
     assert len(frame) == 48
     assert set(frame["metric"]) == {"wind_speed"}
     assert set(frame["station_id"]) == {"2"}
     assert str(frame["window_start"].dtype) == "datetime64[us, UTC]"
-    table = weather_backfill.read_refined(**span, as_="arrow")
+    table = weather_backfill.read_refined(**quarters, as_="arrow")
     assert table.num_rows == 2 * 2 * 48
     assert table.schema == schemas.REFINED
     hours = {"start": NOON, "end": NOON + timedelta(hours=2)}
     raw = weather_backfill.read_raw(**{**span, **hours}, as_="arrow")
     assert raw.num_rows == 2 * 2 * 2
-    assert raw.schema == schemas.RAW
+    assert raw.schema.names == [*schemas.RAW.names, "interval_start", "interval_end"]
+
+
+def test_longer_windows_are_found_by_their_start(local_platform: Platform) -> None:
+    """The hour from 23:50 has its midpoint in the day after, and lies in that day's file."""
+    at = datetime(2020, 1, 1, 23, 50, tzinfo=UTC)
+    whole = {"station_id": "1", "metric": "precipitation_amount", "sample_count": 1, "expected_count": 1,
+             "completeness": 1.0, "quality": 1}  # fmt: skip
+    rows = {
+        date(2020, 1, 1): [(at.replace(hour=23, minute=45), 900)],
+        date(2020, 1, 2): [(at, 3600), (at + timedelta(minutes=10), 900)],
+    }
+    for day, windows in rows.items():
+        table = [whole | {"window_start": start, "window_seconds": seconds} for start, seconds in windows]
+        data = parquet.encode(pa.Table.from_pylist(table, schemas.REFINED), {}).data
+        local_platform.lake.put(layout.day_key(layout.REFINED_15M, "dwd", PartitionKey(day, "acme")), data)
+    span = {"tenant": "acme", "service": "dwd", "start": "2020-01-01", "end": "2020-01-01"}
+    for length, expected in ((None, [900, 3600]), (900, [900]), (3600, [3600])):
+        frame = weather_backfill.read_refined(**span, window_seconds=length, settings=local_platform.settings)
+        assert frame["window_seconds"].tolist() == expected
 
 
 def test_clear_errors(local_platform: Platform) -> None:

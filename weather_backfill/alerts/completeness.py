@@ -14,7 +14,7 @@ import dagster as dg
 
 from weather_backfill.alerts.commands import start_command
 from weather_backfill.alerts.incidents import Condition, Explanation
-from weather_backfill.backfill.commands import BackfillContext
+from weather_backfill.backfill.context import BackfillContext
 from weather_backfill.backfill.footer_cache import remembered, unread
 from weather_backfill.backfill.status import failed_days_of, service_of, target_of
 from weather_backfill.dagster.private import BACKFILL_ID_TAG, BulkActionsFilter, BulkActionStatus, PartitionBackfill

@@ -15,7 +15,7 @@ from dagster import DagsterRunStatus
 from weather_backfill.alerts.commands import retry_command, start_command
 from weather_backfill.alerts.completeness import incomplete_backfills
 from weather_backfill.alerts.incidents import Condition, Explanation
-from weather_backfill.backfill.commands import BackfillContext
+from weather_backfill.backfill.context import BackfillContext
 from weather_backfill.backfill.status import (
     MANAGED_TAG,
     active_backfills,

@@ -10,7 +10,7 @@ from weather_backfill.alerts import messages
 from weather_backfill.alerts.channels import Channel, LogChannel, channels_of
 from weather_backfill.alerts.conditions import current_conditions
 from weather_backfill.alerts.incidents import OPENED, RESOLVED, Condition, Explanation, Incident, Register
-from weather_backfill.backfill.commands import BackfillContext
+from weather_backfill.backfill.context import BackfillContext
 from weather_backfill.model.errors import ConfigurationError
 
 GIVE_UP = timedelta(days=7)
@@ -19,6 +19,7 @@ GIVE_UP = timedelta(days=7)
 
 def reconcile_alerts(context: BackfillContext, now: datetime | None = None) -> list[str]:
     """Run one reconciling pass; returns notes of what happened. Safe to call at any time, from several processes."""
+    context.claim()
     now = now or datetime.now(UTC)
     register, notes = Register(context.store), list[str]()
     over = {incident.name for incident in register.ending()}

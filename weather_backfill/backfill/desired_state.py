@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
-from weather_backfill.backfill.commands import BackfillContext
+from weather_backfill.backfill.context import BackfillContext
+from weather_backfill.backfill.file_looks import BROKEN, FileLooks
 from weather_backfill.backfill.polling import note_of
 from weather_backfill.model.errors import NotFoundError, WeatherError
 from weather_backfill.model.partitions import tenants_partition_name
@@ -48,22 +50,36 @@ Wants = Mapping[tuple[str, str], WantedConnection]
 
 
 def connections(
-    context: BackfillContext, notes: list[str], broken: set[str] | None = None
+    context: BackfillContext, notes: list[str], broken: set[str] | None = None, looks: FileLooks | None = None
 ) -> Iterator[WantedConnection]:
-    """Yield the enabled connections of all readable tenant files; broken files are reported in `notes` and `broken`."""
+    """Yield the enabled connections of all readable tenant files; broken files are reported in `notes` and `broken`.
+
+    So are those that have changed, or gone, since the last tick's `looks`.
+    """
     registry, policy = TenantRegistry(open_tenant_files(context.settings)), context.settings.tenant_policy()
+    broken = set() if broken is None else broken
     if problem := _not_mounted(context, registry):
         notes.append(problem)
-        if broken is not None:
-            broken.add(EVERYBODY)
+        broken.add(EVERYBODY)
         return
-    for name in registry.ids():
+    names, seen, defaults = registry.ids(), dict[str, str](), None
+    with suppress(Exception):  # else each tenant's own read says what is wrong
+        defaults = registry.defaults()
+    for name in looks.gone(names) if looks else ():
+        notes.append(f"{name}: its file was there at the last look; it counts as gone if the next look sees none")
+        broken.add(name)
+    for name in names:
+        seen[name] = BROKEN
         try:
-            tenant, version = registry.read(name)
+            tenant, version, whole = registry.read(name, defaults)
         except Exception as error:  # whatever is wrong with a file is its tenant's trouble
             notes.append(note_of(name, error))
-            if broken is not None:
-                broken.add(name)
+            broken.add(name)
+            continue
+        seen[name] = version
+        if looks and not whole and not looks.same(name, version):
+            notes.append(f"{name}: its file is new or has changed; it counts if the next look sees the same")
+            broken.add(name)
             continue
         for service in SERVICES:
             connection = getattr(tenant.services, service, None)
@@ -73,10 +89,11 @@ def connections(
                 policy.check(tenant.id, connection.reach())
             except WeatherError as error:
                 notes.append(f"{name}: {error}")
-                if broken is not None:
-                    broken.add(name)
+                broken.add(name)
             else:
                 yield WantedConnection(tenant, service, connection, version)
+    if looks:
+        looks.save(seen)
 
 
 def _not_mounted(context: BackfillContext, registry: TenantRegistry) -> str | None:

@@ -48,6 +48,7 @@ class Manifest:
     labels: Mapping[str, str] = field(default_factory=dict)
     stored_at: datetime | None = None  # by the storage's clock, as the times of objects are
     put_off: frozenset[date] = frozenset()  # deferred: days of parts that a person has cancelled one by one
+    installation: str | None = None  # the instance that it was asked of; null in records of earlier releases
     read_as: str | None = field(default=None, compare=False, repr=False)
     """Digest of the object that it was read from; None: from none, for it is new, or was read from the archive."""
 
@@ -79,6 +80,7 @@ class Manifest:
             "labels": dict(self.labels),
             "parts": [[str(day) for day in part] for part in self.parts],
             **({"put_off": sorted(map(str, self.put_off))} if self.put_off else {}),
+            "installation": self.installation,
             "plan": self.plan.to_json(),
         }
         return json.dumps(document, indent=2).encode()
@@ -104,6 +106,7 @@ class Manifest:
                 dict(document["labels"]),
                 datetime.fromisoformat(stored_at) if stored_at else None,
                 frozenset(date.fromisoformat(day) for day in document.get("put_off", ())),
+                document.get("installation"),
             )
 
 

@@ -16,20 +16,19 @@ from functools import partial
 from typing import Any
 
 from weather_backfill.backfill.audit import audit, audit_start
-from weather_backfill.backfill.commands import (
-    KIND_TAG,
-    ONBOARDING,
-    BackfillContext,
-    advance,
-    busy_days,
+from weather_backfill.backfill.commands import KIND_TAG, ONBOARDING, start
+from weather_backfill.backfill.context import BackfillContext
+from weather_backfill.backfill.desired_state import EVERYBODY, WantedConnection, Wants, connections
+from weather_backfill.backfill.file_looks import FileLooks
+from weather_backfill.backfill.footer_cache import remembered_refined
+from weather_backfill.backfill.launching import (
+    SENSOR_WAITS,
+    Confirm,
+    advance_within,
     capacity,
-    clicked_away,
-    held_back,
-    start,
+    places,
     unlaunched,
 )
-from weather_backfill.backfill.desired_state import EVERYBODY, WantedConnection, Wants, connections
-from weather_backfill.backfill.footer_cache import remembered_refined
 from weather_backfill.backfill.manifests import (
     Manifest,
     ManifestState,
@@ -42,9 +41,10 @@ from weather_backfill.backfill.plan import BackfillPlan, Order, Reason, Reproces
 from weather_backfill.backfill.polling import PollOutcome, Polls, note_of
 from weather_backfill.backfill.status import BackfillState, active_backfills, status_of, write_summary
 from weather_backfill.backfill.stopping import stop_tenant
+from weather_backfill.backfill.taken_days import busy_days, clicked_away, held_back
 from weather_backfill.lake import layout
 from weather_backfill.lake.listing import day_objects
-from weather_backfill.model.errors import ConflictError
+from weather_backfill.model.errors import ConflictError, StorageUnavailableError
 from weather_backfill.model.partitions import days_between, tenants_partition_name
 from weather_backfill.model.tags import TENANT_TAG
 from weather_backfill.sources.registry import SERVICES
@@ -58,10 +58,12 @@ def onboard(context: BackfillContext, today: date, now: datetime | None = None) 
 
     Returns notes for the tick: what happened, and what waits and why.
     """
+    context.claim()
     notes: list[str] = []
     broken: set[str] = set()
     now = now or datetime.now(UTC)
-    wanted = {(w.tenant.id, w.service): w for w in connections(context, notes, broken)}
+    looks = FileLooks(context.store, ONBOARDING)
+    wanted = {(w.tenant.id, w.service): w for w in connections(context, notes, broken, looks)}
     notes += _stop_unwanted(context, wanted, broken)
     notes += _settle(context)
     launched, waiting = _launch(context, wanted, now)
@@ -174,7 +176,7 @@ def _may_launch(manifest: Manifest, wanted: Wants, now: datetime, notes: list[st
     """Return whether a waiting backfill's connection still exists and allows launches at this hour; else add a note."""
     connection = wanted.get((manifest.plan.tenant, manifest.plan.service))
     if connection is None:
-        notes.append(f"{manifest.backfill_id} waits: its tenant's file is broken")
+        notes.append(f"{manifest.backfill_id} waits: its tenant's file is broken, or was not so at the last look")
         return False
     if not connection.may_launch(now):
         notes.append(f"{manifest.backfill_id} waits for {connection.connection.off_peak}")
@@ -260,6 +262,18 @@ def _why(plan: BackfillPlan) -> str:
 
 def _share(context: BackfillContext, waiting: list[Manifest], wanted: Wants, waits: list[str]) -> list[str]:
     """Launch part after part until capacity is used up, by priority, then to the tenant with the fewest active."""
+    if not waiting:
+        return []
+    try:
+        with places(context, SENSOR_WAITS) as confirm:
+            return _share_places(context, waiting, wanted, waits, confirm)
+    except (StorageUnavailableError, ConflictError) as error:  # the next tick comes soon
+        return [f"{len(waiting)} wait for the next tick: {error}"]
+
+
+def _share_places(
+    context: BackfillContext, waiting: list[Manifest], wanted: Wants, waits: list[str], confirm: Confirm
+) -> list[str]:
     notes: list[str] = []
     active = Counter(native.tags.get(TENANT_TAG) for native in active_backfills(context.instance))
     unlaunched_parts = {m.backfill_id: len(unlaunched(context, m)) for m in waiting}
@@ -274,7 +288,7 @@ def _share(context: BackfillContext, waiting: list[Manifest], wanted: Wants, wai
     while queue and capacity(context):
         manifest = min(queue, key=rank)
         try:
-            launched = advance(context, manifest, most=1)
+            launched = advance_within(context, manifest, confirm, most=1)
         except Exception as error:  # one tenant's error must not stop the others
             notes.append(note_of(manifest.backfill_id, error))
             launched = []
@@ -345,6 +359,7 @@ def _once_a_day(
     plan_of: Callable[[WantedConnection], BackfillPlan],
     nothing: PollOutcome,
 ) -> list[str]:
+    context.claim()
     notes: list[str] = []
     now = now or datetime.now(UTC)
 
@@ -365,7 +380,8 @@ def _once_a_day(
         return PollOutcome.FOUND, f"{name_of(wanted)}: {len(plan.days)} days"
 
     polls = Polls(context.store, kind, now, str(today))
-    polls.each(_where(polls.due(connections(context, notes)), is_open, notes), poll, notes)
+    files = connections(context, notes, looks=FileLooks(context.store, kind))
+    polls.each(_where(polls.due(files), is_open, notes), poll, notes)
     return notes
 
 

@@ -11,9 +11,11 @@ from dataclasses import asdict, dataclass
 from datetime import date
 from typing import Any, Protocol, cast
 
-from weather_backfill.backfill.commands import BackfillContext, busy_days, start
+from weather_backfill.backfill.commands import start
+from weather_backfill.backfill.context import BackfillContext
 from weather_backfill.backfill.coverage import file_metadata
 from weather_backfill.backfill.plan import BackfillPlan, Order, Reason, Reprocess
+from weather_backfill.backfill.taken_days import busy_days
 from weather_backfill.lake import layout, ownership, parquet
 from weather_backfill.lake.listing import day_objects
 from weather_backfill.model.errors import ConfigurationError, WeatherError

@@ -11,7 +11,8 @@ import dagster as dg
 
 from weather_backfill import __version__
 from weather_backfill.backfill.audit import audit
-from weather_backfill.backfill.commands import BackfillContext, busy_days
+from weather_backfill.backfill.context import BackfillContext
+from weather_backfill.backfill.taken_days import busy_days
 from weather_backfill.dagster.events import data_version_tags, event_metadata
 from weather_backfill.lake import layout, parquet, provenance, versions
 from weather_backfill.lake.writer import write_day
@@ -64,6 +65,7 @@ def rollback(
     After a kill at any point the same call finishes it; `choose_version` then gives the same version. Returns
     `service`, `tenant`, `day`, `version`, `rows` and `sha256`.
     """
+    context.claim()
     key = PartitionKey(day, tenant)
     intent = layout.rollback_key(service, key)
     current = versions.current_sha(context.store, service, key)

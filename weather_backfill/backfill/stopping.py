@@ -6,7 +6,9 @@ from collections.abc import Collection, Iterable
 from dataclasses import replace
 
 from weather_backfill.backfill.audit import audit
-from weather_backfill.backfill.commands import KIND_TAG, ONBOARDING, BackfillContext, cancel_natives
+from weather_backfill.backfill.commands import KIND_TAG, ONBOARDING
+from weather_backfill.backfill.context import BackfillContext
+from weather_backfill.backfill.launching import cancel_natives
 from weather_backfill.backfill.manifests import Manifest, ManifestState, live_manifests, update_manifest
 
 

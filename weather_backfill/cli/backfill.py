@@ -14,11 +14,11 @@ import typer
 
 from weather_backfill.cli.output import Day, Json, desk, err, friendly, out, print_rows
 from weather_backfill.cli.status import print_status, status
-from weather_backfill.model.errors import ConfigurationError, UnreadableObjectError, WeatherError
+from weather_backfill.model.errors import ConfigurationError, ForeignLakeError, UnreadableObjectError, WeatherError
 from weather_backfill.sources.registry import any_of
 
 if TYPE_CHECKING:
-    from weather_backfill.backfill.commands import BackfillContext
+    from weather_backfill.backfill.context import BackfillContext
     from weather_backfill.backfill.plan import BackfillPlan
 
 Tenant = Annotated[str | None, typer.Option(help="Tenant id")]
@@ -38,6 +38,8 @@ def _audited(at: BackfillContext, action: str, parameters: Mapping[str, Any], **
 
     try:
         yield
+    except ForeignLakeError:  # another installation's lake has no audit of this one
+        raise
     except WeatherError as error:
         given = {name: str(value) for name, value in parameters.items() if value is not None}
         audit(at.store, action, **{"dry_run": False, **facts}, parameters=given, outcome=f"refused: {error}")
@@ -93,12 +95,14 @@ def plan(
     Example: weather-backfill plan --tenant acme --service tempest --start 2024-01-01 --end 2024-01-30
     """
     from weather_backfill.backfill.audit import audit
+    from weather_backfill.backfill.context import is_foreign
 
     at = desk()
     asked = {"tenant": tenant, "service": service, "start_date": start, "end_date": end, "reprocess": reprocess}
     with _audited(at, "plan", asked, dry_run=True):
         made = _make_plan(at, tenant, service, start, end, reprocess, order, chunk_days, max_days)
-    audit(at.store, "plan", dry_run=True, parameters=made.summary(), outcome="planned")
+    if not is_foreign(at):
+        audit(at.store, "plan", dry_run=True, parameters=made.summary(), outcome="planned")
     if to:
         to.write_text(json.dumps(made.to_json(), indent=2))
     _show_plan(made, as_json)
@@ -122,6 +126,7 @@ def start(
     Example: weather-backfill start --tenant acme --service tempest --start 2024-01-01 --end 2024-01-30 --yes
     """
     from weather_backfill.backfill import commands
+    from weather_backfill.backfill.taken_days import given_up
 
     at = desk()
     asked = {"tenant": tenant, "service": service, "start_date": start, "end_date": end, "reprocess": reprocess,
@@ -132,7 +137,7 @@ def start(
             if plan_file
             else _make_plan(at, tenant, service, start, end, reprocess, order, chunk_days, max_days)
         )
-        cancels = commands.given_up(at, made) if force_restart else {}
+        cancels = given_up(at, made) if force_restart else {}
         if not as_json:
             _show_plan(made, False)
         for other, days in cancels.items():

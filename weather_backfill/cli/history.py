@@ -149,6 +149,7 @@ def housekeeping(
 
     Example: weather-backfill housekeeping --days 60
     """
+    from weather_backfill.backfill.context import claim_lake
     from weather_backfill.cli.output import open_instance
     from weather_backfill.maintenance import retention as keeping
     from weather_backfill.settings import load_settings
@@ -156,8 +157,10 @@ def housekeeping(
 
     settings = load_settings()
     store = open_lake(settings)
-    found = keeping.find(open_instance(), store, settings, days)
+    instance = open_instance()
+    found = keeping.find(instance, store, settings, days)
     if yes:
+        claim_lake(instance, store)
         keeping.clean(store, found)
     rows = [{"what": k, "objects": n, "action": action, "done": yes} for k, (action, n) in found.counts().items()]
     print_rows(rows, "Housekeeping", as_json)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import dagster as dg
     from rich.console import RenderableType
 
-    from weather_backfill.backfill.commands import BackfillContext
+    from weather_backfill.backfill.context import BackfillContext
 
 out = Console()
 err = Console(stderr=True)
@@ -79,7 +79,7 @@ def check_range(start: datetime, end: datetime) -> None:
 
 def desk() -> BackfillContext:
     """Instance, definitions and settings of this environment."""
-    from weather_backfill.backfill.commands import BackfillContext
+    from weather_backfill.backfill.context import BackfillContext
     from weather_backfill.definitions import build_definitions
     from weather_backfill.settings import load_settings
 

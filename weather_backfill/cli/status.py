@@ -14,7 +14,7 @@ from weather_backfill.cli.output import Json, desk, err, friendly, out, print_ro
 from weather_backfill.model.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from weather_backfill.backfill.commands import BackfillContext
+    from weather_backfill.backfill.context import BackfillContext
 
 
 @friendly

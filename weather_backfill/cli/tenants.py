@@ -115,6 +115,7 @@ def tenants_remove(tenant: Annotated[str, typer.Argument(help="The id of a tenan
     from weather_backfill.tenants.files import TenantRegistry
 
     at = desk()
+    at.claim()
     where = TenantRegistry(open_tenant_files(at.settings)).remove(tenant)
     audit(at.store, "remove tenant", parameters={"tenant": tenant}, outcome="removed")
     stop_tenant(at, tenant)

@@ -9,11 +9,12 @@ import dagster as dg
 from pydantic import Field
 
 from weather_backfill.backfill.audit import audit
-from weather_backfill.backfill.commands import BackfillContext, start, validate_range
+from weather_backfill.backfill.commands import start, validate_range
+from weather_backfill.backfill.context import BackfillContext, is_foreign
 from weather_backfill.backfill.plan import BackfillPlan, Order, Reprocess, build_plan
 from weather_backfill.backfill.status import natives_of
 from weather_backfill.dagster.resources import TenantsResource
-from weather_backfill.model.errors import ConfigurationError, WeatherError
+from weather_backfill.model.errors import ConfigurationError, ForeignLakeError, WeatherError
 from weather_backfill.settings import Settings
 from weather_backfill.sources.registry import any_of
 
@@ -46,6 +47,8 @@ def build_managed_backfill(settings: Settings, definitions: Callable[[], dg.Defi
         try:
             plan = _plan(backfill_context, config, tenants)
             backfill_id = None if config.dry_run else start(backfill_context, plan, accept_loss=config.accept_loss)
+        except ForeignLakeError as error:  # another installation's lake has no audit of this one
+            raise dg.Failure(str(error), allow_retries=False) from error
         except WeatherError as error:
             audit(
                 backfill_context.store,
@@ -55,7 +58,7 @@ def build_managed_backfill(settings: Settings, definitions: Callable[[], dg.Defi
                 outcome=f"refused: {error}",
             )
             raise dg.Failure(str(error), allow_retries=False) from error
-        if config.dry_run:
+        if config.dry_run and not is_foreign(backfill_context):
             audit(backfill_context.store, "plan", parameters=plan.summary(), dry_run=True, outcome="planned")
         natives = natives_of(context.instance, backfill_id) if backfill_id else []
         message = outcome(plan, backfill_id, len(natives))

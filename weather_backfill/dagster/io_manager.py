@@ -25,6 +25,7 @@ import pandas as pd
 import pyarrow as pa
 from dagster import DagsterEvent
 
+from weather_backfill.backfill.context import claim_lake
 from weather_backfill.dagster.events import Recorder
 from weather_backfill.dagster.private import BACKFILL_ID_TAG, step_of
 from weather_backfill.dagster.resources import LakeResource
@@ -55,6 +56,7 @@ class ParquetIOManager(dg.ConfigurableIOManager):
 
     def _handle(self, context: dg.OutputContext, run: dg.DagsterRun, obj: DayStream) -> Iterator[DagsterEvent]:
         service, dataset = context.asset_key.path
+        claim_lake(step_of(context).instance, self.lake.store)
         journal = journal_of(run, self.lake.store, context.asset_key)
         recorder = Recorder(context, service)
         run_id, written = run.run_id, list[provenance.ProvenanceEntry]()

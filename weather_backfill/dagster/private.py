@@ -78,6 +78,7 @@ __all__ = [
     "check_event",
     "get_and_update_asset_status_cache_value",
     "get_current_timestamp",
+    "installation_id",
     "instance_of_coordinator",
     "materialization_event",
     "set_data_version",
@@ -142,6 +143,16 @@ def check_event(step: StepExecutionContext, evaluation: dg.AssetCheckEvaluation)
 def instance_of_coordinator(coordinator: dg.QueuedRunCoordinator) -> dg.DagsterInstance:
     """The instance that a run coordinator works for."""
     return coordinator._instance
+
+
+def installation_id(instance: dg.DagsterInstance) -> str:
+    """The id of an instance, the same in all its processes: its run storage makes it once and keeps it.
+
+    Two processes that make it at the same moment store two; all later looks see the first, so it is looked at twice.
+    """
+    storage = instance.run_storage
+    storage.get_run_storage_id()  # type: ignore[attr-defined]  # of every storage in SQL
+    return str(storage.get_run_storage_id())  # type: ignore[attr-defined]
 
 
 def set_backfill_tick_seconds(seconds: int) -> None:

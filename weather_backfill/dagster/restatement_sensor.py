@@ -14,7 +14,7 @@ from datetime import UTC, date, datetime
 
 import dagster as dg
 
-from weather_backfill.backfill.commands import BackfillContext
+from weather_backfill.backfill.context import BackfillContext
 from weather_backfill.backfill.restatements import find_restatements, launch_restatements
 from weather_backfill.dagster.resources import TenantsResource
 from weather_backfill.model.errors import WeatherError

@@ -4,6 +4,7 @@
 
 import dagster as dg
 
+from weather_backfill.backfill.context import claim_lake
 from weather_backfill.maintenance.retention import clean, find
 from weather_backfill.settings import Settings
 from weather_backfill.storage.places import open_lake
@@ -17,6 +18,7 @@ def build_housekeeping(settings: Settings) -> dg.ScheduleDefinition:
     @dg.op
     def clean_up(context: dg.OpExecutionContext) -> None:
         store = open_lake(settings)
+        claim_lake(context.instance, store)
         expired = find(context.instance, store, settings)
         clean(store, expired)
         for kind, (action, count) in expired.counts().items():

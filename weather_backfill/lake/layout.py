@@ -16,7 +16,9 @@
     _archive/<kind>/YYYY-MM/<hash>.jsonl                               old backfills, audit and provenance, compacted
     _rollback/service=<s>/tenant=<t>/date=YYYY-MM-DD.json              intent of a rollback that has begun
     _held/<id>                                                         marker of a backfill a person paused or cancelled
+    _looks/<kind>.files.json                                           versions of the tenant files at the last tick
     _looks/<kind>/<tenant>-<service>.json                              polling: the last poll that found nothing to do
+    _owner/owner.json                                                  the lake's id, and the installation that owns it
     _locks/…                                                           locks of writers (`storage/conditional.py`)
 
 Names starting with `_` are internal and no datasets; Hive-style readers skip them.
@@ -50,6 +52,7 @@ LEDGER = "_ledger"
 ARCHIVE = "_archive"
 ROLLBACK = "_rollback"
 JOURNAL = "_journal"
+OWNER = "_owner/owner.json"
 NOTHING = "_nothing"
 """The name of empty objects, so that a view's pattern always matches one; no id or date has this name."""
 MARKED = ".marked"
@@ -131,6 +134,11 @@ def held_key(backfill_id: str) -> str:
 def look_key(kind: str, connection: str) -> str:
     """The key of the marker of a connection's last poll."""
     return f"{LOOKS}/{kind}/{connection}.json"
+
+
+def file_looks_key(kind: str) -> str:
+    """The versions of the tenant files that the last tick of a kind of sensor saw."""
+    return f"{LOOKS}/{kind}.files.json"
 
 
 def ledger_key(moment: datetime, writer: str) -> str:

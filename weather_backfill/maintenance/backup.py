@@ -16,7 +16,6 @@ import json
 import os
 import re
 import sqlite3
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
@@ -34,6 +33,7 @@ from weather_backfill.storage.objects import INTERNAL
 from weather_backfill.util import json_documents
 from weather_backfill.util.files import make_folder
 from weather_backfill.util.retries import retrying
+from weather_backfill.util.scratch import Scratch
 
 LAKE, TENANTS, INSTANCE = "lake", "tenants", "instance"
 _SNAPSHOT = re.compile(r"snapshots/\d{8}T\d{6}(\.\d+)?Z?\.json")
@@ -92,8 +92,8 @@ class Places:
 
         Raises `NotFoundError` if it was deleted since the listing.
         """
-        with tempfile.TemporaryDirectory(prefix="weather-") as folder:
-            copy = Path(folder) / "copy.db"
+        with Scratch("backup") as folder:
+            copy = folder / "copy.db"
             _copy(self.path(name), copy)
             yield copy
 

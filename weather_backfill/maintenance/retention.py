@@ -34,6 +34,7 @@ from weather_backfill.model.errors import ConfigurationError, UnreadableObjectEr
 from weather_backfill.settings import Settings
 from weather_backfill.sources.dwd import cache
 from weather_backfill.storage.object_store import LOCKS, STAGING, ObjectStore, StoredObject
+from weather_backfill.util import scratch
 
 _log = logging.getLogger(__name__)
 RECENT = timedelta(days=3)
@@ -95,6 +96,8 @@ def _unfinished(store: ObjectStore) -> list[StoredObject]:
 
 def clean(store: ObjectStore, plan: CleanUpPlan) -> None:
     """Delete and archive the objects of a plan, and audit it. Safe to call again after a kill at any point."""
+    if swept := scratch.sweep():
+        _log.info("%d temporary folders of processes that are gone are deleted", len(swept))
     _save_provenance(store, plan.deleted[JOURNALS])
     for kind, keys in plan.deleted.items():
         if kind == VERSIONS:

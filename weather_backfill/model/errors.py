@@ -87,6 +87,10 @@ class ConfigurationError(PermanentError):
     """A setting, tenant file or argument is wrong; the message names it and the fix."""
 
 
+class ForeignLakeError(ConfigurationError):
+    """The lake belongs to another installation; the message names it, and how to read only or take over."""
+
+
 class MissingFeatureError(PermanentError):
     """The store's server or file system lacks a feature; the message names it and the way out."""
 

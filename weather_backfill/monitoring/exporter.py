@@ -15,7 +15,7 @@ from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client.core import CounterMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from weather_backfill.backfill.commands import BackfillContext
+from weather_backfill.backfill.context import BackfillContext
 from weather_backfill.monitoring import gauges
 from weather_backfill.monitoring.counters import DAYS_WRITTEN, RUNS_ENDED, WRITTEN, Counters
 from weather_backfill.monitoring.gauges import PREFIX, gauge

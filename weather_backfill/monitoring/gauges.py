@@ -15,7 +15,7 @@ from dagster import DagsterRunStatus
 from prometheus_client.core import GaugeMetricFamily, Metric
 
 from weather_backfill.alerts.incidents import Register
-from weather_backfill.backfill.commands import BackfillContext
+from weather_backfill.backfill.context import BackfillContext
 from weather_backfill.backfill.desired_state import connections
 from weather_backfill.backfill.status import active_backfills, service_of
 from weather_backfill.dagster.partitions import daily_by_tenant

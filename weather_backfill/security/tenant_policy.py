@@ -27,10 +27,20 @@ OUR_VARIABLES = ("AWS_", "DAGSTER_", "WEATHER_")
 
 _METADATA_NAMES = frozenset({"metadata", "metadata.google.internal", "metadata.goog", "instance-data",
                              "instance-data.ec2.internal"})  # fmt: skip
-_METADATA = frozenset(
-    map(ipaddress.ip_address, ("169.254.169.254", "fd00:ec2::254", "fd20:ce::254", "100.100.100.200", "168.63.129.16"))
+# Link-local addresses are refused as a kind (`check_address`); these serve credentials or machines' data elsewhere.
+_METADATA = tuple(
+    map(
+        ipaddress.ip_network,
+        (
+            "100.100.100.200",  # Alibaba Cloud
+            "168.63.129.16",  # Azure's host
+            "192.0.0.192",  # Oracle Cloud
+            "fd00:ec2::/32",  # AWS: metadata (::254), credentials of containers (::23) and more
+            "fd20:ce::254",  # Google Cloud
+        ),
+    )
 )
-_NAT64 = ipaddress.ip_network("64:ff9b::/96")
+_NAT64 = tuple(map(ipaddress.ip_network, ("64:ff9b::/96", "64:ff9b:1::/48")))
 # URL parsers disagree about anything else (backslashes, tabs, percent signs and other scripts in a host): the host
 # checked here could differ from the one that the client then asks.
 _URL = re.compile(r"https?://(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::\d{1,5})?(?:/[!-;=?-\[\]-~]*)?")
@@ -163,7 +173,7 @@ def check_address(address: Address, host: str, *, private: bool = True) -> None:
     With `private` False also for loopback, private and all other addresses that are not global.
     """
     inner = _unwrapped(address)
-    if inner in _METADATA or inner.is_link_local:
+    if inner.is_link_local or any(inner in network for network in _METADATA):
         raise _metadata(f"{host} ({inner})" if str(inner) != host else host)
     if inner.is_multicast:
         raise ConfigurationError(f"{host} ({inner}) is a multicast address: expected the address of a server.")
@@ -178,7 +188,8 @@ def _unwrapped(address: Address) -> Address:
     if isinstance(address, ipaddress.IPv4Address):
         return address
     carried = address.ipv4_mapped or address.sixtofour or (address.teredo[1] if address.teredo else None)
-    if carried is None and (address in _NAT64 or (int(address) >> 32 == 0 and int(address) > 1)):
+    compatible = int(address) >> 32 == 0 and int(address) > 1
+    if carried is None and (compatible or any(address in network for network in _NAT64)):
         carried = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
     return carried or address
 

@@ -95,13 +95,31 @@ def exclusive(store: ObjectStore, key: str) -> Iterator[Exclusive]:
     Raises `StorageUnavailableError` where another process has it for longer than `WAIT_SECONDS`, and
     `MissingFeatureError` where the file system knows no locks.
     """
-    lock: Lock = _FileLock(store.folder, key) if store.folder else _Lease(store, key)
-    deadline, pause = time.monotonic() + WAIT_SECONDS, _FIRST_PAUSE
+    name = hashlib.sha256(key.encode()).hexdigest()[:2]
+    with _held(store, key, name, f"writing {store.uri(key)}", WAIT_SECONDS) as held:
+        yield held
+
+
+@contextmanager
+def reserved(store: ObjectStore, what: str, wait_seconds: float) -> Iterator[Callable[[], None]]:
+    """Keep others away from `what` (a name, no object) while it is looked at and acted on; objects are written within.
+
+    Yields a function that raises `ConflictError` where the reservation may have ended: call it before each act. Never
+    to be taken within `exclusive`. Raises as `exclusive`, after `wait_seconds`.
+    """
+    with _held(store, what, what, f"{what} in {store.url}", wait_seconds) as held:
+        yield held.confirm
+
+
+@contextmanager
+def _held(store: ObjectStore, key: str, file: str, doing: str, wait_seconds: float) -> Iterator[Exclusive]:
+    lock: Lock = _FileLock(store.folder, file) if store.folder else _Lease(store, key)
+    deadline, pause = time.monotonic() + wait_seconds, _FIRST_PAUSE
     try:
         while not lock.taken():
             if time.monotonic() > deadline:
                 raise StorageUnavailableError(
-                    f"another process has been writing {store.uri(key)} for {WAIT_SECONDS:.0f} s. Worth another try; "
+                    f"another process has been {doing} for {wait_seconds:.0f} s. Worth another try; "
                     "if it stays, look for a process that hangs."
                 )
             _pause(pause * random.uniform(0.5, 1.5))  # noqa: S311 - spreads the tries, guards nothing
@@ -170,10 +188,10 @@ def _put(store: ObjectStore, key: str, data: bytes, etag: str | None) -> StoredO
 
 
 class _FileLock:
-    """A lock file of the kernel, one of 256 for all keys: it is never deleted, so that all lock the same one."""
+    """A lock file of the kernel: one of 256 for all keys, or a reservation's; never deleted, so that all lock one."""
 
-    def __init__(self, folder: Path, key: str) -> None:
-        self._path = folder / LOCKS / f"{hashlib.sha256(key.encode()).hexdigest()[:2]}.lock"
+    def __init__(self, folder: Path, name: str) -> None:
+        self._path = folder / LOCKS / f"{name}.lock"
         self._file: int | None = None
 
     def taken(self) -> bool:

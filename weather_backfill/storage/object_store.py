@@ -11,7 +11,6 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-import tempfile
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -44,6 +43,7 @@ from weather_backfill.storage.objects import LOCKS, STAGING, Seen, StoredObject
 from weather_backfill.storage.read_ahead import READ_THREADS, read_ahead
 from weather_backfill.storage.s3 import S3Options, check_s3_url, location, s3_arguments
 from weather_backfill.util.files import open_new
+from weather_backfill.util.scratch import Scratch
 
 __all__ = ["LOCKS", "READ_THREADS", "STAGING", "ObjectStore", "S3Options", "Seen", "StoredObject", "check_s3_url"]
 
@@ -359,8 +359,8 @@ class ObjectStore:
             self.head(key)
             yield self._call("read", key, lambda: self._path(key))
             return
-        with tempfile.TemporaryDirectory(prefix="weather-") as folder:
-            path = Path(folder) / key.rsplit("/", 1)[-1]
+        with Scratch("copy") as folder:
+            path = folder / key.rsplit("/", 1)[-1]
             self.get_file(key, path)
             yield path
 

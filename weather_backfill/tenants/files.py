@@ -32,6 +32,7 @@ from weather_backfill.storage.object_store import ObjectStore
 DEFAULTS = "_defaults.yaml"
 _MAX_FILE_BYTES = 64 * 1024
 _MOST_PROBLEMS = 20
+_MOST_PARSED = 20_000
 # PyYAML fails as it falls on tagged values: `!!bool x` with KeyError, `!!timestamp x` with AttributeError.
 _YAML_ERRORS = (yaml.YAMLError, ValueError, RecursionError, LookupError, AttributeError, TypeError, OverflowError)
 
@@ -73,6 +74,12 @@ class Tenant(BaseModel):
         return connection
 
 
+Defaults = tuple[dict[str, Any], bool]
+"""Defaults by service, and whether their file says where it ends."""
+
+_parsed: dict[tuple[str, str], Tenant] = {}  # by address and version; tenants are frozen
+
+
 class TenantRegistry:
     """Reads and writes tenant files."""
 
@@ -98,8 +105,12 @@ class TenantRegistry:
         """One tenant; raises `ConfigurationError` that names file, field, value and fix."""
         return self.read(tenant)[0]
 
-    def read(self, tenant: str) -> tuple[Tenant, str]:
-        """One tenant and the version of what it was read from, its file and the defaults; raises as `get`."""
+    def read(self, tenant: str, with_defaults: Defaults | None = None) -> tuple[Tenant, str, bool]:
+        """One tenant, the version of its file and the defaults, and whether these say where they end; raises as `get`.
+
+        A file that does not say so (by YAML's line `...`) may be half of one that is being written. Who reads many
+        tenants hands over the `defaults`.
+        """
         file = f"{validate_tenant_id(tenant)}.yaml"
         try:
             text = self._read(file)
@@ -108,9 +119,20 @@ class TenantRegistry:
                 f"tenant {tenant!r} is not known: there is no {self._files.uri(file)}. "
                 "Add it with `weather-backfill tenants add`."
             ) from error
-        defaults = self._defaults()
+        defaults, whole = with_defaults or self.defaults()
         version = hashlib.sha256(text + b"\0" + repr(sorted(defaults.items())).encode()).hexdigest()[:16]
-        return parse_tenant(text, self._files.uri(file), tenant, defaults), version
+        return self._parsed(text, file, tenant, version, defaults), version, whole and _is_ended(text)
+
+    def _parsed(self, text: bytes, file: str, tenant: str, version: str, defaults: Mapping[str, Any]) -> Tenant:
+        """A tenant from its file; a version that this process has parsed is not parsed again at each tick."""
+        known = (self._files.uri(file), version)
+        found = _parsed.get(known)
+        if found is None:
+            found = parse_tenant(text, known[0], tenant, defaults)
+            if len(_parsed) >= _MOST_PARSED:
+                _parsed.clear()
+            _parsed[known] = found
+        return found
 
     def problem_of_defaults(self) -> str | None:
         """What is wrong with `_defaults.yaml`, which every tenant is read with; None if nothing is."""
@@ -126,10 +148,14 @@ class TenantRegistry:
         return self._files.get(file)
 
     def _defaults(self) -> dict[str, Any]:
+        return self.defaults()[0]
+
+    def defaults(self) -> Defaults:
+        """The defaults, and whether their file says where it ends (or there is none); raises `ConfigurationError`."""
         try:
             text = self._read(DEFAULTS)
         except NotFoundError:
-            return {}
+            return {}, True
         defaults = _mapping(text, self._files.uri(DEFAULTS))
         unknown = sorted(set(defaults) - set(Services.model_fields))
         if unknown or not all(isinstance(value, dict) for value in defaults.values()):
@@ -138,7 +164,7 @@ class TenantRegistry:
                 f"{self._files.uri(DEFAULTS)}: expected a mapping of settings for each of "
                 f"{', '.join(Services.model_fields)}{found}"
             )
-        return defaults
+        return defaults, _is_ended(text)
 
     def remove(self, tenant: str) -> str:
         """Delete a tenant's file: nothing more is loaded, its data stays. Returns where the file was."""
@@ -168,7 +194,7 @@ class TenantRegistry:
             # What the file says, not what the defaults add to it, is what is written back.
             known: dict[str, Any] = _mapping(seen.data, uri) if seen else {"id": tenant}
             document = {**known, "services": {**(known.get("services") or {}), **services}}
-            text = yaml.safe_dump(document, sort_keys=False).encode()
+            text = yaml.safe_dump(document, sort_keys=False, explicit_end=True).encode()
             check(parse_tenant(text, uri, tenant, self._defaults()))
             conditional.put_if(self._files, file, text, seen.etag if seen else None)
 
@@ -178,7 +204,7 @@ class TenantRegistry:
     def put(self, tenant: Tenant) -> str:
         """Write a tenant's file, all of it; returns where. To add a connection to what is there: `connect`."""
         document = tenant.model_dump(mode="json", exclude_none=True, exclude_unset=True)
-        text, file = yaml.safe_dump(document, sort_keys=False).encode(), f"{tenant.id}.yaml"
+        text, file = yaml.safe_dump(document, sort_keys=False, explicit_end=True).encode(), f"{tenant.id}.yaml"
 
         def write() -> None:
             seen = self._files.look(file)
@@ -204,6 +230,11 @@ def parse_tenant(text: bytes, file: str, expected_id: str, defaults: Mapping[str
     if tenant.id != expected_id:
         raise ConfigurationError(f"{file}: id is {tenant.id!r}; expected {expected_id!r}, as the file is named.")
     return tenant
+
+
+def _is_ended(text: bytes) -> bool:
+    """Return whether YAML's line for the end of a document is the last one."""
+    return text.rstrip().endswith(b"\n...")
 
 
 def _mapping(text: bytes, file: str) -> dict[str, Any]:

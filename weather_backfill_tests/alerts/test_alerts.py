@@ -15,7 +15,7 @@ import pytest
 
 from weather_backfill.alerts.incidents import LEASE, OPENED, Incident, Register
 from weather_backfill.alerts.reconcile import reconcile_alerts
-from weather_backfill.backfill.commands import BackfillContext
+from weather_backfill.backfill.context import BackfillContext
 from weather_backfill.backfill.launch import launch_backfill
 from weather_backfill.dagster.private import BulkActionStatus
 from weather_backfill.definitions import build_definitions

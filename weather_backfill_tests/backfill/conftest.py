@@ -9,7 +9,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from weather_backfill.backfill.commands import BackfillContext
+from weather_backfill.backfill.context import BackfillContext
 from weather_backfill.definitions import build_definitions
 from weather_backfill.settings import Settings
 from weather_backfill.sources.tempest.simulate import SimulatedArchive, write_archive

@@ -11,7 +11,7 @@ from typing import Any
 import dagster as dg
 import yaml
 
-from weather_backfill.backfill.commands import BackfillContext
+from weather_backfill.backfill.context import BackfillContext
 from weather_backfill.backfill.status import target_of
 from weather_backfill.dagster.private import BulkActionStatus
 from weather_backfill.lake import layout
@@ -31,7 +31,7 @@ DAYS = days_between(date(2024, 1, 1), date(2024, 1, 3))
 @contextmanager
 def opened(folder: Path, archive: Path, definitions: dg.Definitions, **settings: Any) -> Iterator[BackfillContext]:
     """A context over an empty lake, with a tenant whose backfill has three parts and one whose has one."""
-    with_lake = Settings(storage_url=str(folder / "lake"), tenants_url=str(folder / "tenants"), **settings)
+    with_lake = Settings(**{"storage_url": str(folder / "lake"), "tenants_url": str(folder / "tenants"), **settings})
     write_tenant(with_lake, "acme", archive, chunk_days=1)
     write_tenant(with_lake, "acme-2", archive)
     with dg.instance_for_test() as instance:
@@ -42,7 +42,7 @@ def write_tenant(settings: Settings, tenant: str, archive: Path | str, **connect
     """A tenant's file, looking back over `DAYS` from `TODAY`."""
     tempest = {"archive_url": str(archive), "lookback_days": len(DAYS), **connection}
     document = {"id": tenant, "services": {"tempest": tempest}}
-    open_tenant_files(settings).put(f"{tenant}.yaml", yaml.safe_dump(document).encode())
+    open_tenant_files(settings).put(f"{tenant}.yaml", yaml.safe_dump(document, explicit_end=True).encode())
 
 
 def finish(context: BackfillContext, *names: str) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from weather_backfill.backfill.commands import BackfillContext
+from weather_backfill.backfill.context import BackfillContext
 from weather_backfill.storage.object_store import ObjectStore
 
 STORE_WRITES = ("put", "create", "delete")

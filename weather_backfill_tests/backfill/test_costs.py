@@ -13,10 +13,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from weather_backfill.backfill.commands import MOST_PARTS, BackfillContext, few, given_up, start, unlaunched
+from weather_backfill.backfill.commands import MOST_PARTS, few, start
+from weather_backfill.backfill.context import BackfillContext
+from weather_backfill.backfill.launching import unlaunched
 from weather_backfill.backfill.manifests import load_manifest
 from weather_backfill.backfill.plan import BackfillPlan, Order, Reason, Reprocess, build_plan
 from weather_backfill.backfill.reconciler import onboard
+from weather_backfill.backfill.taken_days import given_up
 from weather_backfill.lake import layout
 from weather_backfill.lake.writer import write_day
 from weather_backfill.model.days import RawDay

@@ -24,6 +24,7 @@ from weather_backfill.lake import layout
 from weather_backfill.lake.listing import day_objects
 from weather_backfill.lake.parquet import cadence_lineage
 from weather_backfill.lake.writer import write_day
+from weather_backfill.model import schemas
 from weather_backfill.model.days import Cadence, DayTable
 from weather_backfill.model.errors import ConfigurationError
 from weather_backfill.model.partitions import PartitionKey
@@ -97,6 +98,23 @@ def test_refined_of_old_raw_is_stale_however_late_it_was_written(store: ObjectSt
     write(store, 0, 6, cadence=120)
     assert unrefined(remembered_refined(store, refined), held_days(store, "tempest", "acme")) == {
         START: "made with another cadence than raw has now"
+    }
+
+
+def test_refined_of_an_older_schema_is_stale_where_raw_is_of_today_s(
+    store: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What its windows mean has changed, though raw may hold the same rows."""
+    key = PartitionKey(START, "acme")
+    with monkeypatch.context() as patch:
+        patch.setattr(schemas, "SCHEMA_VERSION", "1")
+        write(store, 0, 5)
+        write_day(store, "tempest", layout.REFINED_15M, refine_day(store, "tempest", key))
+    refined = remembered_refined(store, day_objects(store, layout.REFINED_15M, "tempest", "acme"))
+    assert unrefined(refined, held_days(store, "tempest", "acme")) == {}, "both are old: a matter of the upgrade"
+    write(store, 0, 5)
+    assert unrefined(refined, held_days(store, "tempest", "acme")) == {
+        START: "of an older schema version than raw has now"
     }
 
 

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from weather_backfill.backfill.commands import BackfillContext
+from weather_backfill.backfill.context import BackfillContext
 from weather_backfill.backfill.reconciler import fill_gaps, load_daily, onboard
 from weather_backfill.lake import layout
 from weather_backfill.storage.places import open_tenant_files

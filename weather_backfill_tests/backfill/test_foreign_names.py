@@ -11,7 +11,7 @@ import pytest
 
 from weather_backfill.alerts.incidents import Incident, Register
 from weather_backfill.backfill.audit import audit, audit_events
-from weather_backfill.backfill.commands import BackfillContext
+from weather_backfill.backfill.context import BackfillContext
 from weather_backfill.backfill.coverage import held_days
 from weather_backfill.backfill.manifests import ended_summaries, held_manifests, manifests, open_manifests
 from weather_backfill.backfill.reconciler import onboard

@@ -8,8 +8,8 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from weather_backfill.backfill import commands
-from weather_backfill.backfill.commands import BackfillContext
+from weather_backfill.backfill import context as context_module
+from weather_backfill.backfill.context import BackfillContext
 from weather_backfill.backfill.manifests import Manifest, close, manifests, open_manifests, save_manifest
 from weather_backfill.backfill.plan import BackfillPlan, Order, Reason, Reprocess
 from weather_backfill.backfill.reconciler import onboard
@@ -53,7 +53,7 @@ class Reading(ObjectStore):
 
 def test_a_tick_reads_nothing_of_what_has_ended(local_platform: Platform, monkeypatch) -> None:
     platform = local_platform
-    monkeypatch.setattr(commands, "open_lake", lambda settings: Reading(settings.storage_url))
+    monkeypatch.setattr(context_module, "open_lake", lambda settings: Reading(settings.storage_url))
     with platform.instance as instance:
         context = BackfillContext(instance, build_definitions(platform.settings), platform.settings)
 

@@ -10,7 +10,8 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from weather_backfill.backfill.commands import BackfillContext, start
+from weather_backfill.backfill.commands import start
+from weather_backfill.backfill.context import BackfillContext
 from weather_backfill.backfill.plan import BackfillPlan, Reason, Reprocess, build_plan
 from weather_backfill.backfill.status import target_of
 from weather_backfill.lake import layout

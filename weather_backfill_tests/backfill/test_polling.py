@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from weather_backfill.backfill import polling
-from weather_backfill.backfill.commands import BackfillContext
+from weather_backfill.backfill.context import BackfillContext
 from weather_backfill.backfill.polling import PollOutcome, Polls
 from weather_backfill.backfill.reconciler import fill_gaps, load_daily, onboard
 from weather_backfill.lake import layout
@@ -200,7 +200,7 @@ def test_a_server_that_never_answers_holds_up_nobody(
         slow = {"base_url": url, "api_key": "${SLOW_KEY}", "sites": ["roof"], "lookback_days": 3}
         dwd = {"base_url": url, "stations": ["00433"], "lookback_days": 3}
         document = {"id": "aaa", "services": {"aceiot": slow, "dwd": dwd}}
-        open_tenant_files(context.settings).put("aaa.yaml", yaml.safe_dump(document).encode())
+        open_tenant_files(context.settings).put("aaa.yaml", yaml.safe_dump(document, explicit_end=True).encode())
         write_tenant(context.settings, "zzz", archive)
         started = time.monotonic()
         first = onboard(context, TODAY, NOW)

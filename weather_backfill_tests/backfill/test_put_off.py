@@ -13,7 +13,8 @@ import dagster as dg
 import pytest
 
 from weather_backfill.backfill import reconciler, status
-from weather_backfill.backfill.commands import BackfillContext, cancel, held_back, pause, resume
+from weather_backfill.backfill.commands import cancel, pause, resume
+from weather_backfill.backfill.context import BackfillContext
 from weather_backfill.backfill.launch import launch_backfill
 from weather_backfill.backfill.manifests import (
     Manifest,
@@ -25,6 +26,7 @@ from weather_backfill.backfill.manifests import (
 )
 from weather_backfill.backfill.reconciler import fill_gaps, load_daily, onboard
 from weather_backfill.backfill.status import Status, natives_of, status_of
+from weather_backfill.backfill.taken_days import held_back
 from weather_backfill.dagster.private import BulkActionStatus
 from weather_backfill.storage.object_store import ObjectStore
 from weather_backfill.storage.places import open_tenant_files

@@ -9,7 +9,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from weather_backfill.backfill.commands import BackfillContext
+from weather_backfill.backfill.context import BackfillContext
 from weather_backfill.backfill.reconciler import load_daily, onboard
 from weather_backfill.model.errors import ConfigurationError
 from weather_backfill.sources.connection import OffPeak

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import dagster as dg
 
-from weather_backfill.backfill.commands import BackfillContext
+from weather_backfill.backfill.context import BackfillContext
 from weather_backfill.backfill.launch import DATASETS, register_tenant
 from weather_backfill.backfill.manifests import open_manifests
 from weather_backfill.backfill.plan import chunks_of

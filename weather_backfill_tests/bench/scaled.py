@@ -20,7 +20,8 @@ from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from weather_backfill.backfill.commands import BackfillContext, start
+from weather_backfill.backfill.commands import start
+from weather_backfill.backfill.context import BackfillContext
 from weather_backfill.backfill.launch import DATASETS
 from weather_backfill.backfill.plan import BackfillPlan, Reprocess, build_plan
 from weather_backfill.backfill.reconciler import fill_gaps, onboard

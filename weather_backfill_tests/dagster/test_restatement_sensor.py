@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime, timedelta
 
 import dagster as dg
 
-from weather_backfill.backfill.commands import BackfillContext
+from weather_backfill.backfill.context import BackfillContext
 from weather_backfill.backfill.launch import launch_backfill, register_tenant
 from weather_backfill.backfill.manifests import load_manifest, manifests
 from weather_backfill.backfill.reconciler import onboard

@@ -89,7 +89,7 @@ def check_clean(platform: Platform, killed: int = 0) -> None:
 
     Of a run that was killed and that no daemon tries again, a note of the days it was at stays until housekeeping.
     """
-    assert list((platform.folder / "tmp").glob("weather-aceiot-*")) == []
+    assert list((platform.folder / "tmp").glob("weather-scratch-aceiot-*")) == []
     lake = platform.folder / "lake"
     files = [path.relative_to(lake) for path in lake.rglob("*") if path.is_file()]
     strange = [path for path in files if path.name != layout.FILE and path.parts[0] not in (layout.LEDGER, LOCKS)]

@@ -161,7 +161,9 @@ def test_kill_9_in_the_middle_of_a_day_and_run_again(local_platform: Platform) -
         os.killpg(run.pid, signal.SIGKILL)
         run.wait()
         assert platform.dates(layout.RAW_OBSERVATIONS, "acme", "aceiot") == set()
-        assert list((platform.folder / "tmp").glob("weather-aceiot-*/*.window")), "it was not killed inside a day"
+        assert list((platform.folder / "tmp").glob("weather-scratch-aceiot-*/*.window")), (
+            "it was not killed inside a day"
+        )
         code, text = materialize(platform, RAW, "acme", DAYS[:2])
     assert code == 0, text[-2000:]
     check_days(platform, "acme", SITES, DAYS[:2])

@@ -13,7 +13,8 @@ import dagster as dg
 import pytest
 import yaml
 
-from weather_backfill.backfill.commands import BackfillContext, pause
+from weather_backfill.backfill.commands import pause
+from weather_backfill.backfill.context import BackfillContext
 from weather_backfill.backfill.launch import native_id
 from weather_backfill.backfill.plan import Reprocess, build_plan
 from weather_backfill.backfill.reconciler import load_daily
@@ -57,7 +58,9 @@ def write_tenant(folder: Path, tenant: str, archive: Path, lookback: int, **conn
     folder.mkdir(exist_ok=True)
     tempest = {"archive_url": str(archive), "lookback_days": lookback, **connection}
     # In one step, as a careful person would: a tick must not see half a file.
-    (folder / f"{tenant}.new").write_text(yaml.safe_dump({"id": tenant, "services": {"tempest": tempest}}))
+    (folder / f"{tenant}.new").write_text(
+        yaml.safe_dump({"id": tenant, "services": {"tempest": tempest}}, explicit_end=True)
+    )
     (folder / f"{tenant}.new").rename(folder / f"{tenant}.yaml")
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from weather_backfill.backfill.commands import BackfillContext
+from weather_backfill.backfill.context import BackfillContext
 from weather_backfill.backfill.launch import register_tenant
 from weather_backfill.backfill.status import BACKFILL_TAG, natives_of, status_of
 from weather_backfill.dagster.private import PartitionBackfill
@@ -300,7 +300,7 @@ def test_a_range_before_the_first_partition_is_refused(platform: Platform, desk:
 
 
 def test_the_gate_counts_every_active_backfill(desk: BackfillContext) -> None:
-    from weather_backfill.backfill.commands import capacity
+    from weather_backfill.backfill.launching import capacity
 
     assert capacity(desk) == desk.settings.max_active_backfills
     run_form(desk, {**FORM, "chunk_days": 1})

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +11,7 @@ from hypothesis import strategies as st
 from weather_backfill.http.rate_limit import Limiter, Rate, give_answer, limit_scope, pause_all, refused_for, take_slot
 from weather_backfill.http.shared_state import open_state
 from weather_backfill.http.shared_state.base import SharedStateError
-from weather_backfill.http.shared_state.local import MemoryState, SqliteState
+from weather_backfill.http.shared_state.local import FolderState, MemoryState
 from weather_backfill.model.errors import ConfigurationError
 from weather_backfill_tests.fakes import FakeTime
 
@@ -132,12 +131,12 @@ def in_three_processes(url: str) -> None:
     assert open_state(url).read("other")[0] == {}
 
 
-def test_sqlite_loses_no_change_of_three_processes(tmp_path: Path) -> None:
-    in_three_processes(str(tmp_path / "deep" / "limits.sqlite"))
+def test_a_folder_loses_no_change_of_three_processes(tmp_path: Path) -> None:
+    in_three_processes(str(tmp_path / "deep" / "limits"))
 
 
-def test_sqlite_keeps_nothing_of_a_change_that_failed(tmp_path: Path) -> None:
-    state = SqliteState(tmp_path / "limits.sqlite")
+def test_a_folder_keeps_nothing_of_a_change_that_failed(tmp_path: Path) -> None:
+    state = FolderState(tmp_path / "limits")
 
     def fail(document: dict[str, object], now: float) -> None:
         document["broken"] = 1
@@ -146,21 +145,63 @@ def test_sqlite_keeps_nothing_of_a_change_that_failed(tmp_path: Path) -> None:
     with pytest.raises(ZeroDivisionError):
         state.change("scope", fail)
     assert state.read("scope")[0] == {}
-    with sqlite3.connect(tmp_path / "limits.sqlite") as connection:
-        assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
 
 
-def test_a_file_that_cannot_be_used_is_named(tmp_path: Path) -> None:
-    (tmp_path / "no").write_text("this is no database, it is a text of some length")
-    with pytest.raises(SharedStateError, match=r"no cannot be used.*WEATHER_LIMITS_URL"):
-        SqliteState(tmp_path / "no").read("scope")
+def test_a_folder_that_cannot_be_used_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    with pytest.raises(SharedStateError, match=r"file/no cannot be used.*WEATHER_LIMITS_URL"):
+        FolderState(tmp_path / "file" / "no").change("scope", lambda d, now: d.update(a=1))
+
+
+def test_the_file_of_an_earlier_release_stays_where_it_is(tmp_path: Path) -> None:
+    (tmp_path / "limits.sqlite").write_bytes(b"SQLite format 3\x00")
+    state = FolderState(tmp_path / "limits.sqlite")
+    state.change("scope", lambda d, now: d.update(a=1))
+    assert (state.read("scope")[0], state.scopes()) == ({"a": 1}, ["scope"])
+    assert (tmp_path / "limits.sqlite").read_bytes() == b"SQLite format 3\x00"
+
+
+def test_a_version_that_a_power_cut_has_damaged_counts_as_empty(tmp_path: Path) -> None:
+    state = FolderState(tmp_path)
+    state.change("scope", lambda d, now: d.update(a=1))
+    [version] = tmp_path.glob("*/1")
+    version.write_bytes(b"")
+    assert state.read("scope")[0] == {}
+    state.change("scope", lambda d, now: d.update(b=2))
+    assert state.read("scope")[0] == {"b": 2}
+
+
+def test_replaced_versions_go_and_who_was_stopped_meanwhile_loses_no_change(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process reads, is stopped, and goes on when the number it wants was in use, replaced and tidied away."""
+    state, other = FolderState(tmp_path), FolderState(tmp_path)
+    monkeypatch.setattr(FolderState, "KEPT_SECONDS", -1.0)
+
+    def count(document: dict[str, int], now: float) -> None:
+        document["count"] = document.get("count", 0) + 1
+
+    for _ in range(3):
+        other.change("scope", count)
+    stops = iter([True])
+
+    def count_late(document: dict[str, int], now: float) -> None:
+        count(document, now)
+        if next(stops, False):
+            for _ in range(40):
+                other.change("scope", count)
+
+    state.change("scope", count_late)
+    assert state.read("scope")[0] == {"count": 44}
+    [folder] = tmp_path.iterdir()
+    assert len(list(folder.iterdir())) < 20
 
 
 def test_urls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
     open_state().change("scope", lambda d, now: d.update(a=1))
-    assert (tmp_path / "weather_limits.sqlite").exists()
+    assert (tmp_path / "weather_limits").is_dir()
     assert isinstance(open_state("memory://"), MemoryState)
-    assert open_state(f"file://{tmp_path}/weather_limits.sqlite").read("scope")[0] == {"a": 1}
+    assert open_state(f"file://{tmp_path}/weather_limits").read("scope")[0] == {"a": 1}
     with pytest.raises(ConfigurationError, match="'mysql' is not known"):
         open_state("mysql://host")

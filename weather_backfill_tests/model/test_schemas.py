@@ -108,14 +108,14 @@ def mixed(local_platform: Platform, monkeypatch: pytest.MonkeyPatch) -> Platform
 
 
 def make_older(store: ObjectStore, day: date, monkeypatch: pytest.MonkeyPatch) -> None:
-    with monkeypatch.context() as patch:
-        patch.setattr(schemas, "SCHEMA_VERSION", "1")
-        for dataset in (layout.RAW_OBSERVATIONS, layout.REFINED_15M):
-            key = layout.day_key(dataset, "tempest", PartitionKey(day, "acme"))
-            table = parquet.decode(store.get(key))
-            footer = parquet.footer_of(parquet.metadata_of(store.get(key)))
-            kept = {name: footer[name] for name in ("completeness", "cadence", "rejects") if name in footer}
-            table = table.drop_columns([NEW]) if NEW in table.schema.names else table
+    for dataset in (layout.RAW_OBSERVATIONS, layout.REFINED_15M):
+        key = layout.day_key(dataset, "tempest", PartitionKey(day, "acme"))
+        table = parquet.decode(store.get(key))
+        footer = parquet.footer_of(parquet.metadata_of(store.get(key)))
+        kept = {name: footer[name] for name in ("completeness", "cadence", "rejects") if name in footer}
+        table = table.drop_columns([NEW]) if NEW in table.schema.names else table
+        with monkeypatch.context() as patch:
+            patch.setattr(schemas, "SCHEMA_VERSION", "1")
             store.put(key, parquet.encode(table, kept).data)
 
 

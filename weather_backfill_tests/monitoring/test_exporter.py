@@ -19,7 +19,7 @@ import requests
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from weather_backfill.backfill.commands import BackfillContext
+from weather_backfill.backfill.context import BackfillContext
 from weather_backfill.backfill.launch import launch_backfill
 from weather_backfill.dagster.private import BULK_ACTION_TERMINAL_STATUSES
 from weather_backfill.definitions import build_definitions
@@ -126,7 +126,7 @@ def materialize(platform: Platform, instance: dg.DagsterInstance, day: date, ten
 
 def use_limits(platform: Platform) -> None:
     """A limit with one slot taken, and a breaker that has failed once."""
-    state = open_state(str(Path(platform.environment["DAGSTER_HOME"]) / "weather_limits.sqlite"))
+    state = open_state(str(Path(platform.environment["DAGSTER_HOME"]) / "weather_limits"))
     Limiter(state, limit_scope("aceiot", "flightdeck.example"), Rate(5), lambda _: None).acquire()
     scope = breaker_scope("aceiot", "flightdeck.example")
     Breaker(state, scope, BreakerRules(threshold=1), lambda _: None).failure("503")

@@ -37,7 +37,10 @@ METADATA = [
     "169.16689662",
     "[fd00:ec2::254]", "[::ffff:169.254.169.254]", "[::ffff:a9fe:a9fe]", "[64:ff9b::a9fe:a9fe]", "[2002:a9fe:a9fe::1]",
     "[fe80::1]", "[::169.254.169.254]", "metadata.google.internal", "METADATA.google.internal.", "metadata",
-    "instance-data.ec2.internal", "100.100.100.200", "168.63.129.16",
+    "instance-data.ec2.internal", "100.100.100.200", "168.63.129.16", "192.0.0.192", "3221225664",
+    "[::ffff:192.0.0.192]",
+    "[::ffff:100.100.100.200]", "[::ffff:168.63.129.16]", "[64:ff9b::192.0.0.192]", "[64:ff9b:1::a9fe:a9fe]",
+    "[fd00:ec2::23]", "[fd00:ec2:0::fd]", "[fd20:ce::254]", "169.254.0.23", "[fe80::a9fe:a9fe]",
 ]  # fmt: skip
 STRANGE = [
     "http://good.example\\@169.254.169.254/", "http://user:pass@good.example/", "http://\u2460\u2465\u2468.254.169.254/",

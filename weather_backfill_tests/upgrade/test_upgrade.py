@@ -12,7 +12,7 @@ import pytest
 
 from weather_backfill import reader
 from weather_backfill.backfill.audit import audit_events
-from weather_backfill.backfill.commands import BackfillContext
+from weather_backfill.backfill.context import BackfillContext
 from weather_backfill.backfill.launch import native_id
 from weather_backfill.backfill.manifests import manifests
 from weather_backfill.backfill.reconciler import onboard
@@ -104,6 +104,7 @@ def test_views_hold_what_the_old_files_say(old: Archived, platform: Platform) ->
 
 def test_the_reconciler_launches_nothing_again(old: Archived, platform: Platform, desk: BackfillContext) -> None:
     """It takes the one day that failed, and what waited; the others are done, put off, or under way."""
+    onboard(desk, old.today)  # the first look at files that do not say where they end
     before = natives(desk)
     onboard(desk, old.today)
     assert natives(desk) - before == {"onboard-acme-tempest"} | set(map(native_id, old.waiting)) | old.onboarded
@@ -134,6 +135,7 @@ def test_what_was_under_way_is_gone_on_with(old: Archived, platform: Platform, d
         weather(platform, "retry", old.failed)
         weather(platform, "resume", old.paused)
         new = weather(platform, "start", *span("borealis", free, free), "--yes")["backfill_id"]
+        onboard(desk, old.today)  # the first look, as above
         before = natives(desk)
         onboard(desk, old.today)
         assert natives(desk) - before == set(map(native_id, old.waiting))

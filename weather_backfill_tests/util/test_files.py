@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from weather_backfill.http.shared_state.local import SqliteState
+from weather_backfill.http.shared_state.local import FolderState
 from weather_backfill.storage.object_store import ObjectStore
 from weather_backfill.tenants.files import Tenant, TenantRegistry
 
@@ -50,21 +50,22 @@ def test_objects_of_a_local_store(
 
 def test_shared_state_is_its_owners_alone(tmp_path: Path, umask: Callable[[int], int]) -> None:
     umask(0)
-    state = SqliteState(tmp_path / "home" / "limits.sqlite")
-    state.change("scope", lambda document, now: document.update(x=1))
-    found = modes(tmp_path / "home")
-    assert {"limits.sqlite", "limits.sqlite-wal"} <= set(found)
-    assert set(found.values()) == {0o600}
+    FolderState(tmp_path / "limits").change("scope", lambda document, now: document.update(x=1))
+    [scope] = (tmp_path / "limits").iterdir()
+    [version] = scope.iterdir()
+    assert [path.stat().st_mode & 0o777 for path in (tmp_path / "limits", scope, version)] == [0o750, 0o750, 0o600]
 
 
 def test_what_is_there_already_stays_as_it_is(tmp_path: Path, umask: Callable[[int], int]) -> None:
     """Whoever shares a folder with a group that writes has set it up so."""
-    umask(0)
-    path = tmp_path / "limits.sqlite"
-    SqliteState(path).change("scope", lambda document, now: document.update(x=1))
-    path.chmod(0o660)
-    assert SqliteState(path).read("scope")[0] == {"x": 1}
-    assert path.stat().st_mode & 0o777 == 0o660
+    umask(0o022)
+    path = tmp_path / "limits"
+    path.mkdir()
+    path.chmod(0o2770)
+    FolderState(path).change("scope", lambda document, now: document.update(x=1))
+    [scope] = path.iterdir()
+    [version] = scope.iterdir()
+    assert [made.stat().st_mode & 0o7777 for made in (path, scope, version)] == [0o2770, 0o2770, 0o660]
     (tmp_path / "lake").mkdir()
     (tmp_path / "lake").chmod(0o2775)
     ObjectStore(str(tmp_path / "lake")).put("a", b"x")

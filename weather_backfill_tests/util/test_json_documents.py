@@ -12,7 +12,7 @@ import pytest
 
 from weather_backfill.alerts.incidents import OPENED, Incident, Register
 from weather_backfill.alerts.reconcile import reconcile_alerts
-from weather_backfill.backfill.commands import BackfillContext
+from weather_backfill.backfill.context import BackfillContext
 from weather_backfill.backfill.manifests import find_manifest, manifests, open_manifests
 from weather_backfill.backfill.restatements import held_files
 from weather_backfill.backfill.rollback import choose_version

@@ -1,8 +1,6 @@
 """The asset `<service>/coverage`: a calendar of the days in the lake, a picture in the materialization's metadata."""
 
-import tempfile
 from datetime import UTC, date, datetime, timedelta
-from pathlib import Path
 
 import dagster as dg
 from pydantic import Field
@@ -14,6 +12,7 @@ from weather_backfill.dagster.backfill_form import parse_day
 from weather_backfill.lake import layout
 from weather_backfill.model.errors import ConfigurationError
 from weather_backfill.settings import Settings
+from weather_backfill.util.scratch import Scratch
 
 
 class CoverageWindow(dg.Config):
@@ -63,9 +62,9 @@ def build_coverage(service: str, settings: Settings) -> dg.AssetsDefinition:
         except ConfigurationError as error:
             raise dg.Failure(str(error), allow_retries=False) from error
         start = end - timedelta(days=config.days - 1)
-        with tempfile.TemporaryDirectory() as folder:
+        with Scratch("coverage") as folder:
             rows, picture = summarize_tenants(
-                context.instance, settings, service, None, start, end, Path(folder) / "coverage.png"
+                context.instance, settings, service, None, start, end, folder / "coverage.png"
             )
             return dg.MaterializeResult(
                 metadata={"coverage": dg.MetadataValue.md(markdown(rows, picture)), "dagster/row_count": len(rows)}

@@ -30,12 +30,13 @@ class SharedStateError(RetryableError):
 
 
 class SharedState(Protocol):
-    """A store of documents by scope, one writer at a time."""
+    """A store of documents by scope, of which no change is lost."""
 
     def change(self, scope: str, change: Change[T]) -> T:
-        """Run `change` on the scope's document (empty at first) under a lock, store the document, return the result.
+        """Run `change` on the scope's document (empty at first), store the document, return the result.
 
-        Raises `SharedStateError` if the store cannot be used, as all methods.
+        Of changes at the same moment none is lost. Raises `SharedStateError`, as all methods, if the store cannot be
+        used.
         """
         ...
 

@@ -16,7 +16,13 @@ _KEY = "weather_backfill:"
 
 
 class PostgresState:
-    """Documents in a table of a Postgres database, under row locks; the server's clock counts."""
+    """Documents in a table of a Postgres database, under row locks; the server's clock counts.
+
+    A row lock is a lease: the server ends the transaction of a client that is silent for `LEASE_SECONDS` within it (a
+    stopped process, a cut network), and others wait somewhat longer than that at most.
+    """
+
+    LEASE_SECONDS = 5.0
 
     def __init__(self, url: str) -> None:
         try:
@@ -76,6 +82,10 @@ class PostgresState:
         if self._connection is None or self._connection.closed:
             connection = self._psycopg2.connect(self._url, connect_timeout=10)
             with connection, connection.cursor() as cursor:
+                lease = int(self.LEASE_SECONDS * 1000)
+                cursor.execute(f"SET idle_in_transaction_session_timeout = {lease}")
+                cursor.execute(f"SET lock_timeout = {3 * lease}")
+                cursor.execute(f"SET statement_timeout = {4 * lease}")
                 # Two processes that create the table at once would collide in the catalogue.
                 cursor.execute("SELECT pg_advisory_xact_lock(7205759403792793)")
                 cursor.execute(

@@ -2,19 +2,15 @@
 together from slices of those files, so that memory holds windows and slices and never a day.
 
 Window files are Arrow IPC without compression: they are memory-mapped, and live for minutes. They are kept in
-a folder that goes with its process (`Spill`); a folder whose process was killed is swept by the next one.
+a folder that goes with its process (`util/scratch.py`).
 """
 
 from __future__ import annotations
 
-import fcntl
-import shutil
-import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 import orjson
@@ -26,34 +22,8 @@ from weather_backfill.sources.aceiot.pagination import WalkResult
 from weather_backfill.sources.aceiot.points import PointSet
 from weather_backfill.sources.table import READING, Tags, latest_rows, raw_batch, stable_order
 
-_PREFIX = "weather-aceiot-"
 _SLICE_ROWS = 1_000_000
 _WINDOW = pa.schema([("code", pa.int32()), ("time", pa.int64()), ("value", pa.float64())])
-
-
-class Spill:
-    """A temporary folder that goes with its process, even when the process is killed."""
-
-    def __init__(self, parent: Path | None = None) -> None:
-        parent = parent or Path(tempfile.gettempdir())
-        _sweep(parent)
-        self.folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))
-        staged = self.folder / "lock.new"
-        self._lock: IO[bytes] = staged.open("wb")
-        fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        staged.rename(self.folder / "lock")  # seen by others only when it is held
-
-    def close(self) -> None:
-        """Delete the folder."""
-        self._lock.close()
-        shutil.rmtree(self.folder, ignore_errors=True)
-
-
-def _sweep(parent: Path) -> None:
-    for lock in parent.glob(f"{_PREFIX}*/lock"):
-        with suppress(OSError), lock.open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # fails while its process lives
-            shutil.rmtree(lock.parent, ignore_errors=True)
 
 
 def sort_window(result: WalkResult) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

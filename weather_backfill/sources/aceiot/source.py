@@ -29,12 +29,13 @@ from weather_backfill.model.partitions import UTC, days_between
 from weather_backfill.sources.aceiot import REQUESTS_PER_MINUTE, request_budget
 from weather_backfill.sources.aceiot.api import AceiotApi, blames_key
 from weather_backfill.sources.aceiot.connection import PAGE_SIZES, AceiotConnection
-from weather_backfill.sources.aceiot.day_assembly import Spill, WindowFile, assemble, write_window
+from weather_backfill.sources.aceiot.day_assembly import WindowFile, assemble, write_window
 from weather_backfill.sources.aceiot.decode import Counts, Page, decode_page
 from weather_backfill.sources.aceiot.pagination import walk_window
 from weather_backfill.sources.aceiot.points import PointSet, choose_points
 from weather_backfill.sources.base import ClosingSource
 from weather_backfill.util.day_stream import each_day
+from weather_backfill.util.scratch import Scratch
 
 SERVICE = "aceiot"
 WINDOW_TRIES = 3
@@ -160,7 +161,7 @@ class AceiotSource(ClosingSource):
         """Read days in order, each as its table or its failure; the table is memory-mapped from a deleted
         file.
         """
-        spill = Spill(self._spill_folder)
+        spill = Scratch("aceiot", self._spill_folder)
         try:
             with closing(each_day(dates, lambda day: self._read(day, spill), self.close)) as outcomes:
                 for outcome in outcomes:
@@ -169,7 +170,7 @@ class AceiotSource(ClosingSource):
         finally:  # nobody writes there any more: the day under way has been stopped
             spill.close()
 
-    def _read(self, day: date, spill: Spill) -> RawDay:
+    def _read(self, day: date, spill: Scratch) -> RawDay:
         shapes = {site: request_budget.shape_of(self.points(site).configured, self._connection) for site in self._sites}
         windows = [w for site in self._sites for w in windows_of(site, day, shapes[site].windows)]
         paths = {w: spill.folder / f"{day}-{w.site}-{w.start:%H%M}.window" for w in windows}

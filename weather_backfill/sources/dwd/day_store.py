@@ -7,7 +7,6 @@ day is the concatenation of its slices of all runs, already sorted by station, m
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import date
@@ -21,6 +20,7 @@ import pyarrow as pa
 from weather_backfill.sources.dwd.product_parser import NO_LEVEL, Series
 from weather_backfill.sources.dwd.timestamps import DAY
 from weather_backfill.sources.table import RAW_WITH_SOURCE_QUALITY, Interval, Tags, raw_batch
+from weather_backfill.util.scratch import Scratch
 
 MEMORY_BYTES = 256 << 20
 _BLOCK_ROWS = 1 << 18  # cut at once: some ten megabytes
@@ -95,7 +95,7 @@ class DayStore:
         self._waiting: list[tuple[int, Series]] = []
         self._rows = 0
         self._runs: list[_Run | _SpilledRun] = []
-        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._scratch: Scratch | None = None
 
     def __enter__(self) -> DayStore:
         return self
@@ -104,8 +104,8 @@ class DayStore:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._runs.clear()
-        if self._folder is not None:
-            self._folder.cleanup()
+        if self._scratch is not None:
+            self._scratch.close()
 
     def add(self, station: str, series: Sequence[Series]) -> None:
         """A station's series, sorted by metric; stations must come in the order given at the start."""
@@ -125,8 +125,8 @@ class DayStore:
         return DayTables(self._runs)
 
     def _spill(self) -> None:
-        self._folder = self._folder or tempfile.TemporaryDirectory(prefix="weather-dwd-")
-        path = Path(self._folder.name) / f"{len(self._runs)}.arrow"
+        self._scratch = self._scratch or Scratch("dwd")
+        path = self._scratch.folder / f"{len(self._runs)}.arrow"
         self._runs.append(_SpilledRun(path, self._sorted_run()))
 
     def _sorted_run(self) -> _Run:

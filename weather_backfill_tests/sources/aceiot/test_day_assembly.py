@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +9,7 @@ from hypothesis import strategies as st
 
 from weather_backfill.model.schemas import NOT_EVALUATED, RAW, REJECTS
 from weather_backfill.sources.aceiot import day_assembly as module
-from weather_backfill.sources.aceiot.day_assembly import Spill, WindowFile, assemble, sort_window, write_window
+from weather_backfill.sources.aceiot.day_assembly import WindowFile, assemble, sort_window, write_window
 from weather_backfill.sources.aceiot.decode import Counts, Page, Samples
 from weather_backfill.sources.aceiot.pagination import WalkResult
 from weather_backfill.sources.aceiot.points import PointSet
@@ -78,19 +76,3 @@ def test_a_day_without_samples_is_an_empty_table(tmp_path: Path) -> None:
     write_window(tmp_path / "w.window", window([]))
     table = assemble(tmp_path / "day", [(points("a", "m"), [WindowFile(tmp_path / "w.window")])])
     assert (table.num_rows, table.schema) == (0, RAW)
-
-
-def test_a_killed_process_leaves_a_folder_that_the_next_one_sweeps(tmp_path: Path) -> None:
-    program = (
-        "import os, signal, sys; from pathlib import Path; from weather_backfill.sources.aceiot.day_assembly import "
-        "Spill\nspill = Spill(Path(sys.argv[1])); os.kill(os.getpid(), signal.SIGKILL)"
-    )
-    subprocess.run([sys.executable, "-c", program, str(tmp_path)], check=False)
-    [left] = tmp_path.iterdir()
-    first = Spill(tmp_path)
-    assert not left.exists()
-    second = Spill(tmp_path)
-    assert first.folder.exists()
-    first.close()
-    second.close()
-    assert list(tmp_path.iterdir()) == []
