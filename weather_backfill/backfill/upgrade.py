@@ -22,10 +22,11 @@ import pyarrow as pa
 
 from weather_backfill import __version__
 from weather_backfill.backfill.audit import audit
-from weather_backfill.backfill.commands import BackfillContext, busy_days
+from weather_backfill.backfill.commands import BackfillContext
 from weather_backfill.backfill.coverage import HeldDay, unrefined
 from weather_backfill.backfill.footer_cache import remembered, remembered_refined
 from weather_backfill.backfill.rollback import record_by_hand
+from weather_backfill.backfill.taken_days import overlapping
 from weather_backfill.lake import layout, ownership, parquet, provenance, refiling, versions
 from weather_backfill.lake.carried import CARRIED, PENDING
 from weather_backfill.lake.listing import day_objects
@@ -119,11 +120,9 @@ def plan_upgrade(context: BackfillContext, tenant: str, service: str | None = No
         if not found.days and not found.refined_only:
             continue
         beside = {day + step for day in found.days for step in (-_A_DAY, timedelta(), _A_DAY)}
-        busy = [backfill for backfill, days in busy_days(context, name, tenant).items() if beside & days]
-        if busy:
+        if busy := overlapping(context, name, tenant, beside):
             raise ConfigurationError(
-                f"backfill {', '.join(sorted(busy))} of {tenant} ({name}) is active: wait for it or pause it, "
-                "then upgrade."
+                f"backfill {', '.join(busy)} of {tenant} ({name}) is active: wait for it or pause it, then upgrade."
             )
         plans.append(found)
     return plans
