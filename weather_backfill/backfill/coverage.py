@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from weather_backfill.lake import layout, ownership, parquet
-from weather_backfill.lake.carried import CARRIED
+from weather_backfill.lake.carried import CARRIED, PENDING
 from weather_backfill.lake.listing import day_objects
 from weather_backfill.model import schemas
 from weather_backfill.model.errors import UnreadableObjectError
@@ -24,8 +24,9 @@ from weather_backfill.storage.object_store import ObjectStore, StoredObject
 class HeldDay:
     """A raw day (UTC) in the lake: `completeness` 0 to 1; `incomplete` says what a partial or damaged day lacks.
 
-    `outdated`: its file has an older schema version than today's. `carried`: it holds rows of the day before, which
-    had not been written by today's schema when it was (`lake/carried.py`).
+    `outdated`: its file has an older schema version than today's, or is upgraded only in part: `pending` says why.
+    `carried`: it holds rows of the day before, which had not been written by today's schema when it was
+    (`lake/carried.py`).
     """
 
     date: date
@@ -39,6 +40,7 @@ class HeldDay:
     outdated: bool = False
     carried: bool = False
     cadence: str | None = field(default=None, compare=False)
+    pending: str | None = None
 
 
 def held_days(
@@ -81,7 +83,8 @@ def held_day(store: ObjectStore, stored: StoredObject) -> HeldDay:
         return HeldDay(day, 0, 0, 0.0, stored.size, f"unreadable: {error}", None, stored.last_modified)
     return HeldDay(
         day, metadata.num_rows, rejects, completeness, stored.size, footer.get("incomplete"), footer.get("rows"),
-        stored.last_modified, schemas.is_older(footer.get("schema_version")), CARRIED in footer, _cadence(footer),
+        stored.last_modified, schemas.is_older(footer.get("schema_version")) or PENDING in footer, CARRIED in footer,
+        _cadence(footer), footer.get(PENDING),
     )  # fmt: skip
 
 

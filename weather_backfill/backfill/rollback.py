@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from datetime import date
 from typing import Any
 
@@ -78,7 +79,7 @@ def rollback(
     metadata = parquet.metadata_of(file.data)
     raw_facts = {"rows": metadata.num_rows if metadata else 0, "sha256": file.sha256}
     for dataset, facts in ((layout.RAW_OBSERVATIONS, raw_facts), (layout.REFINED_15M, dict(refined.metadata))):
-        _record(context.instance, service, dataset, key, {**facts, "rolled_back_to": version.name})
+        record_by_hand(context.instance, service, dataset, key, {**facts, "rolled_back_to": version.name})
     outcome = {"service": service, "tenant": tenant, "day": str(day), "version": version.name, **raw_facts}
     audit(
         context.store, "rollback", parameters=outcome, code_version=__version__, rows=raw_facts["rows"], outcome="done"
@@ -87,7 +88,10 @@ def rollback(
     return outcome
 
 
-def _record(instance: dg.DagsterInstance, service: str, dataset: str, key: PartitionKey, facts: dict[str, Any]) -> None:
+def record_by_hand(
+    instance: dg.DagsterInstance, service: str, dataset: str, key: PartitionKey, facts: Mapping[str, Any]
+) -> None:
+    """Record a day that no run has written as a materialization, with the data version of its content."""
     partition = dg.MultiPartitionKey({"date": key.date.isoformat(), "tenant": key.tenant})
     event = dg.AssetMaterialization(
         dg.AssetKey([service, dataset]),

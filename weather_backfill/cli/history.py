@@ -69,34 +69,30 @@ def rollback(
 @friendly
 def upgrade(
     tenant: Tenant,
-    service: Annotated[str | None, typer.Option(help=f"{any_of()}; default: all that the tenant has")] = None,
+    service: Annotated[str | None, typer.Option(help=f"{any_of()}; default: all of the tenant's")] = None,
     yes: Yes = False, as_json: Json = False,
 ) -> None:  # fmt: skip
-    """Write raw days of an older release anew from the lake itself; the next plan makes their refined days.
+    """Bring a tenant's days of an older release to today's schema, from the lake alone; says first what it costs.
 
-    Cut short, it goes on with the next call. Example: weather-backfill upgrade --tenant acme
+    Example: weather-backfill upgrade --tenant acme
     """
     from weather_backfill.backfill import upgrade as upgrading
-    from weather_backfill.settings import load_settings
-    from weather_backfill.sources.registry import SERVICES
-    from weather_backfill.storage.places import open_lake, open_tenant_files
-    from weather_backfill.tenants.files import TenantRegistry
 
-    settings = load_settings()
-    store, found = open_lake(settings), TenantRegistry(open_tenant_files(settings)).get(tenant)
-    wanted = [known_service(service)] if service else [s for s in SERVICES if getattr(found.services, s) is not None]
-    costs = {name: upgrading.cost(store, name, tenant) for name in wanted}
-    total = sum(len(cost.days) for cost in costs.values())
-    size = sum(cost.bytes for cost in costs.values())
-    if total:
-        _confirm(f"Read and write {total:,} days ({size / 1e6:,.1f} MB) of {tenant} anew?", yes)
-    rows = 0
-    with progress_bar("days", total) as advance:
-        for name, cost in costs.items():
-            for record in upgrading.upgrade(store, name, tenant, found.connection(name), settings, cost.days):
-                rows += int(record.metadata["rows"])
-                advance(1)
-    _show({"tenant": tenant, "days": total, "rows": rows}, f"{total:,} days upgraded, {rows:,} rows.", as_json)
+    at = desk()
+    plans = upgrading.plan_upgrade(at, tenant, known_service(service) if service else None)
+    rows = [plan.row() for plan in plans]
+    if not (as_json and yes):
+        print_rows(rows, f"To upgrade, {tenant}: bytes are read, written, and kept once more as versions", as_json)
+    if not rows or (as_json and not yes):
+        return
+    _confirm("Upgrade these days?", yes)
+    done = []
+    for plan in plans:
+        with progress_bar(plan.service, len(plan.days) + len(plan.refined_only)) as advance:
+            done.append(upgrading.upgrade(at, plan, advance))
+    print_rows([one.row() for one in done], f"Upgraded, {tenant}", as_json)
+    if any(one.failed for one in done):
+        raise typer.Exit(1)
 
 
 @friendly

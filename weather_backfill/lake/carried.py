@@ -22,6 +22,9 @@ from weather_backfill.model.schemas import is_older
 from weather_backfill.storage.object_store import ObjectStore
 
 CARRIED = "carried"
+"""The footer's entry with the number of rows that a day carries for the day before."""
+PENDING = "upgrade"
+"""The footer's entry of a day that is still to be upgraded though its file has today's schema; its text says why."""
 
 
 def carried_rows(
@@ -77,7 +80,10 @@ def holds_own_days_end(store: ObjectStore, service: str, key: PartitionKey) -> b
     metadata = parquet.metadata_of(store.tail(stored, parquet.FOOTER_BYTES)) or parquet.metadata_of(
         store.get(stored.key)
     )
-    return metadata is not None and not is_older(parquet.footer_of(metadata).get("schema_version"))
+    if metadata is None:
+        return False
+    footer = parquet.footer_of(metadata)
+    return not is_older(footer.get("schema_version")) and PENDING not in footer
 
 
 def _shifts(old: pa.Table, new: pa.Table) -> np.ndarray:

@@ -10,14 +10,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from weather_backfill.backfill.upgrade import cost, upgrade
+from weather_backfill.backfill.upgrade import filling, find_days, upgrade_raw
 from weather_backfill.lake import layout, parquet
 from weather_backfill.model import schemas
 from weather_backfill.model.days import RawDay
 from weather_backfill.model.intervals import DAY_US
 from weather_backfill.model.partitions import PartitionKey, days_between
 from weather_backfill.refine.quality import flag
-from weather_backfill.settings import Settings
 from weather_backfill.sources.tempest.connection import TempestConnection
 from weather_backfill.sources.tempest.simulate import Faults, SimulatedArchive, write_archive
 from weather_backfill.sources.tempest.source import CADENCE, TempestSource
@@ -65,21 +64,20 @@ def plain(table: pa.Table) -> list[dict[str, object]]:
 
 
 def run(store: ObjectStore, stop_after: int = 9) -> int:
-    connection, done = TempestConnection(archive_url="/nowhere"), 0
-    for _ in upgrade(store, "tempest", "acme", connection, Settings(), cost(store, "tempest", "acme").days):
-        done += 1
-        if done == stop_after:
-            break
-    return done
+    fill = filling(TempestConnection(archive_url="/nowhere"))
+    days = find_days(store, "tempest", "acme").days[:stop_after]
+    for day in days:
+        upgrade_raw(store, "tempest", PartitionKey(day, "acme"), fill)
+    return len(days)
 
 
 @pytest.mark.parametrize("stop_after", [9, 2], ids=["at once", "cut short"])
 def test_upgraded_days_are_those_of_today(lake: ObjectStore, today: dict[date, pa.Table], stop_after: int) -> None:
-    assert list(cost(lake, "tempest", "acme").days) == DAYS
+    assert list(find_days(lake, "tempest", "acme").days) == DAYS
     done = run(lake, stop_after)
-    assert list(cost(lake, "tempest", "acme").days) == DAYS[done:]
+    assert list(find_days(lake, "tempest", "acme").days) == DAYS[done:]
     run(lake)
-    assert cost(lake, "tempest", "acme").days == []
+    assert find_days(lake, "tempest", "acme").days == ()
     for day in DAYS:
         table = parquet.decode(lake.get(place(day)))
         assert plain(table) == plain(today[day])

@@ -13,12 +13,14 @@ from typing import Annotated, Any, Literal
 import pyarrow as pa
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from weather_backfill.lake import parquet
 from weather_backfill.model.errors import WeatherError
 from weather_backfill.model.intervals import Seconds, by_metric
 from weather_backfill.security.reach import Place, folder_of
 from weather_backfill.security.tenant_policy import check_url
 from weather_backfill.sources.connection import Connection
 from weather_backfill.sources.dwd.directory_index import STATES, Station
+from weather_backfill.sources.dwd.older import interval_of
 from weather_backfill.sources.dwd.products import Product, Resolution, product, product_name
 from weather_backfill.sources.dwd.remote import Remote, open_remote
 
@@ -120,12 +122,9 @@ class DwdConnection(Connection):
         return [product(self.resolution, name) for name in self.products]
 
     def stands_for(self, table: pa.Table) -> tuple[Seconds, Seconds]:
-        """What each metric's product says; a metric of none, which older releases named so, as the first product."""
-        products = self.opened_products()
-        told = {c.metric: p.interval for p in reversed(products) for c in p.columns.values()}
-        found = {name: (it.seconds, it.end_offset) for name, it in told.items()}
-        first = (products[0].interval.seconds, products[0].interval.end_offset)
-        return by_metric(table, lambda name: found.get(name, first))
+        """What the rows' metrics stand for at the cadence of their file's footer; see `older.py`."""
+        cadence = parquet.cadence_of(parquet.our_pairs(table.schema.metadata)).seconds
+        return by_metric(table, lambda metric: interval_of(metric, cadence))
 
     def remote(self) -> Remote:
         """The server's tree."""
