@@ -7,16 +7,27 @@ thread: the same rows give the same bits, whatever other series stand beside the
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
 
 from weather_backfill.model.schemas import FAIL
-from weather_backfill.refine.parts import ELSEWHERE, GOES_ON, MINOR, Parts, Rows, Samples, Span, split
+from weather_backfill.refine.parts import (
+    ELSEWHERE,
+    GOES_ON,
+    MINOR,
+    Parts,
+    Rows,
+    Samples,
+    Span,
+    series_and_window,
+    split,
+)
 from weather_backfill.refine.rules import WINDOW_SECONDS, WINDOW_US
 
-_BLOCK_ROWS = 150_000
+_BLOCK_ROWS = 80_000
 
 
 def aggregate(samples: Samples, slot_us: np.ndarray, day: Span | None) -> pa.Table:
@@ -32,54 +43,83 @@ def aggregate(samples: Samples, slot_us: np.ndarray, day: Span | None) -> pa.Tab
     Statistics are null where there is no value for them, `deviation` (of a sample) where there are fewer than two.
     """
     if (samples.series[1:] < samples.series[:-1]).any():
-        order = np.argsort(samples.series, kind="stable")
-        samples = Samples(*(None if column is None else column[order] for column in samples))
-    tables = []
+        samples = samples.take(np.argsort(samples.series, kind="stable"))
+    tables: list[pa.Table] = []
     for block in _blocks(samples.series):
         rows = samples.rows(block).ordered()
         long = rows.length > WINDOW_US
         if long.any():
-            tables.append(_long(rows[long]))
+            tables += _long(rows[long], slot_us)
             rows = rows[~long]
         if len(rows):
-            tables.append(_short(rows, slot_us, day))
+            tables += _short(rows, slot_us, day)
     return pa.concat_tables(tables)
 
 
-def _short(rows: Rows, slot_us: np.ndarray, day: Span | None) -> pa.Table:
+def _short(rows: Rows, slot_us: np.ndarray, day: Span | None) -> Iterator[pa.Table]:
     """The windows of rows of at most their length."""
-    good = (rows.quality != FAIL) & ~np.isnan(rows.value)
-    parts = split(rows, good, slot_us, day)
-    series = parts.of(rows.series)
-    starts = _starts(series, parts.window)
-    columns = _keys(series, parts.of(rows.quality), starts) | {
-        "start_us": pa.array(parts.window[starts].astype("i8") * WINDOW_US),
-        "window_seconds": pa.array(np.full(len(starts), WINDOW_SECONDS, "i4")),
-    }
-    return _table(columns | _statistics(rows, parts, good, starts, slot_us))
+
+    def columns(keys: np.ndarray) -> _Columns:
+        series, window = series_and_window(keys)
+        seconds = np.full(len(keys), WINDOW_SECONDS, "i4")
+        return {"series": series, "start_us": window * WINDOW_US, "window_seconds": seconds}
+
+    return _windows(rows, lambda some: split(some, slot_us, day), columns, slot_us)
 
 
-def _long(rows: Rows) -> pa.Table:
+def _long(rows: Rows, slot_us: np.ndarray) -> Iterator[pa.Table]:
     """A window for each interval longer than a window; rows of one interval share theirs."""
     start = rows.end - rows.length
     order = np.lexsort((rows.length, start, rows.series))
     rows, start = rows[order], start[order]
     starts = _starts(rows.series, start, rows.length)
-    columns = _keys(rows.series, rows.quality, starts) | {
-        "start_us": pa.array(start[starts]),
-        "window_seconds": pa.array((rows.length[starts] // 1_000_000).astype("i4")),
-    }
-    good = (rows.quality != FAIL) & ~np.isnan(rows.value)
-    return _table(columns | _statistics(rows, Parts(starts, cover=rows.length), good, starts, np.ones(1)))
+    key = np.repeat(np.arange(len(starts)), np.diff(starts, append=len(rows)))
+    series, start, seconds = rows.series[starts], start[starts], (rows.length[starts] // 1_000_000).astype("i4")
+
+    def columns(keys: np.ndarray) -> _Columns:
+        return {"series": series[keys], "start_us": start[keys], "window_seconds": seconds[keys]}
+
+    by_key = replace(rows, series=key)
+    return _windows(by_key, lambda some: Parts(some.series, cover=some.length), columns, slot_us)
 
 
-def _keys(series: np.ndarray, quality: np.ndarray, starts: np.ndarray) -> dict[str, pa.Array]:
-    flags = np.bitwise_or.reduceat(np.left_shift(1, quality, dtype="i2"), starts)
-    return {"series": pa.array(series[starts]), "flags": pa.array(flags)}
+def _windows(
+    rows: Rows, parts_of: Callable[[Rows], Parts], columns: Callable[[np.ndarray], _Columns], slot_us: np.ndarray
+) -> Iterator[pa.Table]:
+    """The windows that hold good values, and those of failed and missing ones alone, without statistics."""
+    bad = (rows.quality == FAIL) | np.isnan(rows.value)
+    lost, lost_flags = np.empty(0, "i8"), np.empty(0, "i2")
+    if bad.any():
+        rows, others = rows[np.flatnonzero(~bad)], rows[np.flatnonzero(bad)]
+        parts = parts_of(others)
+        starts = _starts(parts.key)
+        lost, lost_flags = parts.key[starts], _flags(others, parts, starts)
+    if len(rows):
+        parts = parts_of(rows)
+        starts = _starts(parts.key)
+        keys, flags = parts.key[starts], _flags(rows, parts, starts)
+        if len(lost):
+            at = np.minimum(np.searchsorted(keys, lost), len(keys) - 1)
+            found = keys[at] == lost
+            flags[at[found]] |= lost_flags[found]
+            lost, lost_flags = lost[~found], lost_flags[~found]
+        yield _table(columns(keys) | {"flags": flags} | _statistics(rows, parts, starts, slot_us))
+    if len(lost):
+        counts = {name: np.zeros(len(lost), "i8") for name in _COUNTS}
+        nothing = {name: pa.nulls(len(lost), pa.float64()) for name in _FLOATS}
+        yield _table(columns(lost) | {"flags": lost_flags} | counts | nothing)
 
 
-def _table(columns: dict[str, pa.Array]) -> pa.Table:
-    return pa.table({name: columns[name] for name in _COLUMNS})
+def _flags(rows: Rows, parts: Parts, starts: np.ndarray) -> np.ndarray:
+    """A bit for each flag of a window's parts."""
+    if rows.quality.min() == rows.quality.max():
+        return np.full(len(starts), 1 << int(rows.quality[0]), "i2")
+    flags: np.ndarray = np.bitwise_or.reduceat(np.left_shift(1, parts.of(rows.quality), dtype="i2"), starts)
+    return flags
+
+
+def _table(columns: _Columns) -> pa.Table:
+    return pa.table({name: pa.array(columns[name]) for name in _ORDER})
 
 
 def _blocks(series: np.ndarray) -> Iterator[slice]:
@@ -101,73 +141,47 @@ def _starts(*columns: np.ndarray) -> np.ndarray:
     return np.flatnonzero(changed)
 
 
-def _statistics(
-    rows: Rows, parts: Parts, good: np.ndarray, starts: np.ndarray, slot_us: np.ndarray
-) -> dict[str, pa.Array]:
-    """The statistics of the good rows by window, of which the parts begin at `starts`; nulls where there are none."""
-    windows, number = len(starts), len(rows) if parts.row is None else len(parts.row)
-    run = np.repeat(np.arange(windows, dtype="i4"), np.diff(starts, append=number))
-    if not good.all():
-        chosen = np.flatnonzero(parts.of(good))
-        run, parts = run[chosen], parts[chosen]
-    if not len(run):
-        nulls = {name: pa.nulls(windows, pa.float64()) for name in _FLOATS}
-        return nulls | {name: pa.array(np.zeros(windows, "i8")) for name in _COUNTS}
-    starts = _starts(run)
-    present = run[starts]
-
-    def spread(statistic: np.ndarray, there: np.ndarray | None = None) -> pa.Array:
-        """Put a statistic of the windows with good values into an array of all, null where none is `there`."""
-        full = np.zeros(windows, dtype=statistic.dtype)
-        full[present] = statistic
-        if statistic.dtype.kind == "i":
-            return pa.array(full)
-        empty = np.ones(windows, dtype=bool)
-        empty[present] = False if there is None else ~there
-        return pa.array(full, mask=empty)
-
-    value, count = parts.of(rows.value), np.diff(starts, append=len(run))
+def _statistics(rows: Rows, parts: Parts, starts: np.ndarray, slot_us: np.ndarray) -> _Columns:
+    """The statistics of good rows by window, of which the parts begin at `starts`."""
+    value = parts.of(rows.value)
+    windows, count = len(starts), np.diff(starts, append=len(value))
+    run = np.repeat(np.arange(windows, dtype="i4"), count)
     marks = _Marks(parts.marks, run, windows)
-    ended = count - marks.count(GOES_ON)[present]
+    ended, major = count - marks.count(GOES_ON), count - marks.count(MINOR)
     minimum, maximum = _extremes(value, starts, marks.where(MINOR))
-    major = count - marks.count(MINOR)[present]
-    total, mean, deviation = _moments(value, parts, starts, count)
+    weights, total, mean, deviation = _moments(value, parts, starts, run, count)
+    covered = np.rint(weights * parts.length) if parts.cover is None else np.add.reduceat(parts.cover, starts)
     return {
-        "good": spread(count - marks.count(ELSEWHERE)[present]),
-        "parts": spread(count),
-        "slots": spread(_slots(run, rows, parts, slot_us, windows)[present]),
-        "covered_us": spread(np.zeros(len(starts), "i8") if parts.cover is None else _covered(parts.cover, starts)),
-        "minimum": spread(minimum, major > 0),
-        "maximum": spread(maximum, major > 0),
-        "total": spread(total),
-        "mean": spread(mean),
+        "good": count - marks.count(ELSEWHERE),
+        "parts": count,
+        "slots": _slots(run, rows, parts, slot_us, windows),
+        "covered_us": covered.astype("i8"),
+        "minimum": pa.array(minimum, mask=major == 0),
+        "maximum": pa.array(maximum, mask=major == 0),
+        "total": total,
+        "mean": mean,
         # In order of their ends, those that go on come last.
-        "first_value": spread(value[starts], ended > 0),
-        "last_value": spread(value[starts + np.maximum(ended, 1) - 1], ended > 0),
-        "deviation": spread(deviation, count > 1),
+        "first_value": pa.array(value[starts], mask=ended == 0),
+        "last_value": pa.array(value[starts + np.maximum(ended, 1) - 1], mask=ended == 0),
+        "deviation": pa.array(deviation, mask=count < 2),
     }
 
 
 def _moments(
-    value: np.ndarray, parts: Parts, starts: np.ndarray, count: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The sum by share, the weighted mean and the deviation of each run: of equal weights that of a sample."""
-    total = np.add.reduceat(value if parts.share is None else value * parts.share, starts)
+    value: np.ndarray, parts: Parts, starts: np.ndarray, run: np.ndarray, count: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """The weights, the sum by share, the mean and the deviation of each run: of equal weights that of a sample."""
     weight = parts.weight
+    total = np.add.reduceat(value if parts.share is None else value * parts.share, starts)
     weights = count if weight is None else np.add.reduceat(weight, starts)
     mean = (total if weight is parts.share else np.add.reduceat(value * weight, starts)) / weights
-    residual = np.repeat(mean, count)
+    residual = mean[run]
     np.subtract(value, residual, out=residual)
     np.square(residual, out=residual)
     if weight is not None:
         residual *= weight
     with np.errstate(divide="ignore", invalid="ignore"):
-        return total, mean, np.sqrt(np.add.reduceat(residual, starts) / (weights - weights / count))
-
-
-def _covered(cover: np.ndarray, starts: np.ndarray) -> np.ndarray:
-    covered: np.ndarray = np.add.reduceat(cover, starts)
-    return covered
+        return weights, total, mean, np.sqrt(np.add.reduceat(residual, starts) / (weights - weights / count))
 
 
 def _extremes(value: np.ndarray, starts: np.ndarray, minor: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -200,17 +214,18 @@ class _Marks:
 
 def _slots(run: np.ndarray, rows: Rows, parts: Parts, slot_us: np.ndarray, windows: int) -> np.ndarray:
     """Count the grid slots that hold a reading by window; slots are counted from 1970."""
+    if rows.length.min():
+        return np.zeros(windows, "i8")
     series, end = parts.of(rows.series), parts.of(rows.end)
-    if parts.cover is not None:
+    if rows.length.any():
         readings = parts.of(rows.length == 0)
-        if not readings.any():
-            return np.zeros(windows, "i8")
         run, series, end = run[readings], series[readings], end[readings]
     # Dividing by a scalar is several times faster than by a column.
     slots = end // (slot_us[0] if slot_us.min() == slot_us.max() else slot_us[series])
     return np.bincount(run[_starts(run, slots)], minlength=windows)
 
 
+_Columns = dict[str, np.ndarray | pa.Array]
 _COUNTS: Sequence[str] = ("good", "parts", "slots", "covered_us")
 _FLOATS: Sequence[str] = ("minimum", "maximum", "total", "mean", "first_value", "last_value", "deviation")
-_COLUMNS = ("series", "start_us", "window_seconds", "flags", *_COUNTS, *_FLOATS)
+_ORDER = ("series", "start_us", "window_seconds", "flags", *_COUNTS, *_FLOATS)

@@ -7,7 +7,7 @@ split. All times are microseconds since 1970 (UTC).
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from datetime import UTC, date, datetime
 from typing import NamedTuple
 
@@ -18,6 +18,9 @@ from weather_backfill.refine.rules import WINDOW_US
 DAY_US = 86_400_000_000
 GOES_ON, MINOR, ELSEWHERE = 1, 2, 4
 """Marks of a part: its interval ends in the next window; less than half of it lies here; its midpoint lies not here."""
+
+_SERIES, _BIAS = 1 << 32, 1 << 31
+"""A key is the series times the one, and the window's number plus the other, so that it is not negative."""
 
 
 class Samples(NamedTuple):
@@ -32,6 +35,11 @@ class Samples(NamedTuple):
     quality: np.ndarray
     seconds: np.ndarray | None = None
     offset: np.ndarray | None = None
+
+    def take(self, order: np.ndarray) -> Samples:
+        """The rows in another order."""
+        seconds, offset = (None if column is None else column[order] for column in (self.seconds, self.offset))
+        return Samples(self.series[order], self.time[order], self.value[order], self.quality[order], seconds, offset)
 
     def rows(self, block: slice) -> Rows:
         """Some of the rows with the ends and lengths of their intervals."""
@@ -72,27 +80,39 @@ class Rows:
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """Parts of rows in order of series and window (numbered since 1970), in a window by the rows' order.
+    """Parts of rows in order of `key`, which tells the window of a series, and in a window by the rows' order.
 
     `row` is the number of the part's row, `cover` the time in the window that it covers and no earlier row does.
     `share` is the part's share of its row, `weight` what it weighs in a mean: its length, a reading as much as its grid
     slot, as a share of the longest of the series, so that equal ones are exactly 1. `marks` is 0 for a row that lies
-    whole in its window. None: every row is one part; readings alone, which cover no time; shares or weights are 1;
+    whole in its window. None: every row is one part; parts cover their weight times `length`; shares or weights are 1;
     marks are 0.
     """
 
-    window: np.ndarray
+    key: np.ndarray
     row: np.ndarray | None = None
     cover: np.ndarray | None = None
     share: np.ndarray | None = None
     weight: np.ndarray | None = None
     marks: np.ndarray | None = None
+    length: int = 0
 
     def __getitem__(self, chosen: np.ndarray) -> Parts:
-        """Some of the parts; `row` is never None then."""
-        columns = (getattr(self, f.name) for f in fields(self))
-        some = Parts(*(None if column is None else column[chosen] for column in columns))
-        return some if self.row is not None else replace(some, row=chosen)
+        """Some of the parts in another order; `row` is never None then."""
+
+        def some(column: np.ndarray | None) -> np.ndarray | None:
+            return None if column is None else column[chosen]
+
+        share = some(self.share)
+        return Parts(
+            self.key[chosen],
+            chosen if self.row is None else self.row[chosen],
+            some(self.cover),
+            share,
+            share if self.weight is self.share else some(self.weight),
+            some(self.marks),
+            self.length,
+        )
 
     def of(self, column: np.ndarray) -> np.ndarray:
         """The parts' values in a column of the rows."""
@@ -112,45 +132,78 @@ class Span(NamedTuple):
         return cls(start, start + DAY_US)
 
 
-def split(rows: Rows, good: np.ndarray, slot_us: np.ndarray, day: Span | None) -> Parts:
-    """Split rows of at most a window's length at the edges of windows; `good` rows cover time.
+def split(rows: Rows, slot_us: np.ndarray, day: Span | None) -> Parts:
+    """Split rows of at most a window's length at the edges of windows.
 
     `rows` are in order, and `slot_us` holds the microseconds between two grid slots by series. What of a row lies
-    outside the day belongs to the day's nearest window, but covers no time of it.
+    outside the day belongs to the day's nearest window, but covers no time of it. Keys are read by `series_and_window`.
     """
     start = rows.end - rows.length
-    first = start // WINDOW_US
-    crosses = rows.end > (first + 1) * WINDOW_US
-    cover_start, cover_end = _uncovered(rows, start, good), rows.end
-    if day:
-        edges = day.start // WINDOW_US, day.end // WINDOW_US - 1
-        if int(first.min()) < edges[0] or int(first.max()) >= edges[1]:
-            crosses &= (first >= edges[0]) & (first < edges[1])
-            first = np.clip(first, *edges)
-            cover_start, cover_end = np.maximum(cover_start, day.start), np.minimum(cover_end, day.end)
-    window = first.astype("i4")
+    window = start // WINDOW_US
     if not rows.length.any():
-        return Parts(window)
-    cover, weight = np.maximum(cover_end - cover_start, 0), _weight(rows, slot_us)
+        return Parts(_key(rows, window if day is None else _of_day(window, day)))
+    crosses = rows.end > (window + 1) * WINDOW_US
+    cover_start, cover_end = _uncovered(rows, start), rows.end
+    if day and (inside := _of_day(window, day)) is not window:
+        crosses &= (start >= day.start) & (rows.end <= day.end)
+        window, cover_start, cover_end = inside, np.maximum(cover_start, day.start), np.minimum(cover_end, day.end)
+    known = None if cover_start is start and cover_end is rows.end else np.maximum(cover_end - cover_start, 0)
+    weight = _weight(rows, slot_us)
+    if known is None and weight is not None:
+        known = rows.length
+    parts = Parts(_key(rows, window), cover=known, weight=weight, length=int(rows.length[0]))
+    if crosses.any():
+        edge = (window[crosses] + 1) * WINDOW_US
+        before, after = edge - start[crosses], rows.end[crosses] - edge
+        covers = edge - cover_start[crosses], cover_end[crosses] - np.maximum(cover_start[crosses], edge)
+        parts = _cut(parts, crosses, (before, after), covers)
+    back = parts.key[1:] < parts.key[:-1]  # where intervals overlap each other
+    return parts[np.argsort(parts.key, kind="stable")] if back.any() else parts
+
+
+_Halves = tuple[np.ndarray, np.ndarray]
+
+
+def _cut(parts: Parts, crosses: np.ndarray, overlaps: _Halves, covers: _Halves) -> Parts:
+    """Cut the rows that cross an edge: `overlaps` are the lengths before and after it, `covers` what they cover."""
     cut = np.flatnonzero(crosses)
-    if not len(cut):
-        return _in_order(rows, Parts(window, cover=cover, weight=weight))
-    row = np.repeat(np.arange(len(rows)), 1 + crosses)
+    row = np.repeat(np.arange(len(crosses)), 1 + crosses)
     head = cut + np.arange(len(cut))
     tail = head + 1
-    edge, length = (first[cut] + 1) * WINDOW_US, rows.length[cut]
-    before, after = edge - start[cut], rows.end[cut] - edge
-    window, cover = window[row], cover[row]
-    window[tail] += 1
-    cover[head] = np.maximum(edge - cover_start[cut], 0)
-    cover[tail] = np.maximum(cover_end[cut] - np.maximum(cover_start[cut], edge), 0)
+    key, cover = parts.key[row], parts.cover
+    key[tail] += 1
+    if cover is not None:
+        cover = cover[row]
+        cover[head], cover[tail] = (np.maximum(half, 0) for half in covers)
+    before, after = overlaps
     share, marks = np.ones(len(row)), np.zeros(len(row), "i1")
-    share[head], share[tail] = before / length, after / length
+    share[head], share[tail] = (half / (before + after) for half in overlaps)
     later = after >= before  # the midpoint lies in the second window, or on its first moment
     marks[head] = GOES_ON | np.where(before < after, MINOR, 0) | np.where(later, ELSEWHERE, 0)
     marks[tail] = np.where(later, 0, MINOR | ELSEWHERE)
-    weight = share if weight is None else weight[row] * share
-    return _in_order(rows, Parts(window, row, cover, share, weight, marks))
+    weight = share if parts.weight is None else parts.weight[row] * share
+    return Parts(key, row, cover, share, weight, marks, parts.length)
+
+
+def _of_day(window: np.ndarray, day: Span) -> np.ndarray:
+    """The windows of the day that lie nearest; the same array where all lie in it, and no row can reach out of it."""
+    first, last = day.start // WINDOW_US, day.end // WINDOW_US - 1
+    within = first <= int(window.min()) and int(window.max()) < last
+    return window if within else np.clip(window, first, last)
+
+
+def _key(rows: Rows, window: np.ndarray) -> np.ndarray:
+    key = rows.series.astype("i8")
+    key *= _SERIES
+    key += window
+    key += _BIAS
+    return key
+
+
+def series_and_window(key: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The series and the window (numbered since 1970) of keys."""
+    series = key // _SERIES
+    return series.astype("i4"), key - series * _SERIES - _BIAS
 
 
 def _weight(rows: Rows, slot_us: np.ndarray) -> np.ndarray | None:
@@ -163,23 +216,13 @@ def _weight(rows: Rows, slot_us: np.ndarray) -> np.ndarray | None:
     return weight / np.repeat(np.maximum.reduceat(weight, first), np.diff(first, append=len(weight)))
 
 
-def _in_order(rows: Rows, parts: Parts) -> Parts:
-    """The parts in order of series and window: intervals that overlap each other give parts out of order."""
-    back = parts.window[1:] < parts.window[:-1]
-    if not back.any():  # of one series alone
-        return parts
-    series = parts.of(rows.series)
-    back &= series[1:] == series[:-1]
-    return parts[np.lexsort((parts.window, series))] if back.any() else parts
-
-
-def _uncovered(rows: Rows, start: np.ndarray, good: np.ndarray) -> np.ndarray:
-    """The moment from which each good row covers time that no earlier row covers; of others any moment."""
+def _uncovered(rows: Rows, start: np.ndarray) -> np.ndarray:
+    """The moment from which each row covers time that no earlier row covers; `start` itself where none overlap."""
     overlapping = start[1:] < rows.end[:-1]
     overlapping &= rows.series[1:] == rows.series[:-1]
     if not overlapping.any():
         return start
-    chosen = np.flatnonzero(good & (rows.length > 0))
+    chosen = np.flatnonzero(rows.length)
     series, begin, end = (column[chosen] for column in (rows.series, start, rows.end))
     same = series[1:] == series[:-1]
     if not ((begin[1:] < begin[:-1]) & same).any():  # in order of both, the row before ends last
@@ -208,5 +251,5 @@ def _ended_before(series: np.ndarray, start: np.ndarray, end: np.ndarray) -> np.
 def covered_by_series(rows: Rows, series: int) -> np.ndarray:
     """The microseconds that the intervals of each series cover together; values are not looked at."""
     rows = rows.ordered()
-    fresh = rows.end - _uncovered(rows, rows.end - rows.length, np.ones(len(rows), dtype=bool))
+    fresh = rows.end - _uncovered(rows, rows.end - rows.length)
     return np.bincount(rows.series, np.where(rows.length > 0, fresh, 0), minlength=series)

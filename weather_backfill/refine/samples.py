@@ -44,7 +44,15 @@ def intervals_of(table: pa.Table) -> tuple[np.ndarray, np.ndarray] | tuple[None,
     if seconds.null_count or offset.null_count:
         known = pc.and_(pc.is_valid(seconds), pc.is_valid(offset))
         seconds, offset = (pc.if_else(known, column, pa.scalar(0, pa.int32())) for column in (seconds, offset))
-    return np.asarray(seconds), np.asarray(offset)
+    return _compact(seconds), _compact(offset)
+
+
+def _compact(column: pa.ChunkedArray) -> np.ndarray:
+    """An int32 column, one number in memory where all rows have the same."""
+    span = pc.min_max(column)
+    if span["min"] == span["max"] and len(column):
+        return np.broadcast_to(np.array(span["min"].as_py(), "i4"), len(column))
+    return np.asarray(column)
 
 
 def series_of(table: pa.Table) -> tuple[np.ndarray, pa.Table]:

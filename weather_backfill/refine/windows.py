@@ -95,6 +95,7 @@ def _refine_row_groups(
         return REFINED.empty_table(), 0
     numbers, series = _series(table, cadence)
     samples = samples_of(table, numbers)
+    del table  # what the samples do not need is freed before they are aggregated
     windows = aggregate(samples, np.asarray(series["slot_us"]), day)
     for name, found in pairs.items():
         connection.register(name, found)
