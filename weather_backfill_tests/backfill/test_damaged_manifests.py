@@ -42,7 +42,7 @@ def test_a_tenant_that_goes_holds_up_nobody(damaged: BackfillContext) -> None:
     open_tenant_files(damaged.settings).put(
         "another.yaml", b"id: another"
     )  # all files gone would be a folder that is gone
-    notes = onboard(damaged, TODAY)
+    notes = [note for _ in range(2) for note in onboard(damaged, TODAY)]  # what is gone counts at the second look
     assert any(damaged.store.uri(DAMAGED) in note for note in notes)
     assert any(note.startswith("onboard-acme-2-tempest: stopped") for note in notes)
     assert target_days(damaged, "onboard-acme-2-tempest")

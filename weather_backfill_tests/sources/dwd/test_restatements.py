@@ -46,7 +46,7 @@ def independent(old: str, new: str) -> dict[date, tuple[int, int, int]]:
     levels = both["source_quality_old"] != both["source_quality_new"]
     found = pd.DataFrame(
         {
-            "day": both["observed_at"].dt.date,
+            "day": (both["observed_at"] - pd.Timedelta(minutes=10)).dt.date,  # when it was read
             "inserted": both["_merge"] == "right_only",
             "changed": (both["_merge"] == "both") & (values | levels),
             "removed": (both["_merge"] == "left_only") & ~expired,

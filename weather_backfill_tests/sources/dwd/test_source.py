@@ -9,6 +9,7 @@ import os
 import re
 import zipfile
 from datetime import UTC, date, datetime, timedelta
+from functools import cache
 from pathlib import Path
 
 import pandas as pd
@@ -48,6 +49,7 @@ RECENT = "hourly/air_temperature/recent"
 HISTORICAL = "hourly/air_temperature/historical"
 
 
+@cache
 def hourly_truth(folder: str) -> pd.DataFrame:
     paths = sorted((SNAPSHOT / folder).glob("*.zip"))
     return pd.concat([truth(member(p), COLUMNS, "QN_9") for p in paths], ignore_index=True)
