@@ -34,16 +34,19 @@ def reserved_days(context: BackfillContext, service: str, tenant: str) -> Abstra
 
 
 def busy_days(context: BackfillContext, service: str, tenant: str) -> dict[str, set[date]]:
-    """The days of a tenant's service that active backfills have taken, by backfill id; waiting parts count."""
+    """The days of a tenant's service that active backfills have taken, by backfill id; waiting parts count.
+
+    Waiting parts are looked at first: one that is launched meanwhile is among the active ones then, and never in neither.
+    """
     busy: dict[str, set[date]] = {}
-    for native in active_backfills(context.instance):
-        if service_of(native) == service:
-            days = {key.date for key in target_of(native, context.graph) if key.tenant == tenant}
-            busy.setdefault(native.tags.get(MANAGED_TAG, native.backfill_id), set()).update(days)
     for manifest in open_manifests(context.store):
         if (manifest.plan.service, manifest.plan.tenant, manifest.state) == (service, tenant, ManifestState.ACTIVE):
             unlaunched_days = {day for number in unlaunched(context, manifest) for day in manifest.parts[number]}
             busy.setdefault(manifest.backfill_id, set()).update(unlaunched_days)
+    for native in active_backfills(context.instance):
+        if service_of(native) == service:
+            days = {key.date for key in target_of(native, context.graph) if key.tenant == tenant}
+            busy.setdefault(native.tags.get(MANAGED_TAG, native.backfill_id), set()).update(days)
     return busy
 
 

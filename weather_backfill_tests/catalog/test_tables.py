@@ -50,7 +50,8 @@ def test_every_dataset_is_a_table_with_projection(settings: Settings, lake: Obje
     columns = {c["Name"]: c["Type"] for c in raw["StorageDescriptor"]["Columns"]}
     assert columns == {
         "observed_at": "timestamp", "station_id": "string", "metric": "string", "value": "double",
-        "quality": "tinyint", "source_quality": "tinyint",
+        "quality": "tinyint", "interval_seconds": "int", "interval_end_offset_seconds": "int",
+        "source_quality": "tinyint",
     }  # fmt: skip
     assert [k["Name"] for k in raw["PartitionKeys"]] == ["service", "tenant", "date"]
     assert raw["StorageDescriptor"]["Location"] == f"{lake.url}/raw_observations/"
