@@ -22,12 +22,12 @@ demo: $(VENV)/ready  ## Simulate two tenants, backfill them, show the result
 dev: $(VENV)/ready  ## Webserver and daemon on the demo data
 	$(BIN)/weather-backfill dev
 
-test: $(VENV)/ready  ## The whole suite; the end-to-end tests first, as they mostly wait
-	$(BIN)/python -m pytest -q -n 4 --maxschedchunk 1 --durations 20 weather_backfill_tests/e2e weather_backfill_tests
+test: $(VENV)/ready  ## The whole suite
+	$(BIN)/python -m pytest -q -n 4 --maxschedchunk 1 --durations 20 weather_backfill_tests
 
 test-long: $(VENV)/ready .policy-venv/ready  ## Minutes of a real daemon each: sixteen tenants by themselves, the next day on a faked clock (Debian, root)
 	ls /usr/lib/*/faketime/libfaketime.so.1 > /dev/null 2>&1 || (apt-get update -qq && apt-get install -y -qq libfaketime) > /dev/null
-	$(BIN)/python -m pytest -q -m long -n 2 --maxschedchunk 1 --ignore weather_backfill_tests/faults weather_backfill_tests/e2e weather_backfill_tests
+	$(BIN)/python -m pytest -q -m long -n 2 --maxschedchunk 1 --ignore weather_backfill_tests/faults weather_backfill_tests
 
 test-s3: $(VENV)/ready  ## The tests that use S3, against a throw-away Ceph object gateway (Debian, root)
 	.ci/radosgw $(BIN)/python -m pytest -q -n 2 -k s3

@@ -26,6 +26,11 @@ CREDENTIALS = {
 }
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The end-to-end tests first: they mostly wait, and at the end would leave the other workers idle."""
+    items.sort(key=lambda item: "/e2e/" not in item.nodeid)
+
+
 @pytest.fixture(autouse=True, scope="session")
 def _clean_environment() -> Iterator[None]:
     """No setting of the machine reaches the tests, and no real AWS account."""

@@ -36,7 +36,7 @@ def reserved_days(context: BackfillContext, service: str, tenant: str) -> Abstra
 def busy_days(context: BackfillContext, service: str, tenant: str) -> dict[str, set[date]]:
     """The days of a tenant's service that active backfills have taken, by backfill id; waiting parts count.
 
-    Waiting parts are looked at first: one that is launched meanwhile is among the active ones then, and never in neither.
+    Waiting parts are looked at first: one that is launched meanwhile is among the active ones then, never in neither.
     """
     busy: dict[str, set[date]] = {}
     for manifest in open_manifests(context.store):

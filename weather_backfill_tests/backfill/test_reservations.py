@@ -11,11 +11,11 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from weather_backfill.backfill import commands, launching
+from weather_backfill.backfill import commands, launching, taken_days
 from weather_backfill.backfill.commands import pause, resume, start
 from weather_backfill.backfill.context import BackfillContext
 from weather_backfill.backfill.launch import native_of
-from weather_backfill.backfill.launching import places
+from weather_backfill.backfill.launching import advance, places
 from weather_backfill.backfill.manifests import load_manifest
 from weather_backfill.backfill.plan import BackfillPlan, build_plan
 from weather_backfill.backfill.reconciler import onboard
@@ -110,6 +110,30 @@ def test_of_starts_over_the_same_days_one_runs_and_the_others_are_refused_by_its
     assert len(refused) == AT_ONCE - 1
     assert all(f"backfill {started[0]!r} is active over the same days" in told for told in refused)
     assert len(active_backfills(busy.instance)) == 1
+
+
+def test_a_part_that_is_launched_between_the_two_looks_is_taken(
+    context: BackfillContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = planned(context, "acme")
+    name = start(context, plan, launch=False)
+    manifest = load_manifest(context.store, name)
+    assert manifest
+    launched: list[str] = []
+
+    def watched(real: Callable[..., Any]) -> Callable[..., Any]:
+        def looked(*given: Any) -> Any:
+            seen = real(*given)
+            if not launched:
+                launched.extend(advance(context, manifest))
+            return seen
+
+        return looked
+
+    for look in ("active_backfills", "unlaunched"):
+        monkeypatch.setattr(taken_days, look, watched(getattr(taken_days, look)))
+    assert taken_days.busy_days(context, "tempest", "acme") == {name: set(plan.days)}
+    assert launched == [name]
 
 
 def test_what_was_paused_is_not_resumed_over_days_that_another_has_taken(context: BackfillContext) -> None:
