@@ -91,8 +91,9 @@ def check_clean(platform: Platform, killed: int = 0) -> None:
     """
     assert list((platform.folder / "tmp").glob("weather-scratch-aceiot-*")) == []
     lake = platform.folder / "lake"
+    ours = (layout.LEDGER, LOCKS, layout.OWNER.split("/")[0])
     files = [path.relative_to(lake) for path in lake.rglob("*") if path.is_file()]
-    strange = [path for path in files if path.name != layout.FILE and path.parts[0] not in (layout.LEDGER, LOCKS)]
+    strange = [path for path in files if path.name != layout.FILE and path.parts[0] not in ours]
     assert [f"{path.parts[0]}/{path.name}" for path in strange] == [f"{layout.JOURNAL}/{BEGUN}"] * killed
 
 

@@ -65,7 +65,8 @@ def in_files(snapshot: str, stations: tuple[str, ...] | None = None) -> pd.DataF
 def between(rows: pd.DataFrame, start: date, end: date) -> pd.DataFrame:
     begin = datetime.combine(start, datetime.min.time(), UTC)
     finish = datetime.combine(end + timedelta(days=1), datetime.min.time(), UTC)
-    return rows[(rows["observed_at"] >= begin) & (rows["observed_at"] < finish)]
+    read_at = rows["observed_at"] - timedelta(minutes=10)  # of an hourly temperature
+    return rows[(read_at >= begin) & (read_at < finish)]
 
 
 def in_lake(platform: Platform, dataset: str, days: list[date]) -> pd.DataFrame:
