@@ -123,7 +123,7 @@ def _check_partition_events(platform: Platform) -> None:
             metadata = {k: v.value for k, v in record.asset_materialization.metadata.items()}
             day = platform.day("raw_observations", "acme", date.fromisoformat(record.partition_key[:10]))
             assert metadata["rows"] == metadata["dagster/row_count"] == day.num_rows
-            assert metadata["last_observation"].startswith(record.partition_key[:10])
+            assert metadata["first_observation"].startswith(record.partition_key[:10])
             assert {"stations", "metrics", "bytes", "first_observation", "source_objects", "sha256", "seconds"} <= set(
                 metadata
             )
