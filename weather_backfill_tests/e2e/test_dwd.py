@@ -155,6 +155,7 @@ HISTORY = b"""<html><head><title>Index of /</title></head><body><pre><a href="..
 """A page of history, which the older snapshots lack as a whole: their last days would be no days without data."""
 
 
+@pytest.mark.long
 @pytest.mark.timeout(300)
 def test_restatements_are_named_and_only_those_days_are_taken_again(local_platform: Platform) -> None:
     """Three snapshots under one URL, as the real server does it; after it the lake is the last snapshot."""

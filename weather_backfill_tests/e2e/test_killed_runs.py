@@ -24,7 +24,6 @@ from weather_backfill.definitions import build_definitions
 from weather_backfill.lake import layout
 from weather_backfill.model.partitions import days_between
 from weather_backfill.sources.tempest.source import day_folder
-from weather_backfill_tests.conftest import long_on
 from weather_backfill_tests.faults import points
 from weather_backfill_tests.platform import PROJECT, START, Platform, graphql
 from weather_backfill_tests.servers import until
@@ -108,7 +107,7 @@ def _whole(path: Path) -> bool:
         return False
 
 
-@long_on("s3")
+@pytest.mark.long
 @pytest.mark.timeout(600)
 def test_kill_9_is_continued_by_the_retry(platform: Platform) -> None:
     archive = platform.add_tempest("acme", DAYS)

@@ -191,6 +191,7 @@ def test_a_killed_rollback_is_finished_and_not_undone(local_platform: Platform, 
     assert (row[1], row[6]) == (hashlib.sha256(platform.lake.get(raw_key(day))).hexdigest()[:16], None), "by no run"
 
 
+@pytest.mark.long
 @needs_data
 def test_real_days_that_were_lost_are_restored_named_and_loaded_again(local_platform: Platform, tmp_path: Path) -> None:
     platform = local_platform

@@ -110,7 +110,7 @@ def expected(rows: pd.DataFrame, seconds: int, station: str) -> dict[str, Any]:
     return out
 
 
-@pytest.mark.parametrize("seconds", [3600, 600])
+@pytest.mark.parametrize("seconds", [pytest.param(3600, marks=pytest.mark.long), 600])
 def test_features_equal_an_independent_computation(tmp_path: Path, seconds: int) -> None:
     store = ObjectStore(str(tmp_path))
     rows = random_values(seconds)
