@@ -20,7 +20,7 @@ from weather_backfill.dagster.assets.warehouse import build_warehouse as build_a
 from weather_backfill.definitions import build_resources
 from weather_backfill.lake import layout, parquet
 from weather_backfill.lake.warehouse import VIEWS
-from weather_backfill.model import schemas
+from weather_backfill.model import intervals, schemas
 from weather_backfill.model.errors import ConfigurationError, NotFoundError, UnreadableObjectError
 from weather_backfill.model.partitions import PartitionKey
 from weather_backfill.reader import connect_warehouse
@@ -159,7 +159,7 @@ def test_reading_is_pruned_and_filtered(platform: Platform) -> None:
     hours = {"start": NOON, "end": NOON + timedelta(hours=2)}
     raw = weather_backfill.read_raw(**{**span, **hours}, as_="arrow")
     assert raw.num_rows == 2 * 2 * 2
-    assert raw.schema.names == [*schemas.RAW.names, "interval_start", "interval_end"]
+    assert raw.schema == pa.schema([*schemas.RAW, *intervals.COMPUTED])
 
 
 def test_longer_windows_are_found_by_their_start(local_platform: Platform) -> None:

@@ -60,9 +60,7 @@ def file_metadata(store: ObjectStore, stored: StoredObject) -> pq.FileMetaData:
 
     Raises `UnreadableObjectError` if it is damaged, or by its footer another tenant's or day's.
     """
-    metadata = parquet.metadata_of(store.tail(stored, parquet.FOOTER_BYTES)) or parquet.metadata_of(
-        store.get(stored.key)
-    )
+    metadata = parquet.stored_metadata(store, stored)
     if metadata is None:
         raise UnreadableObjectError(
             f"{store.uri(stored.key)} is not a Parquet file: it was damaged after it was written. "

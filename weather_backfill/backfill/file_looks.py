@@ -22,7 +22,7 @@ BROKEN = ""
 
 
 class FileLooks:
-    """What the last tick of one kind of sensor saw; `save` what this one did."""
+    """Versions of the tenant files that the last tick of one kind of sensor saw; `save` keeps those of this one."""
 
     def __init__(self, store: ObjectStore, kind: str) -> None:
         self._store, self._key = store, layout.file_looks_key(kind)

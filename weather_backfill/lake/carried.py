@@ -12,7 +12,6 @@ from datetime import timedelta
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from weather_backfill.lake import layout, ownership, parquet
 from weather_backfill.model import intervals
@@ -62,24 +61,16 @@ def carried_rows(
 
 def with_carried(table: pa.Table, rows: pa.Table) -> pa.Table:
     """A day's table with its carried rows, in order."""
-    whole = pa.concat_tables([table, rows]).unify_dictionaries()
-    keys = {name: whole[name].cast(pa.string()) for name in parquet.TAGS} | {"observed_at": whole["observed_at"]}
-    keys["interval_seconds"] = whole["interval_seconds"]
-    order = pc.sort_indices(
-        pa.table(keys), sort_keys=[(n, "ascending") for n in ("station_id", "metric", *list(keys)[2:])]
-    )
-    return whole.take(order)
+    return parquet.in_order(pa.concat_tables([table, rows]).unify_dictionaries())
 
 
 def holds_own_days_end(store: ObjectStore, service: str, key: PartitionKey) -> bool:
-    """Whether the lake's raw file of a day is filed as today: it then holds the rows stamped at the next midnight."""
+    """Return whether a day is filed as today: its raw file then holds the rows stamped at the next midnight."""
     try:
         stored = store.head(layout.day_key(layout.RAW_OBSERVATIONS, service, key))
     except NotFoundError:
         return False
-    metadata = parquet.metadata_of(store.tail(stored, parquet.FOOTER_BYTES)) or parquet.metadata_of(
-        store.get(stored.key)
-    )
+    metadata = parquet.stored_metadata(store, stored)
     if metadata is None:
         return False
     footer = parquet.footer_of(metadata)
@@ -90,11 +81,7 @@ def _shifts(old: pa.Table, new: pa.Table) -> np.ndarray:
     """Microseconds from the stamp of each old row to its middle, by what its series stands for in the new table."""
     starts = parquet.series_starts(new)
     by_middle = intervals.middles(new.take(starts)) - np.asarray(new["observed_at"].take(starts).cast(pa.int64()))
-    shift_of = dict(zip(_series(new, starts), by_middle.tolist(), strict=True))
+    shift_of = dict(zip(parquet.series_names(new, starts), by_middle.tolist(), strict=True))
     old_starts = parquet.series_starts(old)
-    shifts = np.array([shift_of.get(series, 0) for series in _series(old, old_starts)], dtype="i8")
+    shifts = np.array([shift_of.get(series, 0) for series in parquet.series_names(old, old_starts)], dtype="i8")
     return np.repeat(shifts, np.diff(np.append(old_starts, old.num_rows)))
-
-
-def _series(table: pa.Table, starts: np.ndarray) -> list[tuple[str, str]]:
-    return list(zip(*(table[name].take(starts).cast(pa.string()).to_pylist() for name in parquet.TAGS), strict=True))

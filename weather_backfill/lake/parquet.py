@@ -22,9 +22,12 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from weather_backfill import __version__
+from weather_backfill.model import intervals
 from weather_backfill.model.days import Cadence
 from weather_backfill.model.errors import UnreadableObjectError
 from weather_backfill.model.schemas import file_schema, refuse_newer
+from weather_backfill.storage.object_store import ObjectStore
+from weather_backfill.storage.objects import StoredObject
 from weather_backfill.util import json_documents
 
 ROW_GROUP_ROWS = 1_000_000
@@ -183,6 +186,25 @@ def series_starts(table: pa.Table) -> np.ndarray:
     return np.flatnonzero(changed)
 
 
+def series_names(table: pa.Table, starts: np.ndarray) -> list[tuple[str, str]]:
+    """The station and metric of the rows with these numbers."""
+    return list(zip(*(table[name].take(starts).cast(pa.string()).to_pylist() for name in TAGS), strict=True))
+
+
+def in_order(table: pa.Table) -> pa.Table:
+    """Raw rows by station, metric, time and interval; one that is not known comes last."""
+    table = unified(table).combine_chunks()
+    ranks = []
+    for name in TAGS:
+        tags = table[name].chunk(0)
+        rank = np.empty(len(tags.dictionary), dtype="i4")
+        rank[np.asarray(pc.sort_indices(tags.dictionary))] = np.arange(len(tags.dictionary), dtype="i4")
+        ranks.append(rank[np.asarray(tags.indices)])
+    times = np.asarray(table["observed_at"].cast(pa.int64()))
+    lengths = intervals.lengths(table, unknown=np.iinfo(np.int32).max)
+    return table.take(pa.array(np.lexsort((lengths, times, ranks[1], ranks[0]))))
+
+
 def unified(table: pa.Table) -> pa.Table:
     """Unify the dictionaries of each column; a table that needs it not is returned as it is, as unifying copies."""
     for column in table.columns:
@@ -261,6 +283,11 @@ def metadata_of(tail: bytes) -> pq.FileMetaData | None:
             return pq.read_metadata(pa.BufferReader(tail))
     except UnreadableObjectError:
         return None
+
+
+def stored_metadata(store: ObjectStore, stored: StoredObject) -> pq.FileMetaData | None:
+    """Read the metadata of a stored file, mostly by its last bytes alone; None if it is damaged."""
+    return metadata_of(store.tail(stored, FOOTER_BYTES)) or metadata_of(store.get(stored.key))
 
 
 def footer_of(metadata: pq.FileMetaData) -> dict[str, str]:

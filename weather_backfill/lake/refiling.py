@@ -63,21 +63,7 @@ def added(table: pa.Table, rows: pa.Table) -> pa.Table:
         return table
     more = rows.take(pa.array(lacking))
     joined = pa.concat_tables([table, more.replace_schema_metadata(None)], promote_options="default")
-    return in_order(joined.unify_dictionaries())
-
-
-def in_order(table: pa.Table) -> pa.Table:
-    """The rows by station, metric, time and interval."""
-    table = parquet.unified(table).combine_chunks()
-    ranks = []
-    for name in parquet.TAGS:
-        tags = table[name].chunk(0)
-        rank = np.empty(len(tags.dictionary), dtype="i4")
-        rank[np.asarray(pc.sort_indices(tags.dictionary))] = np.arange(len(tags.dictionary), dtype="i4")
-        ranks.append(rank[np.asarray(tags.indices)])
-    times = np.asarray(table["observed_at"].cast(pa.int64()))
-    lengths = np.asarray(pc.fill_null(table["interval_seconds"], -1))
-    return table.take(pa.array(np.lexsort((lengths, times, ranks[1], ranks[0]))))
+    return parquet.in_order(joined.unify_dictionaries())
 
 
 def lineage_of(footer: dict[str, str]) -> dict[str, str]:

@@ -70,20 +70,39 @@ def by_metric(table: pa.Table, of: Callable[[str], tuple[int, int]]) -> tuple[Se
     return told[np.asarray(metric.indices), 0], told[np.asarray(metric.indices), 1]
 
 
+def numbers(table: pa.Table) -> tuple[pa.ChunkedArray, pa.ChunkedArray] | None:
+    """Length and offset of each row's interval in seconds (int32), 0 where either is not known; None: of no row."""
+    if not set(INTERVAL) <= set(table.schema.names):
+        return None
+    length, offset = (table[name] for name in INTERVAL)
+    if length.null_count == len(length) or offset.null_count == len(offset):
+        return None
+    if length.null_count or offset.null_count:
+        known = pc.and_(pc.is_valid(length), pc.is_valid(offset))
+        length, offset = (pc.if_else(known, column, pa.scalar(0, pa.int32())) for column in (length, offset))
+    return length, offset
+
+
+def lengths(table: pa.Table, unknown: int = 0) -> npt.NDArray[np.int32]:
+    """The seconds that each row stands for; `unknown` where that is not known, or the table has no such column."""
+    if INTERVAL[0] not in table.schema.names:
+        return np.broadcast_to(np.int32(unknown), table.num_rows)
+    return np.asarray(pc.fill_null(table[INTERVAL[0]], unknown))
+
+
+def in_day(moments: Micros, start: int) -> npt.NDArray[np.bool_]:
+    """Which moments lie in the UTC day that starts at `start`."""
+    return np.asarray((moments >= start) & (moments < start + DAY_US))
+
+
 def _stamps(table: pa.Table) -> Micros:
     return np.asarray(table["observed_at"].cast(pa.int64()), dtype=np.int64)
 
 
 def _numbers(table: pa.Table) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
-    """Length and offset of each row's interval in seconds, 0 where not known or where the file has no such column."""
-    if not set(INTERVAL) <= set(table.schema.names):
+    known = numbers(table)
+    if known is None:
         nothing = np.zeros(table.num_rows, dtype=np.int32)
         return nothing, nothing
-    unknown = pc.or_(*(pc.is_null(table[name]) for name in INTERVAL))
-    if not pc.any(unknown, min_count=0).as_py():
-        length, offset = (np.asarray(table[name], dtype=np.int32) for name in INTERVAL)
-        return length, offset
-    length, offset = (
-        np.asarray(pc.if_else(unknown, pa.scalar(0, pa.int32()), table[name]), dtype=np.int32) for name in INTERVAL
-    )
+    length, offset = (np.asarray(column, dtype=np.int32) for column in known)
     return length, offset

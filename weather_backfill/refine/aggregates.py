@@ -13,6 +13,7 @@ from dataclasses import replace
 import numpy as np
 import pyarrow as pa
 
+from weather_backfill.model.intervals import SECOND_US
 from weather_backfill.model.schemas import FAIL
 from weather_backfill.refine.parts import (
     ELSEWHERE,
@@ -74,7 +75,7 @@ def _long(rows: Rows, slot_us: np.ndarray) -> Iterator[pa.Table]:
     rows, start = rows[order], start[order]
     starts = _starts(rows.series, start, rows.length)
     key = np.repeat(np.arange(len(starts)), np.diff(starts, append=len(rows)))
-    series, start, seconds = rows.series[starts], start[starts], (rows.length[starts] // 1_000_000).astype("i4")
+    series, start, seconds = rows.series[starts], start[starts], (rows.length[starts] // SECOND_US).astype("i4")
 
     def columns(keys: np.ndarray) -> _Columns:
         return {"series": series[keys], "start_us": start[keys], "window_seconds": seconds[keys]}

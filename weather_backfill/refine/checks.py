@@ -13,13 +13,13 @@ from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from weather_backfill.lake import parquet
+from weather_backfill.model import intervals
 from weather_backfill.model.days import CheckResult, RawDay
 from weather_backfill.model.metrics import METRICS
 from weather_backfill.model.schemas import FAIL, RAW, REFINED
-from weather_backfill.refine.parts import DAY_US, covered_by_series
+from weather_backfill.refine.parts import covered_by_series
 from weather_backfill.refine.samples import samples_of
 from weather_backfill.refine.windows import expected_slots
 
@@ -54,7 +54,7 @@ def coverage(day: RawDay) -> Coverage:
     expected_by_metric = np.array([expected_slots(int(s)) for s in slot_seconds], dtype="i8")
     counted = np.array([name not in METRICS or METRICS[name].cf for name in metric_names], dtype=bool)[metric]
     slots, covered = _filled(table, starts, slot_seconds[metric])
-    filled = np.minimum(slots / expected_by_metric[metric] + covered / DAY_US, 1)[counted]
+    filled = np.minimum(slots / expected_by_metric[metric] + covered / intervals.DAY_US, 1)[counted]
     series = np.bincount(station[counted], minlength=len(station_names))
     total = np.bincount(station[counted], filled, minlength=len(station_names))
     by_station = {station_names[code]: float(total[code] / series[code]) for code in np.flatnonzero(series)}
@@ -200,7 +200,7 @@ def _no_duplicates(checked: CheckedDay) -> Verdict:
     starts = parquet.series_starts(table)
     time = np.asarray(table["observed_at"].cast(pa.int64()))
     later = np.ones(len(time), dtype=bool)
-    length = _interval_lengths(table)
+    length = intervals.lengths(table, unknown=-1)
     later[1:] = (time[1:] > time[:-1]) | ((time[1:] == time[:-1]) & (length[1:] > length[:-1]))
     later[starts] = True
     repeated = int((~later).sum())
@@ -213,10 +213,6 @@ def _no_duplicates(checked: CheckedDay) -> Verdict:
         else "every station, metric, time and interval occurs once, in order"
     )
     return not repeated and not disordered, text, {"duplicates": repeated + disordered}
-
-
-def _interval_lengths(table: pa.Table) -> np.ndarray:
-    return np.asarray(pc.fill_null(table["interval_seconds"], -1))
 
 
 def _raw_schema(checked: CheckedDay) -> Verdict:

@@ -1,16 +1,11 @@
--- The wind directions of the raw file $path as unit vectors, in order of series and time, without those of calms.
+-- The wind directions of `raw_rows` (a raw file) as unit vectors, in order of series and time, without those of calms.
 --
 -- A calm is a mean wind speed under 0.2 m/s of the same interval (WMO-No. 8, Guide to Instruments and Methods of
 -- Observation, chapter 5: direction is then coded 0 and means nothing). Where the speed is not known, a direction of 0
--- is taken for that code: north is 360. Files of schema 1 have no columns of intervals.
+-- is taken for that code: north is 360.
 WITH chosen AS (
     SELECT observed_at, station_id, metric, value, interval_seconds, interval_end_offset_seconds
-    FROM (
-        SELECT COLUMNS('^(observed_at|station_id|metric|value|quality|interval_seconds|interval_end_offset_seconds)$')
-        FROM read_parquet($path)
-        UNION ALL BY NAME
-        SELECT NULL::INTEGER AS interval_seconds, NULL::INTEGER AS interval_end_offset_seconds WHERE false
-    )
+    FROM raw_rows
     WHERE metric IN (
         'wind_from_direction', 'wind_speed',
         'wind_from_direction_of_gust', 'wind_gust_from_direction', 'wind_speed_of_gust'

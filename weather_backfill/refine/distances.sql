@@ -1,17 +1,12 @@
--- The distances of lightning in the raw file $path and their numbers of strikes, in order of series and time, without
+-- The distances of lightning in `raw_rows` (a raw file) and their numbers of strikes, in order of series and time, without
 -- those of no strike.
 --
 -- A station reports a distance of 0 for an interval without strikes (Tempest's obs_st: positions 14 and 15). Such a
 -- zero is no distance, and a window without strikes has none. A distance whose count is not known stands for one
--- strike. Files of schema 1 have no columns of intervals.
+-- strike.
 WITH chosen AS (
     SELECT observed_at, station_id, metric, value, interval_seconds, interval_end_offset_seconds
-    FROM (
-        SELECT COLUMNS('^(observed_at|station_id|metric|value|quality|interval_seconds|interval_end_offset_seconds)$')
-        FROM read_parquet($path)
-        UNION ALL BY NAME
-        SELECT NULL::INTEGER AS interval_seconds, NULL::INTEGER AS interval_end_offset_seconds WHERE false
-    )
+    FROM raw_rows
     WHERE metric IN ('lightning_mean_distance', 'lightning_strike_count') AND quality <> 4 AND value IS NOT NULL
 )
 SELECT distance.*, coalesce(counted.value, 1) AS strikes

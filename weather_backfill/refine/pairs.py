@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from weather_backfill.lake import parquet
+from weather_backfill.model.intervals import INTERVAL
 from weather_backfill.model.metrics import Rule
 from weather_backfill.model.schemas import PASS
 from weather_backfill.refine.aggregates import aggregate
@@ -61,8 +62,10 @@ def paired(name: str, path: Path | None, day: Span | None) -> pa.Table:
 
 
 def _read(connection: duckdb.DuckDBPyConnection, name: str, path: Path) -> pa.Table:
-    parameters = {"path": str(path)} | ({"calm": CALM} if name == "directions" else {})
-    rows = connection.sql(sql(name), params=parameters).to_arrow_table()
+    raw = connection.read_parquet(str(path))
+    unknown = [f"NULL::INTEGER AS {column}" for column in INTERVAL if column not in raw.columns]  # a file of schema 1
+    raw.project(", ".join(["*", *unknown])).create_view("raw_rows")
+    rows = connection.sql(sql(name), params={"calm": CALM} if name == "directions" else None).to_arrow_table()
     for tag in parquet.TAGS:
         rows = rows.set_column(rows.schema.get_field_index(tag), tag, rows[tag].dictionary_encode())
     return parquet.unified(rows)

@@ -13,9 +13,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from weather_backfill.model.intervals import DAY_US, SECOND_US
 from weather_backfill.refine.rules import WINDOW_US
 
-DAY_US = 86_400_000_000
 GOES_ON, MINOR, ELSEWHERE = 1, 2, 4
 """Marks of a part: its interval ends in the next window; less than half of it lies here; its midpoint lies not here."""
 
@@ -45,8 +45,8 @@ class Samples(NamedTuple):
         """Some of the rows with the ends and lengths of their intervals."""
         end = self.time[block]
         if self.offset is not None and (offset := self.offset[block]).any():
-            end = end + offset.astype("i8") * 1_000_000
-        length = np.zeros(len(end), "i8") if self.seconds is None else self.seconds[block].astype("i8") * 1_000_000
+            end = end + offset.astype("i8") * SECOND_US
+        length = np.zeros(len(end), "i8") if self.seconds is None else self.seconds[block].astype("i8") * SECOND_US
         return Rows(self.series[block], end, length, self.value[block], self.quality[block])
 
 
@@ -128,7 +128,7 @@ class Span(NamedTuple):
     @classmethod
     def of(cls, day: date) -> Span:
         """The span of a UTC day."""
-        start = int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp()) * 1_000_000
+        start = int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp()) * SECOND_US
         return cls(start, start + DAY_US)
 
 

@@ -18,9 +18,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from weather_backfill.lake.parquet import unified
+from weather_backfill.model import intervals
 from weather_backfill.model.days import Cadence
 from weather_backfill.model.metrics import METRICS, Metric, Rule
 from weather_backfill.model.schemas import FAIL, MISSING, NOT_EVALUATED, PASS, SUSPECT
@@ -79,7 +79,7 @@ def _judge_metrics(
     """Set the flags of the metrics with these codes, in place."""
     station = _codes(table, "station_id")
     time = np.asarray(table["observed_at"].cast(pa.int64()))
-    length = _interval_lengths(table)
+    length = intervals.lengths(table)
     series: dict[str, _Series] = {}
     for code in codes:
         metric = METRICS[names[code]]
@@ -90,13 +90,6 @@ def _judge_metrics(
         flags[rows] = judge(samples.station, samples.time, samples.value, metric, seconds)
     _excuse_calms(series, flags)
     _judge_pairs(series, flags)
-
-
-def _interval_lengths(table: pa.Table) -> np.ndarray:
-    """The seconds that each row stands for, 0 where that is not known or a reading."""
-    if "interval_seconds" not in table.column_names:
-        return np.broadcast_to(np.int32(0), table.num_rows)
-    return np.asarray(pc.fill_null(table["interval_seconds"], 0))
 
 
 def judge(

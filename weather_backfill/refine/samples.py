@@ -11,9 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from weather_backfill.lake import parquet
+from weather_backfill.model import intervals
 from weather_backfill.refine.parts import Samples
-
-INTERVAL = ("interval_seconds", "interval_end_offset_seconds")
 
 
 @cache
@@ -31,20 +30,9 @@ def samples_of(table: pa.Table, series: np.ndarray) -> Samples:
     """The columns of raw rows; `quality` may be missing and is nothing then. `series` numbers the rows' series."""
     time = np.asarray(table["observed_at"].cast(pa.int64()))
     quality = np.asarray(table["quality"]) if "quality" in table.schema.names else np.empty(0, "i1")
-    return Samples(series, time, table["value"].to_numpy(), quality, *intervals_of(table))
-
-
-def intervals_of(table: pa.Table) -> tuple[np.ndarray, np.ndarray] | tuple[None, None]:
-    """Length and offset of each row's interval in seconds, 0 where either is not known; None where none is known."""
-    if not set(INTERVAL) <= set(table.schema.names):
-        return None, None
-    seconds, offset = (table[name] for name in INTERVAL)
-    if seconds.null_count == len(seconds) or offset.null_count == len(offset):
-        return None, None
-    if seconds.null_count or offset.null_count:
-        known = pc.and_(pc.is_valid(seconds), pc.is_valid(offset))
-        seconds, offset = (pc.if_else(known, column, pa.scalar(0, pa.int32())) for column in (seconds, offset))
-    return _compact(seconds), _compact(offset)
+    known = intervals.numbers(table)
+    seconds, offset = map(_compact, known) if known else (None, None)
+    return Samples(series, time, table["value"].to_numpy(), quality, seconds, offset)
 
 
 def _compact(column: pa.ChunkedArray) -> np.ndarray:
@@ -58,7 +46,7 @@ def _compact(column: pa.ChunkedArray) -> np.ndarray:
 def series_of(table: pa.Table) -> tuple[np.ndarray, pa.Table]:
     """Number the series in order of station and metric: each row's series number, and the table of series."""
     starts = parquet.series_starts(table)
-    pairs = list(zip(*(table[name].take(starts).cast(pa.string()).to_pylist() for name in parquet.TAGS), strict=True))
+    pairs = parquet.series_names(table, starts)
     ordered = sorted(set(pairs))
     number_of = {pair: number for number, pair in enumerate(ordered)}
     lengths = np.diff(np.append(starts, table.num_rows))

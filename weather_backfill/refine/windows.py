@@ -23,13 +23,14 @@ import pyarrow.compute as pc
 
 from weather_backfill.lake import parquet
 from weather_backfill.model.days import Cadence
+from weather_backfill.model.intervals import INTERVAL
 from weather_backfill.model.metrics import rule_of
 from weather_backfill.model.schemas import REFINED, SUSPECT, require_columns
 from weather_backfill.refine.aggregates import aggregate
 from weather_backfill.refine.pairs import PAIRS, paired
 from weather_backfill.refine.parts import Span
 from weather_backfill.refine.rules import COMPLETE_SHARE
-from weather_backfill.refine.samples import INTERVAL, connect, samples_of, series_of, sql
+from weather_backfill.refine.samples import connect, samples_of, series_of, sql
 
 FINEST_SLOT_SECONDS = 15
 _COLUMNS = ("observed_at", "station_id", "metric", "value", "quality")

@@ -20,7 +20,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from weather_backfill.model.days import Cadence, DayFailure, DayInventory, RawDay
-from weather_backfill.model.intervals import DAY_US, shift_to_middle
+from weather_backfill.model.intervals import in_day, shift_to_middle
 from weather_backfill.model.partitions import days_between
 from weather_backfill.sources.base import ClosingSource
 from weather_backfill.sources.table import (
@@ -132,9 +132,7 @@ def _before(start: int, key: str, rows: FileRows) -> list[Reject]:
 
 def _rows_of(start: int, files: list[FileRows]) -> tuple[pa.Table, int]:
     """The rows of the UTC day that starts at `start`, of equal ones the last, and how many were replaced."""
-    inside = [
-        (rows, (middles >= start) & (middles < start + DAY_US)) for rows in files for middles in (_middles(rows),)
-    ]
+    inside = [(rows, in_day(_middles(rows), start)) for rows in files]
     station = Tags.of([name for rows, here in inside for name in rows.stations[here]])
     metric = Tags.of([name for rows, here in inside for name in rows.metrics[here]])
     times = np.concatenate([np.empty(0, "i8"), *(rows.times[here] for rows, here in inside)])

@@ -137,7 +137,7 @@ class TenantRegistry:
     def problem_of_defaults(self) -> str | None:
         """What is wrong with `_defaults.yaml`, which every tenant is read with; None if nothing is."""
         try:
-            self._defaults()
+            self.defaults()[0]
         except ConfigurationError as error:
             return str(error)
         return None
@@ -146,9 +146,6 @@ class TenantRegistry:
         """A file's bytes; a huge one is refused before it is read."""
         _check_size(self._files.head(file).size, self._files.uri(file))
         return self._files.get(file)
-
-    def _defaults(self) -> dict[str, Any]:
-        return self.defaults()[0]
 
     def defaults(self) -> Defaults:
         """The defaults, and whether their file says where it ends (or there is none); raises `ConfigurationError`."""
@@ -195,7 +192,7 @@ class TenantRegistry:
             known: dict[str, Any] = _mapping(seen.data, uri) if seen else {"id": tenant}
             document = {**known, "services": {**(known.get("services") or {}), **services}}
             text = yaml.safe_dump(document, sort_keys=False, explicit_end=True).encode()
-            check(parse_tenant(text, uri, tenant, self._defaults()))
+            check(parse_tenant(text, uri, tenant, self.defaults()[0]))
             conditional.put_if(self._files, file, text, seen.etag if seen else None)
 
         conditional.started_over(write)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any
 
 import dagster as dg
@@ -124,6 +124,8 @@ def _check_partition_events(platform: Platform) -> None:
             day = platform.day("raw_observations", "acme", date.fromisoformat(record.partition_key[:10]))
             assert metadata["rows"] == metadata["dagster/row_count"] == day.num_rows
             assert metadata["first_observation"].startswith(record.partition_key[:10])
+            middle = datetime.fromisoformat(metadata["last_observation"]) - timedelta(seconds=30)  # of its minute
+            assert str(middle.date()) == record.partition_key[:10]
             assert {"stations", "metrics", "bytes", "first_observation", "source_objects", "sha256", "seconds"} <= set(
                 metadata
             )

@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime, timedelta
 import numpy as np
 import pyarrow as pa
 
-from weather_backfill.lake import refiling
+from weather_backfill.lake import parquet, refiling
 from weather_backfill.model.schemas import RAW
 
 DAY = date(2021, 3, 2)
@@ -54,7 +54,7 @@ def test_names_are_ordered_whatever_their_codes_are() -> None:
     """Tables of different dictionaries, whose codes are in no order."""
     first = rows((10, "z", "b", 1, 0, 0), (10, "z", "a", 2, 0, 0))
     second = rows((10, "y", "c", 3, 0, 0), (10, "z", "aa", 4, 0, 0))
-    whole = refiling.added(refiling.in_order(first), second)
+    whole = refiling.added(parquet.in_order(first), second)
     assert whole.select(["station_id", "metric"]).to_pylist() == [
         {"station_id": s, "metric": m} for s, m in (("y", "c"), ("z", "a"), ("z", "aa"), ("z", "b"))
     ]

@@ -10,8 +10,8 @@ from weather_backfill.sources.dwd.products import Product
 Values = dict[str, npt.NDArray[np.float64]]
 Levels = npt.NDArray[np.int8]
 
-_SKY = "cloud_area_fraction"
-_SKY_METHOD = "cloud_observation_method"
+SKY = "cloud_area_fraction"
+SKY_METHOD = "cloud_observation_method"
 _UNCHECKED = 1  # the quality level at which an indicator tells of the gauge's heating
 _FEWEST_OF_A_CONSTANT = 48  # values: two days of hours, in which no tenth of a hectopascal changed
 
@@ -26,12 +26,12 @@ def settle_meanings(values: Values, levels: Levels, product: Product) -> tuple[s
 def _sky_not_visible(values: Values, product: Product) -> None:
     """Cloud cover -1 is no amount but "sky not visible": null cover, and -1 as how it was observed."""
     by_metric = {product.columns[name].metric: name for name in values}
-    cover = by_metric.get(_SKY)
+    cover = by_metric.get(SKY)
     if cover is None:
         return
     hidden = values[cover] == -1
     values[cover] = np.where(hidden, np.nan, values[cover])
-    method = by_metric.get(_SKY_METHOD, _SKY_METHOD)
+    method = by_metric.get(SKY_METHOD, SKY_METHOD)
     if method in values:
         values[method] = np.where(hidden, -1.0, values[method])
     elif hidden.any():

@@ -6,9 +6,9 @@ Where two products of a resolution hold a metric, they say the same of it (a tes
 
 from __future__ import annotations
 
+from weather_backfill.sources.dwd.meanings import SKY, SKY_METHOD
 from weather_backfill.sources.dwd.products import PRODUCTS
 
-_SKY, _SKY_METHOD = "cloud_area_fraction", "cloud_observation_method"
 HOUR = 3600
 
 
@@ -18,7 +18,7 @@ def interval_of(metric: str, cadence_seconds: int) -> tuple[int, int]:
     A metric that no product has today, under an older name, is as the others of its resolution: the time up to the
     stamp, or of hourly ones a reading ten minutes before it.
     """
-    name = _SKY if metric == _SKY_METHOD else metric  # the method is made from the cover where there is no column of it
+    name = SKY if metric == SKY_METHOD else metric  # the method is made from the cover where there is no column of it
     for product in PRODUCTS.values():
         if product.cadence == cadence_seconds and name in {column.metric for column in product.columns.values()}:
             return product.interval.seconds, product.interval.end_offset

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from weather_backfill.model.intervals import SECOND_US
+from weather_backfill.model.intervals import SECOND_US, shift_to_middle
 from weather_backfill.sources.table import Tags, latest_rows
 from weather_backfill.sources.tempest.messages import Observations
 
@@ -41,8 +41,8 @@ def latest_only(parts: list[Observations]) -> tuple[Observations, _Micros, _Micr
         [names[code] for code in rows.series], rows.times, values[rows.order], length[rows.order],
         seconds=seconds[rows.order],
     )  # fmt: skip
-    replaced, completed = (times[at] - seconds[at] * np.int64(SECOND_US // 2) for at in (rows.replaced, completed))
-    return kept, replaced, completed
+    middles = np.asarray(times + shift_to_middle(seconds, 0), dtype=np.int64)
+    return kept, middles[rows.replaced], middles[completed]
 
 
 def _complete(keys: tuple[np.ndarray, ...], values: np.ndarray, length: np.ndarray) -> _Micros:

@@ -61,7 +61,7 @@ _MESSAGES = pa.schema(
     ]
 )
 _LONGEST_NAME = 100
-LONGEST_MINUTES = 1440  # of a report; the longest bucket is a day
+_LONGEST_MINUTES = 1440  # of a report; the longest bucket is a day
 _REPORTING = FIELDS.index("reporting_interval")
 _LATEST_EPOCH = 4_102_444_800  # 2100-01-01: a later stamp is taken for damage
 
@@ -161,7 +161,8 @@ def _columns(table: pa.Table, source: np.ndarray) -> Observations:
     index = starts[:, None] + np.minimum(columns, length[:, None] - 1)
     values = np.where(columns < length[:, None], flat[index], np.nan)
     unrun = _clear_nearcast(values)
-    seconds, assumed = _seconds(table["bucket_step_minutes"], per_message, values[:, _REPORTING])
+    buckets = np.asarray(pc.fill_null(table["bucket_step_minutes"].cast(pa.float64()), np.nan))
+    seconds, assumed = report_seconds(np.repeat(buckets, per_message), values[:, _REPORTING])
     names = pc.coalesce(table["serial_number"], pc.cast(table["device_id"], pa.string())).to_pylist()
     return Observations(
         stations=[names[i] for i in np.repeat(np.arange(len(names)), per_message)],
@@ -169,7 +170,7 @@ def _columns(table: pa.Table, source: np.ndarray) -> Observations:
         values=values,
         length=length,
         source=np.repeat(source, per_message),
-        seconds=seconds.astype("i4"),
+        seconds=seconds,
         counts=Counter(messages=table.num_rows, reports_of_assumed_length=int(assumed.sum()), nearcast_not_run=unrun),
     )
 
@@ -189,15 +190,17 @@ def _clear_nearcast(values: np.ndarray) -> int:
     return int(unrun.any(axis=1).sum())
 
 
-def _seconds(buckets: pa.ChunkedArray, per_message: np.ndarray, reporting: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The seconds that each report stands for, and whether that is assumed, as neither bucket nor report says it."""
-    minutes = np.repeat(np.asarray(pc.fill_null(buckets.cast(pa.float64()), np.nan)), per_message)
-    minutes, reporting = (
-        np.where((said > 0) & (said <= LONGEST_MINUTES), said, np.nan) for said in (minutes, reporting)
-    )
-    minutes = np.where(np.isnan(minutes), reporting, minutes)
+def report_seconds(*said: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The seconds that reports stand for, by the first of the lengths said (minutes) that can be one.
+
+    Where none can, it is a minute, as stations send them: the second array marks these.
+    """
+    minutes = np.full(len(said[0]), np.nan)
+    for length in said:
+        possible = (length > 0) & (length <= _LONGEST_MINUTES)
+        minutes = np.where(np.isnan(minutes) & possible, length, minutes)
     assumed = np.isnan(minutes)
-    return np.round(np.where(assumed, 1.0, minutes) * 60), assumed
+    return np.round(np.where(assumed, 1.0, minutes) * 60).astype("i4"), assumed
 
 
 def _decode_one_by_one(objects: Sequence[tuple[str, bytes]]) -> Observations:

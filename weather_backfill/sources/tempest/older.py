@@ -7,8 +7,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from weather_backfill.sources.tempest.messages import LONGEST_MINUTES
-from weather_backfill.sources.tempest.source import LONGEST_SAMPLING, WIND
+from weather_backfill.sources.tempest.messages import report_seconds
+from weather_backfill.sources.tempest.source import WIND, stand_for
 
 
 def lengths_of_reports(table: pa.Table) -> npt.NDArray[np.int32]:
@@ -30,8 +30,6 @@ def lengths_of_reports(table: pa.Table) -> npt.NDArray[np.int32]:
         at = np.minimum(np.searchsorted(keys, reports), len(keys) - 1)
         return np.where(keys[at] == reports, told[at], np.nan)
 
-    minutes, sampling = said("reporting_interval"), np.nan_to_num(said("wind_sample_interval"))
-    seconds = np.round(np.where((minutes > 0) & (minutes <= LONGEST_MINUTES), minutes, 1) * 60)
-    wind = np.isin(metric.dictionary.to_pylist(), WIND)[np.asarray(metric.indices)] & ~np.isnan(values)
-    rarer = wind & (sampling > seconds) & (sampling <= LONGEST_SAMPLING)
-    return np.asarray(np.where(rarer, sampling, seconds).astype("i4"))
+    minutes, sampling = said("reporting_interval"), said("wind_sample_interval")
+    is_wind = np.isin(metric.dictionary.to_pylist(), WIND)[np.asarray(metric.indices)] & ~np.isnan(values)
+    return stand_for(report_seconds(minutes)[0], sampling, is_wind)

@@ -35,7 +35,7 @@ import pyarrow as pa
 
 from weather_backfill.model.days import Cadence, DayFailure, DayInventory, RawDay
 from weather_backfill.model.errors import UnreadableObjectError, WeatherError
-from weather_backfill.model.intervals import DAY_US, SECOND_US
+from weather_backfill.model.intervals import DAY_US, in_day, shift_to_middle
 from weather_backfill.model.partitions import days_between
 from weather_backfill.model.schemas import RAW
 from weather_backfill.sources.base import ClosingSource
@@ -67,7 +67,7 @@ _IN_ORDER = [FIELDS[field] for field in _SORTED_FIELDS]
 WIND = ("wind_speed", "wind_speed_lull", "wind_speed_of_gust", "wind_from_direction")
 _WIND = np.isin(_IN_ORDER, WIND)
 _SAMPLING = _IN_ORDER.index("wind_sample_interval")
-LONGEST_SAMPLING = 3600  # seconds; a longer one is damage
+_LONGEST_SAMPLING = 3600  # seconds; a longer one is damage
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,14 +132,14 @@ class TempestSource(ClosingSource):
         parts, rejects, counts = self._decode(own, edges, start_us)
         whole, replaced, completed = latest_only(parts)
         partly = drop_covered(whole)
-        inside = _in_day(_middles(whole), start_us)
+        inside = in_day(_middles(whole), start_us)
         kept = _select(whole, inside)
         facts: dict[str, Any] = {
             "source_objects": len(own),
             "source_bytes": sum(o.size for o in own),
             "reports_kept": len(kept.epoch_us) - _wholly_covered(kept),
-            "duplicates": int(_in_day(replaced, start_us).sum()),
-            "values_from_earlier_copies": int(_in_day(completed, start_us).sum()),
+            "duplicates": int(in_day(replaced, start_us).sum()),
+            "values_from_earlier_copies": int(in_day(completed, start_us).sum()),
             "covered_by_finer": 0 if kept.covered is None else int(kept.covered.sum()),
             "partly_covered_by_finer": int(partly[inside].sum()),
             **{name: counts[name] for name in _COUNTS},
@@ -169,8 +169,8 @@ class TempestSource(ClosingSource):
             part = decode(batch)
             own_rows = np.array([key in own_keys for key, _ in batch], dtype=bool)[part.source]
             middle = _middles(part)
-            inside = _in_day(middle, start_us)
-            stamped = (part.epoch_us >= start_us) & (part.epoch_us < start_us + DAY_US)
+            inside = in_day(middle, start_us)
+            stamped = in_day(part.epoch_us, start_us)
             # The first minute's report belongs to the day before, which finds it in this day's first hour.
             found = np.array([key in first_hour for key, _ in batch], dtype=bool)[part.source]
             early = own_rows & stamped & (middle < start_us)
@@ -178,7 +178,7 @@ class TempestSource(ClosingSource):
             rejects += [reject for reject in part.rejects if reject.source_object in own_keys]
             keys = [key for key, _ in batch]
             rejects += rejected(part, keys, own_rows & ~inside & ~(early & found), "outside_day")
-            if (early & found).any() and not self._has_day_before(start_us):
+            if (early & found).any() and not self._has_day_before(start_us, edges):
                 rejects += rejected(part, keys, early & found, BEFORE_FIRST_DAY)
             counts.update(part.counts)
             counts["edge_reports"] += int((inside & ~own_rows).sum())
@@ -186,9 +186,11 @@ class TempestSource(ClosingSource):
             parts.append(_select(part, np.abs(middle - start_us) < 2 * DAY_US))
         return parts, rejects, counts
 
-    def _has_day_before(self, start_us: int) -> bool:
-        """Whether the archive has a folder of the day before the one that starts at `start_us`."""
+    def _has_day_before(self, start_us: int, edges: list[StoredObject]) -> bool:
+        """Return whether the archive has anything of the day before the one that starts at `start_us`."""
         day = np.datetime64(start_us, "us").astype("datetime64[D]").astype(date) - timedelta(days=1)
+        if any(stored.key.startswith(f"{day_folder(day)}/") for stored in edges):
+            return True  # mostly: its last hour is being read
         return day_folder(day) in {f"{month_folder(day)}/{name}" for name in self.archive.folders(month_folder(day))}
 
     def _bodies(self, objects: list[StoredObject]) -> Iterator[list[tuple[str, bytes]]]:
@@ -263,11 +265,7 @@ def _fingerprint(objects: list[StoredObject]) -> str:
 
 
 def _middles(part: Observations) -> np.ndarray:
-    return np.asarray(part.epoch_us - part.seconds * np.int64(SECOND_US // 2))
-
-
-def _in_day(middles: np.ndarray, start_us: int) -> np.ndarray:
-    return np.asarray((middles >= start_us) & (middles < start_us + DAY_US))
+    return np.asarray(part.epoch_us + shift_to_middle(part.seconds, 0))
 
 
 def _wholly_covered(kept: Observations) -> int:
@@ -292,16 +290,14 @@ def _select(part: Observations, mask: np.ndarray) -> Observations:
     )
 
 
-def _stand_for(seconds: np.ndarray, ordered: np.ndarray) -> np.ndarray:
-    """The seconds that each cell of `ordered` (fields by reports) stands for: those of its report, or of its wind.
+def stand_for(seconds: np.ndarray, sampling: np.ndarray, is_wind: np.ndarray) -> np.ndarray:
+    """The seconds that values stand for: those of their reports, or of their wind, of which `is_wind` marks the values.
 
     A wind value stands for the time since the one before where the station samples it more rarely than it reports.
     """
-    lengths = np.broadcast_to(seconds, ordered.shape).copy()
-    sampling = np.nan_to_num(ordered[_SAMPLING])
-    rarer = (sampling > seconds) & (sampling <= LONGEST_SAMPLING)
-    sampled = _WIND[:, None] & rarer & ~np.isnan(ordered)
-    return np.where(sampled, sampling.astype("i4"), lengths)
+    sampling = np.nan_to_num(sampling)
+    rarer = is_wind & (sampling > seconds) & (sampling <= _LONGEST_SAMPLING)
+    return np.where(rarer, sampling, seconds).astype("i4")
 
 
 def long_table(kept: Observations) -> pa.Table:
@@ -321,7 +317,8 @@ def long_table(kept: Observations) -> pa.Table:
         metrics.append(np.broadcast_to(metric_codes, present.shape)[present])
         ordered = kept.values[begin:end, _SORTED_FIELDS].T
         values.append(ordered[present])
-        lengths.append(_stand_for(kept.seconds[begin:end], ordered)[present])
+        is_wind = _WIND[:, None] & ~np.isnan(ordered)
+        lengths.append(stand_for(kept.seconds[begin:end], ordered[_SAMPLING], is_wind)[present])
         rows.append(len(values[-1]))
     batch = raw_batch(
         np.concatenate(times),

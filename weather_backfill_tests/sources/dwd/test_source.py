@@ -131,6 +131,7 @@ def test_ten_minutes_have_the_known_daily_mean() -> None:
     assert len(air) == 79_200 - 1, "the first stamp is the end of ten minutes of the day before"
     path = next((SNAPSHOT / "10_minutes/air_temperature/recent").glob("*_03379_*.zip"))
     rows = truth(member(path), {"TT_10": "air_temperature"}, "QN").set_index("observed_at")["value"]
+    assert (len(rows), rows.mean()) == (79_200, pytest.approx(9.3066, abs=5e-5))
     pd.testing.assert_series_equal(air.sort_index(), rows[1:], check_freq=False, check_index_type=False)
     assert (air.min(), air.max()) == (-8.0, 35.1)
     (day,) = [d for d in days if d.date == date(2019, 6, 26)]
