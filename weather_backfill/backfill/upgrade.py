@@ -155,6 +155,7 @@ def upgrade(
 
     Safe to call again after a kill at any point, with a new plan.
     """
+    context.claim()
     store, service = context.store, plan.service
     fill = filling(TenantRegistry(open_tenant_files(context.settings)).get(plan.tenant).connection(service))
     done = Upgraded(service, plan.tenant)

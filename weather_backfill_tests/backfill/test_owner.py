@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -18,7 +19,9 @@ from weather_backfill.backfill.plan import BackfillPlan, build_plan
 from weather_backfill.backfill.reconciler import fill_gaps, load_daily, onboard
 from weather_backfill.backfill.rollback import rollback
 from weather_backfill.backfill.status import natives_of, status_of
+from weather_backfill.backfill.upgrade import UpgradePlan, upgrade
 from weather_backfill.dagster.private import BulkActionStatus, installation_id
+from weather_backfill.definitions import build_definitions
 from weather_backfill.lake import layout, owner
 from weather_backfill.lake.owner import owner_of
 from weather_backfill.model.errors import ForeignLakeError
@@ -51,6 +54,7 @@ REFUSED: dict[str, Callable[[BackfillContext], Any]] = {
     "cancel": lambda at: cancel(at, ONBOARDING),
     "resume": lambda at: resume(at, ONBOARDING),
     "retry": lambda at: retry(at, ONBOARDING),
+    "upgrade": lambda at: upgrade(at, UpgradePlan("tempest", "acme", (DAYS[0],), (), 0, 0)),
     "rollback": lambda at: rollback(at, "tempest", "acme", DAYS[0], None),  # type: ignore[arg-type]
 }
 
@@ -80,6 +84,20 @@ def test_a_run_of_a_second_installation_writes_no_day(local_platform: Platform) 
     with local_platform.instance as instance:
         assert not local_platform.load(instance).success
     assert local_platform.dates(layout.RAW_OBSERVATIONS, "acme") == set()
+
+
+def test_a_run_of_a_second_installation_writes_no_station_history(local_platform: Platform, tmp_path: Path) -> None:
+    local_platform.add_dwd("acme", base_url=tmp_path.as_uri(), stations=["00001"])
+    owner.claim(local_platform.lake, "the first", "alpha:/srv/dagster")
+    key = dg.AssetKey(["dwd", layout.STATION_HISTORY])
+    job = build_definitions(local_platform.settings).resolve_implicit_global_asset_job_def()
+    with local_platform.instance as instance:
+        result = job.get_subset(asset_selection={key}).execute_in_process(
+            instance=instance, partition_key="acme", raise_on_error=False
+        )
+        [failure] = [event for event in result.all_events if event.is_step_failure]
+    assert "ForeignLakeError" in str(failure.step_failure_data.error)
+    assert not local_platform.lake.list(layout.STATION_HISTORY)
 
 
 def test_a_start_is_refused_before_anything_is_written(context: BackfillContext, second: BackfillContext) -> None:

@@ -12,6 +12,7 @@ import dagster as dg
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from weather_backfill.backfill.context import claim_lake
 from weather_backfill.dagster.asset_attributes import lake_asset_attributes
 from weather_backfill.dagster.assets.streaming import selected_partitions
 from weather_backfill.dagster.events import partition_row_counts, uri_of
@@ -43,6 +44,7 @@ def build_station_history(service: str, settings: Settings) -> dg.AssetsDefiniti
         context: dg.AssetExecutionContext, lake: LakeResource, tenants: TenantsResource
     ) -> dg.MaterializeResult:
         selected_partitions(context)
+        claim_lake(context.instance, lake.store)
         tenant = context.partition_key
         connected = tenants.registry.get(tenant)
         with open_source(connected, service, lake.store, tenants.s3_defaults, settings) as source:
