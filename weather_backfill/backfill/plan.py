@@ -17,7 +17,6 @@ import dagster as dg
 from weather_backfill.backfill.coverage import HeldDay, unrefined
 from weather_backfill.backfill.footer_cache import remembered, remembered_refined
 from weather_backfill.backfill.summary import failed_dates
-from weather_backfill.dagster.private import BACKFILL_TICK_SECONDS
 from weather_backfill.lake import layout
 from weather_backfill.lake.listing import day_objects
 from weather_backfill.model.days import DayInventory
@@ -31,6 +30,7 @@ from weather_backfill.tenants.access import open_source
 from weather_backfill.tenants.files import Tenant
 from weather_backfill.util import json_documents
 
+TICK_SECONDS = 30  # the backfill daemon's in Dagster; ours looks more often (`backfill_tick_seconds`): a safe estimate
 RUN_START_SECONDS = 3
 DEFAULT_DAY_SECONDS = 1.0
 _ONE_DAY = timedelta(days=1)
@@ -265,7 +265,7 @@ def build_plan(
     return BackfillPlan(
         service, tenant.id, start, end, reprocess, order, plan.chunk_days, reasons,
         sum(day.objects for day in upstream), sum(day.bytes for day in upstream), requests,
-        max(working, waiting) + (2 * BACKFILL_TICK_SECONDS if plan.days else 0), seconds_per_day is not None, unusable,
+        max(working, waiting) + (2 * TICK_SECONDS if plan.days else 0), seconds_per_day is not None, unusable,
     )  # fmt: skip
 
 

@@ -47,8 +47,6 @@ if TYPE_CHECKING:
 DAEMON_MODULE = "dagster._daemon"
 """Run with `python -m`, it is the `dagster-daemon` of this interpreter, whatever stands first in the path."""
 _TICK = "DEFAULT_DAEMON_INTERVAL_SECONDS"
-BACKFILL_TICK_SECONDS = 5
-"""How often our daemon looks at backfills under way, where `dagster.yaml` says nothing; Dagster by itself: 30 s."""
 EMBEDDED_STORAGE = "dagster._core."
 """What the module of every storage starts with that Dagster itself brings: files below the instance's home."""
 
@@ -56,7 +54,6 @@ __all__ = [
     "ASSET_PARTITION_RANGE_END_TAG",
     "ASSET_PARTITION_RANGE_START_TAG",
     "BACKFILL_ID_TAG",
-    "BACKFILL_TICK_SECONDS",
     "BULK_ACTION_TERMINAL_STATUSES",
     "DAEMON_MODULE",
     "DATA_VERSION_IS_USER_PROVIDED_TAG",

@@ -15,7 +15,6 @@ from dagster import DagsterRun, Field, IntSource, QueuedRunCoordinator, SubmitRu
 from weather_backfill.dagster.private import (
     ASSET_PARTITION_RANGE_END_TAG,
     ASSET_PARTITION_RANGE_START_TAG,
-    BACKFILL_TICK_SECONDS,
     PARTITION_NAME_TAG,
     PRIORITY_TAG,
     instance_of_coordinator,
@@ -28,6 +27,7 @@ from weather_backfill.model.tags import SERVICE_TAG, TENANT_TAG
 
 _NEWEST_FIRST_BASE = date(2000, 1, 1)
 _TICK = "backfill_tick_seconds"
+_TICK_SECONDS = 5
 _DAGSTER_TICK_SECONDS = 30
 
 
@@ -41,7 +41,7 @@ class TaggingRunCoordinator(QueuedRunCoordinator):
 
     def __init__(self, backfill_tick_seconds: int | None = None, **settings: Any) -> None:
         super().__init__(**settings)
-        seconds = BACKFILL_TICK_SECONDS if backfill_tick_seconds is None else backfill_tick_seconds
+        seconds = _TICK_SECONDS if backfill_tick_seconds is None else backfill_tick_seconds
         if not 1 <= seconds <= _DAGSTER_TICK_SECONDS:
             raise ConfigurationError(
                 f"run_coordinator: {_TICK} is {seconds}; expected 1 to {_DAGSTER_TICK_SECONDS} seconds: correct it in "
