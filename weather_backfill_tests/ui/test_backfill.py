@@ -12,6 +12,7 @@ import pytest
 from playwright.sync_api import expect
 
 from weather_backfill.model.partitions import days_between
+from weather_backfill.refine.checks import RAW_CHECKS
 from weather_backfill.sources.tempest.simulate import SimulatedArchive, write_archive
 from weather_backfill.storage.object_store import ObjectStore
 from weather_backfill_tests.platform import START, Platform
@@ -119,10 +120,10 @@ def test_the_checks_name_the_station_that_was_silent(dagit: Dagit, borealis: set
     for name in ("completeness", "no_duplicates", "plausible_values", "rejects_under_limit", "schema"):
         expect(dagit.page.get_by_text(name, exact=True).first).to_be_visible()
     dagit.page.get_by_text("completeness", exact=True).first.click()
-    dagit.shows("Distinct grid slots that hold a value")
+    dagit.shows(re.escape(RAW_CHECKS["completeness"]))
     dagit.page.get_by_text("Execution history", exact=True).click()
     dagit.shows(rf"failed on 1 of \d days: {QUIET_DAY}\|borealis")
-    dagit.shows(r"6\d\.\d% of the expected slots hold a value \(target 75%\); worst: ST-00010701 0%")
+    dagit.shows(r"values cover 6\d\.\d% of the day \(target 75%\); worst: ST-00010701 0%")
 
 
 def test_the_coverage_picture_shows_the_days_that_are_asked_for(dagit: Dagit, borealis: set[str]) -> None:
