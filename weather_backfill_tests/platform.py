@@ -116,17 +116,18 @@ class Platform:
         end: date | None = None,
         tenant: str = "acme",
         assets: Sequence[str] = (layout.RAW_OBSERVATIONS, layout.REFINED_15M),
+        service: str = "tempest",
     ) -> dg.ExecuteInProcessResult:
-        """One run of Tempest's days in this process, tagged as the queue tags it: a day, or a range up to `end`."""
+        """One run of a service's days in this process, tagged as the queue tags it: a day, or a range up to `end`."""
         job = build_definitions(self.settings).resolve_implicit_global_asset_job_def()
-        tags = {SERVICE_TAG: "tempest", TENANT_TAG: tenant}
+        tags = {SERVICE_TAG: service, TENANT_TAG: tenant}
         if end:
             tags |= {
                 ASSET_PARTITION_RANGE_START_TAG: f"{start}|{tenant}",
                 ASSET_PARTITION_RANGE_END_TAG: f"{end}|{tenant}",
             }
         return job.execute_in_process(
-            instance=instance, tags=tags, asset_selection=[dg.AssetKey(["tempest", name]) for name in assets],
+            instance=instance, tags=tags, asset_selection=[dg.AssetKey([service, name]) for name in assets],
             partition_key=None if end else dg.MultiPartitionKey({"date": str(start), "tenant": tenant}),
             raise_on_error=False,
         )  # fmt: skip

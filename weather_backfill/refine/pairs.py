@@ -64,7 +64,7 @@ def paired(name: str, path: Path | None, day: Span | None) -> pa.Table:
 def _read(connection: duckdb.DuckDBPyConnection, name: str, path: Path) -> pa.Table:
     raw = connection.read_parquet(str(path))
     unknown = [f"NULL::INTEGER AS {column}" for column in INTERVAL if column not in raw.columns]  # a file of schema 1
-    raw.project(", ".join(["*", *unknown])).create_view("raw_rows")
+    connection.register("raw_rows", raw.project(", ".join(["*", *unknown])))
     rows = connection.sql(sql(name), params={"calm": CALM} if name == "directions" else None).to_arrow_table()
     for tag in parquet.TAGS:
         rows = rows.set_column(rows.schema.get_field_index(tag), tag, rows[tag].dictionary_encode())

@@ -68,11 +68,11 @@ def refine_file(path: Path, day: date | None = None) -> WindowedDay:
     span = Span.of(day) if day else None
     rules = {rule_of(metric) for metric in json.loads(footer["metrics"])}
     needed = [path if rule in rules else None for rule in PAIRS.values()]
-    with connect() as database, ThreadPoolExecutor(_WORKERS, thread_name_prefix="refine") as pool:
+    with ThreadPoolExecutor(_WORKERS, thread_name_prefix="refine") as pool:
         pairs = dict(zip(PAIRS, pool.map(lambda name, file: paired(name, file, span), PAIRS, needed), strict=True))
 
         def refine(group: list[int]) -> tuple[pa.Table, int]:
-            with database.cursor() as connection:  # shares the threads and buffers of one database
+            with connect() as connection:
                 return _refine_row_groups(connection, path, group, cadence, span, pairs)
 
         parts = list(pool.map(refine, groups))
