@@ -15,6 +15,7 @@ from weather_backfill.sources.aceiot.connection import LIST_SIZES, check_site
 from weather_backfill.sources.aceiot.pagination import IncompleteWalkError
 
 _MOST_LIST_PAGES = 10_000
+_LIST_WALKS = 3
 
 
 def blames_key(status: int, body: bytes) -> bool:
@@ -29,21 +30,39 @@ class AceiotApi:
         self._client = client
 
     def configured_points(self, site: str, per_page: int = LIST_SIZES[-2]) -> list[str]:
-        """The names of a site's configured points, over all pages.
+        """The distinct names of a site's configured points, over all pages.
 
-        Raises `IncompleteWalkError` if fewer come than the API says there are.
+        The list can shift while its pages are walked, so that a point comes twice and another never: where fewer
+        distinct names come than the API says there are, or without its word one comes twice, it is walked again.
+        Raises `IncompleteWalkError` if that does not help.
         """
         path = f"/sites/{quote(check_site(site), safe='')}/configured_points"
-        items, total = [], None
+        for _ in range(_LIST_WALKS):
+            names, total = self._listed_names(path, per_page)
+            distinct = list(dict.fromkeys(names))
+            if len(distinct) >= (len(names) if total is None else total):
+                return distinct
+        said = f"the API says {total}" if total is not None else "the API does not say of how many"
+        raise IncompleteWalkError(
+            f"{path}: {len(names)} points came, {len(distinct)} of them distinct, {said}: the list shifts while it is "
+            f"walked, {_LIST_WALKS} times in a row. Retry the day; if it stays, the site lists a point twice."
+        )
+
+    def _listed_names(self, path: str, per_page: int) -> tuple[list[str], int | None]:
+        """One walk: the names as they came, and the number of points that the last page tells."""
+        items: list[Any] = []
+        total = None
         for page in self._list_pages(path, per_page):
             items += page["items"]
             total = page.get("total")
-        names = [item["name"] for item in items if isinstance(item, dict) and item.get("name")]
+        names = [item["name"] for item in items if isinstance(item, dict) and _is_name(item.get("name"))]
         if len(names) != len(items):
-            raise SchemaError(f"{path}: {len(items) - len(names)} of {len(items)} points have no name.")
-        if total is not None and len(names) < total:
-            raise IncompleteWalkError(f"{path}: {len(names)} points came, the API says {total}. Retry the day.")
-        return names
+            first = next(item for item in items if not (isinstance(item, dict) and _is_name(item.get("name"))))
+            raise SchemaError(
+                f"{path}: {len(items) - len(names)} of {len(items)} points have no name, the first is "
+                f"{str(first)[:200]}: expected a text each. Which points the site has cannot be known."
+            )
+        return names, total
 
     def samples(self, site: str, start: datetime, end: datetime, cursor: str | None, page_size: int) -> bytes:
         """The bytes of one page of raw samples of `[start, end)`, all points, ordered by time.
@@ -86,9 +105,14 @@ def _document(path: str, body: bytes) -> dict[str, Any]:
         page = orjson.loads(body)
     except orjson.JSONDecodeError as error:
         raise SchemaError(f"{path}: the list is not JSON ({error}); it starts {body[:120]!r}.") from error
-    if not isinstance(page, dict) or not isinstance(page.get("items"), list):
+    counts = [page.get("pages"), page.get("total")] if isinstance(page, dict) else []
+    if not counts or not isinstance(page.get("items"), list) or not all(isinstance(n, int | None) for n in counts):
         raise SchemaError(f"{path}: expected items, page, pages, per_page and total; it starts {body[:120]!r}.")
     return page
+
+
+def _is_name(name: Any) -> bool:
+    return isinstance(name, str) and name != ""
 
 
 def _iso(moment: datetime) -> str:

@@ -2,12 +2,14 @@
 several windows decode side by side; no row is ever touched in Python.
 
 What a page may hold that a column cannot: `value` null (dropped, counted), a text that is no finite number, a
-time that is none (rejected with its text), a point nobody asked for (counted).
+time that is none (rejected with its text), a point nobody asked for (counted). Cells that are no texts are read by
+`odd_pages`: one odd cell is one reject, or its value where it is a number.
 """
 
 from __future__ import annotations
 
-import codecs
+import re
+from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from datetime import datetime, timedelta
 
@@ -19,13 +21,14 @@ import pyarrow.json as pj
 from weather_backfill.model.errors import SchemaError, SourceUnavailableError
 from weather_backfill.model.partitions import UTC
 from weather_backfill.model.schemas import REJECTS, TIMESTAMP
+from weather_backfill.sources.aceiot.odd_pages import TEXTS, in_utf8, quoted, read_singly
 from weather_backfill.sources.aceiot.points import PointSet
 from weather_backfill.sources.table import cut_texts, reject_columns
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _NAIVE = pa.timestamp("us")
-_TEXTS = [("name", pa.string()), ("value", pa.string()), ("time", pa.string())]
+_OBJECT = re.compile(rb"(?:\xef\xbb\xbf)?\s*\{")  # a byte-order mark may stand before it
 _SANE_SECONDS = (
     int(datetime(1900, 1, 1, tzinfo=UTC).timestamp()),
     int(datetime(2200, 1, 1, tzinfo=UTC).timestamp()),
@@ -102,7 +105,7 @@ class Page:
 def decode_page(body: bytes, points: PointSet, start: datetime, end: datetime, source_object: str) -> Page:
     """Decode a page of the window `[start, end)`. Raises `SchemaError` if it is not a page as documented."""
     rows, cursor, more = _parse(body, source_object)
-    names, values, texts = (rows.field(name) for name in ("name", "value", "time"))
+    names, values, texts = rows.flatten() if rows.null_count else map(rows.field, ("name", "value", "time"))
     times, (doubles, bad_number) = _times(texts), _numbers(values)
     codes = np.asarray(pc.fill_null(pc.index_in(names, value_set=points.names), -1))
     micro = np.asarray(pc.fill_null(times.cast(pa.int64()), 0))
@@ -135,10 +138,9 @@ def decode_page(body: bytes, points: PointSet, start: datetime, end: datetime, s
 
 def _parse(body: bytes, source_object: str) -> tuple[pa.StructArray, str | None, bool]:
     try:
-        table = _read(body, _TEXTS)
+        table = _read(body, TEXTS)
     except pa.ArrowException:
-        table = _read_numbers(body, source_object)
-    _require_texts(table, body, source_object)
+        table = _read_odd(body, source_object)
     for name in ("point_samples", "has_more"):
         if table[name].null_count:
             raise SchemaError(
@@ -147,28 +149,31 @@ def _parse(body: bytes, source_object: str) -> tuple[pa.StructArray, str | None,
             )
     samples = table["point_samples"].combine_chunks()
     rows = pc.list_flatten(samples.chunk(0) if isinstance(samples, pa.ChunkedArray) else samples)
-    if rows.null_count:
-        raise SchemaError(f"{source_object}: {rows.null_count} samples are null; expected name, value and time.")
-    return rows, table["next_cursor"][0].as_py(), table["has_more"][0].as_py()
+    if len(rows) and rows.null_count == len(rows):
+        raise SchemaError(f"{source_object}: all {len(rows)} samples are null; expected name, value and time.")
+    return _in_utf8(rows, body), table["next_cursor"][0].as_py(), table["has_more"][0].as_py()
 
 
-def _require_texts(table: pa.Table, body: bytes, source_object: str) -> None:
+def _in_utf8(rows: pa.StructArray, body: bytes) -> pa.StructArray:
     """Arrow takes texts that are no UTF-8, and escapes that are half a character, as they come."""
     if body.isascii() and b"\\" not in body:
-        return
+        return rows
     try:
-        table.validate(full=True)
-    except pa.ArrowInvalid as error:
-        raise SchemaError(
-            f"{source_object}: a text of the page is not UTF-8 ({str(error)[:100]}); it starts {body[:120]!r}."
-        ) from error
+        rows.validate(full=True)
+    except pa.ArrowInvalid:
+        return in_utf8(rows)
+    return rows
 
 
-def _read_numbers(body: bytes, source_object: str) -> pa.Table:
-    """Read a page whose values are JSON numbers instead of texts, or say what is wrong with it."""
+def _read_odd(body: bytes, source_object: str) -> pa.Table:
+    """Read a page that is not as documented as far as it can be read, or say what is wrong with it."""
+    with suppress(pa.ArrowException):
+        return _read(body, [("name", pa.string()), ("value", pa.float64()), ("time", pa.string())])
+    with suppress(pa.ArrowException):
+        return _read(quoted(body), TEXTS)
     try:
-        table = _read(body, [("name", pa.string()), ("value", pa.float64()), ("time", pa.string())])
-    except pa.ArrowException as error:
+        return read_singly(body)
+    except (ValueError, RecursionError) as error:
         if not body.rstrip().endswith(b"}"):
             raise SourceUnavailableError(
                 f"{source_object}: the page was cut or something else answered in the service's place; it "
@@ -179,10 +184,9 @@ def _read_numbers(body: bytes, source_object: str) -> pa.Table:
             '{"point_samples": [{"name", "value", "time"}], "next_cursor", "has_more"}. '
             f"It starts {body[:120]!r}."
         ) from error
-    return table
 
 
-def _read(body: bytes, columns: list[tuple[str, pa.DataType]]) -> pa.Table:
+def _read(body: bytes | pa.Buffer, columns: list[tuple[str, pa.DataType]]) -> pa.Table:
     schema = pa.schema(
         [
             ("point_samples", pa.list_(pa.struct(columns))),
@@ -190,7 +194,7 @@ def _read(body: bytes, columns: list[tuple[str, pa.DataType]]) -> pa.Table:
             ("has_more", pa.bool_()),
         ]
     )
-    if not body.removeprefix(codecs.BOM_UTF8).lstrip().startswith(b"{"):  # Arrow 26 brings the process down over `null`
+    if not _OBJECT.match(body):  # Arrow 26 brings the process down over `null`
         raise pa.ArrowInvalid("no JSON object")
     table = pj.read_json(
         pa.BufferReader(body),
@@ -218,19 +222,23 @@ def _times(texts: pa.Array) -> pa.Array:
     return pc.if_else(sane, times, pa.scalar(None, _NAIVE)).cast(TIMESTAMP, safe=False)
 
 
-_ISO = r"^\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])[T ]([01]\d|2[0-3]):[0-5]\d:[0-5]\d(\.\d{1,6})?"
+_ISO = r"^\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])[T ]([01]\d|2[0-3]):[0-5]\d:[0-5]\d(\.\d+)?"
+_BELOW_MICROSECONDS = r"(\.\d{6})\d+"
 _DAY_31 = r"^\d{4}-(02-(30|31)|(04|06|09|11)-31)"
 _FEBRUARY_29 = r"^\d{4}-02-29"
 
 
 def _times_one_by_one(texts: pa.Array) -> pa.Array:
-    """As `_times`, for a column in which at least one text is unreadable or names a zone."""
+    """As `_times`, for a column in which at least one text is unreadable, names a zone or is finer than microseconds,
+    to which it is cut.
+    """
     possible = pc.and_not(
         pc.match_substring_regex(texts, _ISO + r"(Z|[+-]([01]\d|2[0-3]):?[0-5]\d)?$"),
         pc.match_substring_regex(texts, _DAY_31),
     )
     leap = pc.match_substring_regex(texts, r"^(\d\d(0[48]|[2468][048]|[13579][26])|([02468][048]|[13579][26])00)-02-29")
     possible = pc.and_(possible, pc.or_(leap, pc.invert(pc.match_substring_regex(texts, _FEBRUARY_29))))
+    texts = pc.replace_substring_regex(texts, _BELOW_MICROSECONDS, r"\1")
     zoned = pc.and_(possible, pc.match_substring_regex(texts, r"(Z|[+-]\d\d:?\d\d)$"))
     none = pa.scalar(None, pa.string())
     plain = pc.if_else(pc.and_not(possible, zoned), texts, none).cast(_NAIVE)
