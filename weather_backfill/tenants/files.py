@@ -13,6 +13,7 @@ only as references to environment variables: `${ACME_SECRET}`.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Annotated, Any
@@ -34,6 +35,7 @@ _MAX_FILE_BYTES = 64 * 1024
 _MOST_PROBLEMS = 20
 _MOST_PARSED = 20_000
 # PyYAML fails as it falls on tagged values: `!!bool x` with KeyError, `!!timestamp x` with AttributeError.
+_ZEROS_IN_FRONT = re.compile(r"0[0-9]+")
 _YAML_ERRORS = (yaml.YAMLError, ValueError, RecursionError, LookupError, AttributeError, TypeError, OverflowError)
 
 
@@ -255,7 +257,10 @@ def _check_size(size: int, file: str) -> None:
 
 
 class _Loader(yaml.SafeLoader):
-    """A safe loader without aliases, which make a few lines as large as memory, and without names that come twice."""
+    """A safe loader without aliases, which make a few lines as large as memory, and without names that come twice.
+
+    A number with zeros in front (`00433`) is the text that stands there: YAML would make the octal number 283 of it.
+    """
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         names: set[str] = set()
@@ -271,6 +276,14 @@ class _Loader(yaml.SafeLoader):
             mark = self.peek_event().start_mark
             raise yaml.MarkedYAMLError(problem="aliases are not allowed, write the value out", problem_mark=mark)
         return super().compose_node(parent, index)
+
+
+def _as_written(loader: _Loader, node: yaml.ScalarNode) -> Any:
+    text = str(node.value)
+    return text if _ZEROS_IN_FRONT.fullmatch(text) else loader.construct_yaml_int(node)
+
+
+_Loader.add_constructor("tag:yaml.org,2002:int", _as_written)
 
 
 def _problems(error: ValidationError) -> str:

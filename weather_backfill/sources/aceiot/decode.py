@@ -119,8 +119,8 @@ def decode_page(body: bytes, points: PointSet, start: datetime, end: datetime, s
     if not clean:
         # Reasons in the order in which they are judged; each row has exactly one fate.
         named = np.asarray(pc.is_valid(names))
-        unconfigured = named & (codes < 0)
-        broken = ~unconfigured & (np.asarray(pc.is_null(times)) | ~named)
+        unconfigured = named & (codes < 0) & ~_damaged(names, codes)
+        broken = ~unconfigured & (np.asarray(pc.is_null(times)) | (codes < 0))
         outside = ~unconfigured & ~broken & ((micro < low) | (micro >= high))
         left = ~(unconfigured | broken | outside)
         null = left & np.asarray(pc.is_null(values))
@@ -269,6 +269,13 @@ def _numbers(values: pa.Array) -> tuple[np.ndarray, np.ndarray | None]:
     return doubles, bad if bad.any() else None
 
 
+def _damaged(names: pa.Array, codes: np.ndarray) -> np.ndarray:
+    """Which names without a code hold what was no UTF-8: nobody knows whether these points are configured."""
+    if codes.min(initial=0) >= 0:
+        return np.zeros(len(codes), dtype=bool)
+    return (codes < 0) & np.asarray(pc.fill_null(pc.match_substring(names, "\ufffd"), False))
+
+
 def _rejects(
     site: str, source_object: str, names: pa.Array, values: pa.Array, texts: pa.Array, times: pa.Array,
     broken: np.ndarray, wrong: np.ndarray,
@@ -281,7 +288,11 @@ def _rejects(
     reason = pc.if_else(
         pc.is_null(name),
         "no name",
-        pc.if_else(pc.is_null(time), "time is not ISO 8601", "value is not a finite number"),
+        pc.if_else(
+            pc.match_substring(name, "\ufffd"),
+            "name is not UTF-8",
+            pc.if_else(pc.is_null(time), "time is not ISO 8601", "value is not a finite number"),
+        ),
     )
     null = pa.scalar("null")
     raw = pc.binary_join_element_wise(

@@ -28,12 +28,10 @@ BASE_URL = "https://opendata.dwd.de/climate_environment/CDC/observations_germany
 
 
 def _station_id(value: Any) -> Any:
-    """YAML reads an unquoted 00433 as the octal number 283, so numbers are refused, not padded."""
-    if not isinstance(value, str):
-        raise ValueError(f"a station id must be text: write it in quotes, for example '{value!s:0>5}'")
-    text = value.strip()
+    """Five digits of a text or a number; a tenant file's 00433 without quotes comes as text (`tenants/files.py`)."""
+    text = str(value).strip() if isinstance(value, str | int) and not isinstance(value, bool) else ""
     if not (text.isascii() and text.isdigit() and 0 < len(text) <= 5):
-        raise ValueError("a station id has up to five digits, for example '00433'")
+        raise ValueError(f"{str(value)[:40]!r} is no station id: expected up to five digits, for example '00433'")
     return text.zfill(5)
 
 

@@ -46,13 +46,15 @@ class StationFile:
 class FileIndex:
     """The files by station (ids sorted), folders the server does not have, and asked ids without a file.
 
-    `superseded` are paths of historical files of which a newer version is read instead.
+    `superseded` are paths of historical files of which a newer version is read instead, `unreadable_lines` those of
+    station lists of which nobody knows which stations they are, after their list's path.
     """
 
     stations: dict[str, list[StationFile]] = field(default_factory=dict)
     missing_folders: list[str] = field(default_factory=list)
     without_files: list[str] = field(default_factory=list)
     superseded: list[str] = field(default_factory=list)
+    unreadable_lines: list[str] = field(default_factory=list)
 
 
 def find_files(connection: DwdConnection, remote: Remote, first: date, last: date) -> FileIndex:
@@ -142,7 +144,7 @@ def _product_files(
             f"{remote.url(f'{wanted.resolution}/{wanted.folder}')} has none of the folders "
             f"{', '.join(p.folder for p in wanted.periods)}: check base_url, resolution and product."
         )
-    return found, _selected(connection, remote, wanted, lists)
+    return found, _selected(connection, remote, wanted, lists, catalogue)
 
 
 def _matching(
@@ -159,7 +161,9 @@ def _matching(
     return files
 
 
-def _selected(connection: DwdConnection, remote: Remote, wanted: Product, lists: list[str]) -> Collection[str] | None:
+def _selected(
+    connection: DwdConnection, remote: Remote, wanted: Product, lists: list[str], catalogue: FileIndex
+) -> Collection[str] | None:
     chosen = connection.stations
     if chosen == "all":
         return None
@@ -171,7 +175,9 @@ def _selected(connection: DwdConnection, remote: Remote, wanted: Product, lists:
             f"{remote.url(f'{wanted.resolution}/{wanted.folder}')} has no station list "
             "(*_Beschreibung_Stationen.txt): selecting by state or box needs it. Name station ids instead."
         )
-    stations = [s for path in lists for s in read_station_list(remote, path).stations]
+    read = {path: read_station_list(remote, path) for path in lists}
+    catalogue.unreadable_lines += [f"{path}: {line}" for path, found in read.items() for line in found.unreadable]
+    stations = [s for found in read.values() for s in found.stations]
     inside = {s.id for s in stations if chosen.holds(s)}
     if not inside:
         raise NotFoundError(f"no station of {wanted.name} lies in {chosen}: widen the box or check the state.")

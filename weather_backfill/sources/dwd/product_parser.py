@@ -87,8 +87,8 @@ def parse_product(data: bytes, product: Product, clock: Clock | None = None, sou
     """
     if not data.isascii():
         data = data.decode("latin-1").encode()  # rare, and only in what we do not read
-    header = _header(data, product, source)
-    _require_whole_tail(data, source)
+    header = _with_end(_header(data, product, source), data)
+    _require_whole_tail(data, header, source)
     if b"\n" not in data:
         data += b"\n"  # Arrow does not know a header without an end
     rejects = Rejects(source)
@@ -131,14 +131,32 @@ def _header(data: bytes, product: Product, source: str) -> list[str]:
     return names
 
 
-def _require_whole_tail(data: bytes, source: str) -> None:
-    """Every row ends with `eor`: a file that does not was cut, and what is missing cannot be known."""
-    tail = data[-4096:].rstrip(b"\r\n \t\x00\x1a")
-    if not tail.endswith(b"eor"):
-        last = tail.rsplit(b"\n", 1)[-1][-200:].decode(errors="replace")
+def _with_end(names: list[str], data: bytes) -> list[str]:
+    """The header with `eor` at its end, where it lacks it and the rows have it."""
+    first = data[data.find(b"\n") + 1 :][:4096].partition(b"\n")[0].decode(errors="replace").split(";")
+    lacks_it = "eor" not in names and len(first) == len(names) + 1 and first[-1].strip() == "eor"
+    return [*names, "eor"] if lacks_it else names
+
+
+def _require_whole_tail(data: bytes, header: list[str], source: str) -> None:
+    """Every row ends with `eor`: a file that does not was cut, and what is missing cannot be known.
+
+    Where there is no `eor` at all, the last row is whole if it has the header's columns, and ends its line or is as
+    long as the row before.
+    """
+    tail = data[-4096:].rstrip(b"\x00\x1a")
+    rows = tail.rstrip(b"\r\n \t\x00\x1a").split(b"\n")
+    last = rows[-1]
+    if "eor" in header:
+        whole = last.endswith(b"eor")
+    else:
+        ended = tail.rstrip(b" \t").endswith(b"\n") or (len(rows) > 2 and len(last) == len(rows[-2].rstrip(b"\r")))
+        whole = ended and last.count(b";") == len(header) - 1
+    if not whole:
+        expected = "'eor' at its end" if "eor" in header else f"{len(header)} columns and the end of a line"
         raise UnreadableObjectError(
-            f"{source} ends in the middle of a row ({last!r}; expected 'eor' at its end): the file is "
-            "truncated and the rows after it cannot be known. Fetch it again; if it stays, it is damaged "
+            f"{source} ends in the middle of a row ({last[-200:].decode(errors='replace')!r}; expected {expected}): "
+            "the file is truncated and the rows after it cannot be known. Fetch it again; if it stays, it is damaged "
             "upstream."
         )
 

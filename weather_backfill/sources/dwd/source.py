@@ -96,6 +96,13 @@ class _Range:
         reach = start - CLOSED_AFTER // timedelta(microseconds=1)
         return tuple(s for s, (first, last) in self.spans.items() if first < start + DAY and last >= reach)
 
+    def begun(self, position: int) -> bool:
+        """Whether the files of all stations hold rows of the day or of earlier ones: what lies after these is no
+        matter of a missing history.
+        """
+        end = self.index.starts[position] + DAY
+        return all(s in self.spans and self.spans[s][0] < end for s in self.catalogue.stations)
+
     def take(self, load: StationLoad) -> None:
         """Note what a station's files gave and what they failed to give."""
         self.contributions += load.contributions
@@ -268,7 +275,9 @@ class DwdSource(ClosingSource):
     def _day(self, position: int, tables: DayTables, known: _Range) -> RawDay | DayFailure:
         day, failed = known.index.dates[position], known.failed[position]
         table = tables.day(position)
-        gone = unlisted(known.catalogue, day, datetime.now(UTC).date(), empty=table.num_rows == 0)
+        gone = unlisted(
+            known.catalogue, day, datetime.now(UTC).date(), empty=table.num_rows == 0 and not known.begun(position)
+        )
         if table.num_rows == 0 and (failed or gone):
             return DayFailure(day, known.errors.get(position) or NotFoundError(f"{gone}: it may be being refilled."))
         sources, source_objects = known.sources(position)
@@ -297,6 +306,7 @@ def _facts(table: pa.Table, sources: list[Contribution], known: _Range, failed: 
         "unknown_columns": sorted(known.unknown_columns),
         "missing_folders": known.catalogue.missing_folders,
         "stations_without_files": known.catalogue.without_files,
+        "unreadable_station_lines": known.catalogue.unreadable_lines[:_FAILURES_NAMED],
         "superseded_files": known.catalogue.superseded[:_FAILURES_NAMED],
     }
     return facts | {name: value for name, value in optional.items() if value}

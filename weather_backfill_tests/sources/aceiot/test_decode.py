@@ -123,6 +123,8 @@ def test_one_odd_value_is_one_reject_and_the_others_are_kept(cell: str, shown: s
         ('{"name":"a/b","value":"1","time":true}', "time is not ISO 8601", "a/b | 1 | true"),
         ('{"name":"a/b","value":"1","time":"\udcff"}', "time is not ISO 8601", "a/b | 1 | \ufffd"),
         ('{"name":1,"value":"1","time":"x"}', "no name", "null | 1 | x"),
+        ('{"name":"a/\udcff","value":"1","time":"x"}', "name is not UTF-8", "a/\ufffd | 1 | x"),
+        ('{"name":"\\ud800","value":"1","time":"x"}', "name is not UTF-8", "\ufffd | 1 | x"),
         ("null", "no name", "null | null | null"),
         ("[1, 2]", "no name", "null | [1, 2] | null"),
         ("7", "no name", "null | 7 | null"),

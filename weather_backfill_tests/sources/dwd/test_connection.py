@@ -7,6 +7,7 @@ from pydantic import ValidationError
 
 from weather_backfill.sources.dwd.connection import DwdConnection, InBox
 from weather_backfill.sources.dwd.directory_index import Station
+from weather_backfill.tenants.files import parse_tenant
 
 
 def test_the_default_is_the_public_server() -> None:
@@ -16,11 +17,22 @@ def test_the_default_is_the_public_server() -> None:
     assert [p.folder for p in connection.opened_products()] == ["air_temperature"]
 
 
+@pytest.mark.parametrize("text", ["00433", "433", "'00433'", '"433"', " 0433 "])
+def test_a_station_in_a_tenant_file_is_the_one_that_stands_there(text: str) -> None:
+    """YAML itself reads 00433 as the octal number 283."""
+    written = f"id: acme\nservices:\n  dwd: {{stations: [{text}, 01048, 1975, 00283]}}\n"
+    connection = parse_tenant(written.encode(), "acme.yaml", "acme").connection("dwd")
+    assert connection.stations == ("00433", "01048", "01975", "00283")
+
+
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"stations": [433]}, "write it in quotes"),
-        ({"stations": ["x"]}, "up to five digits"),
+        ({"stations": ["x"]}, "'x' is no station id: expected up to five digits"),
+        ({"stations": [123456]}, "'123456' is no station id"),
+        ({"stations": [-1]}, "'-1' is no station id"),
+        ({"stations": [4.5]}, "'4.5' is no station id"),
+        ({"stations": [True]}, "'True' is no station id"),
         ({"stations": []}, "at least 1"),
         ({"stations": "some"}, "all"),
         ({"stations": {"state": "Preussen"}}, "expected one of Baden"),

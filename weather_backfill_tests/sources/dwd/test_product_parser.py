@@ -165,6 +165,35 @@ def test_line_ends_and_padding_make_no_difference() -> None:
     assert expected[expected["metric"] == "air_temperature"]["quality"].tolist() == [1, 9, 1]
 
 
+def test_a_file_without_eor_is_judged_by_its_columns() -> None:
+    text = hourly(433, NEW_YEAR, [1.5, -999, 3.0])
+    expected = rows(text.encode(), TU)
+    lacking = text.replace(";eor", "")
+    for variant in (
+        lacking,
+        lacking.replace("\r\n", "\n"),
+        lacking.rstrip(),
+        text.replace(";eor", "", 1),
+        lacking + "\x1a",
+    ):
+        pd.testing.assert_frame_equal(rows(variant.encode(), TU), expected)
+
+
+@pytest.mark.parametrize("cut", [3, 4, 8, 20])
+@pytest.mark.parametrize("lines", [2, 4])
+def test_a_file_without_eor_that_was_cut_is_refused(cut: int, lines: int) -> None:
+    """Also in the middle of its last number, and in the header: a part of a file is no file."""
+    text = "".join(hourly(433, NEW_YEAR, [1.5, -999, 3.0]).replace(";eor", "").splitlines(keepends=True)[:lines])
+    with pytest.raises(UnreadableObjectError, match="ends in the middle of a row"):
+        parse_product(text[:-cut].encode(), TU)
+
+
+@pytest.mark.parametrize("text", ["STATIONS_ID;MESS_DATUM;QN_9;TT_TU", "STATIONS_ID;MESS_DATUM;QN_9;TT_TU;RF_TU;eo"])
+def test_a_header_that_was_cut_is_no_file_without_rows(text: str) -> None:
+    with pytest.raises(UnreadableObjectError, match="ends in the middle of a row"):
+        parse_product(text.encode(), TU)
+
+
 def test_a_file_with_a_header_alone_has_no_rows() -> None:
     parsed = parse_product(HOURLY_HEADER.encode() + b"\r\n", TU)
     assert (parsed.rows, parsed.series, parsed.station) == (0, [], None)

@@ -30,6 +30,7 @@ from weather_backfill_tests.sources.dwd.files import (
     NEW_YEAR,
     frame,
     good,
+    hourly,
     hourly_zip,
     in_order,
     member,
@@ -374,6 +375,30 @@ def test_a_historical_folder_that_is_gone_is_no_decade_without_data(tmp_path) ->
     put(tmp_path, f"{HISTORICAL}/stundenwerte_TU_00002_20200101_20200131_hist.zip", station_zip(2))
     (old,) = good(read_days(local(tmp_path), [date(2015, 1, 2)]))
     assert (old.table.num_rows, old.incomplete) == (0, None), "really without data"
+
+
+def test_a_gap_within_readable_files_is_no_folder_that_is_missing(tmp_path) -> None:
+    rows = [hourly(2, NEW_YEAR, [1.0] * 24), hourly(2, NEW_YEAR + timedelta(days=9), [1.0] * 24).partition("\n")[2]]
+    put(tmp_path, f"{RECENT}/stundenwerte_TU_00002_akt.zip", zipped(produkt_tu__txt="".join(rows)))
+    asked = [date(2019, 12, 31), date(2020, 1, 1), date(2020, 1, 4), date(2020, 1, 11)]
+    before, *within = read_days(local(tmp_path), asked)
+    assert isinstance(before, DayFailure), "history would hold it"
+    assert f"folder {HISTORICAL} is not on the server" in str(before.error)
+    assert [day.table.num_rows for day in good(within)] == [46, 0, 0], "a gap, and a day too many"
+    put(tmp_path, f"{RECENT}/stundenwerte_TU_00003_akt.zip", hourly_zip(3, NEW_YEAR + timedelta(days=10), [1.0] * 24))
+    gap, _ = read_days(local(tmp_path), [date(2020, 1, 4), date(2020, 1, 11)])
+    assert isinstance(gap, DayFailure), "the other station's history is missing"
+
+
+def test_lines_of_a_station_list_that_cannot_be_read_are_told(tmp_path) -> None:
+    put(tmp_path, f"{RECENT}/stundenwerte_TU_00002_akt.zip", station_zip(2))
+    lines = ["00002 20000101 20261128 100 50.0 9.0 Musterstadt  Hessen", "00003 2000-01-01 100 50.0 9.0 Odd  Hessen"]
+    text = "\n".join(
+        ["Stations_id von_datum bis_datum Stationshoehe geoBreite geoLaenge Stationsname Bundesland", *lines]
+    )
+    put(tmp_path, f"{RECENT}/TU_Stundenwerte_Beschreibung_Stationen.txt", text.encode("latin-1"))
+    day, *_ = good(read_days(local(tmp_path, stations={"state": "Hessen"}), DAYS))
+    assert day.facts["unreadable_station_lines"] == [f"{RECENT}/TU_Stundenwerte_Beschreibung_Stationen.txt: {lines[1]}"]
 
 
 def test_a_year_of_minutes_ends_in_the_folder_of_the_next() -> None:
