@@ -27,7 +27,7 @@ from weather_backfill.dagster.restatement_sensor import build_restatement_job, b
 from weather_backfill.dagster.schedules import build_housekeeping
 from weather_backfill.dagster.sensors import build_sensors
 from weather_backfill.settings import Settings, load_settings
-from weather_backfill.sources.registry import SERVICES
+from weather_backfill.sources.registry import REGISTERED, SERVICES
 from weather_backfill.sources.service import absolute
 
 
@@ -61,6 +61,9 @@ def with_scaffolded(platform: dg.Definitions) -> dg.Definitions:
     return dg.Definitions.merge(platform, tree.build_defs())
 
 
+RESTATING = [service for service in REGISTERED if service.restates]
+
+
 def build_definitions(
     settings: Settings | None = None,
     *,
@@ -84,11 +87,11 @@ def build_definitions(
             resources={**build_resources(settings), **(resource_overrides or {})},
             jobs=[
                 build_managed_backfill(settings, lambda: definitions[0]),
-                build_restatement_job(settings, lambda: definitions[0]),
+                *(build_restatement_job(service, settings, lambda: definitions[0]) for service in RESTATING),
             ],
             sensors=[
                 *build_sensors(settings, lambda: definitions[0]),
-                build_restatement_sensor(settings),
+                *map(build_restatement_sensor, RESTATING),
                 build_lost_starts(),
             ],
             schedules=[build_housekeeping(settings)],

@@ -21,8 +21,8 @@ from weather_backfill.lake.listing import day_objects
 from weather_backfill.model.errors import ConfigurationError, WeatherError
 from weather_backfill.model.partitions import PartitionKey
 from weather_backfill.settings import Settings
-from weather_backfill.sources.dwd.restatements import HeldFiles, Restated
 from weather_backfill.sources.registry import REGISTERED, any_of, service_named
+from weather_backfill.sources.restatements import HeldFiles, Restated
 from weather_backfill.storage.object_store import ObjectStore
 from weather_backfill.storage.places import open_lake, open_tenant_files
 from weather_backfill.tenants.access import open_source

@@ -1,7 +1,8 @@
-"""The daily poll for restatements: a sensor and the job it starts.
+"""The daily poll for restatements: a sensor and the job it starts, of every service that restates.
 
 `dwd_restatements` compares once a day, for every tenant of DWD, the lake with DWD's files, and backfills the days that
-were restated. It is stopped until you start it: each day it downloads the files that DWD has replaced. Its backfills
+were restated; `ghcnh_restatements` those of GHCNh. A sensor is stopped until you start it: each day it downloads the
+files that the upstream has replaced. Its backfills
 queue like all others for the few that may be active. The comparison takes minutes for many stations, more than a
 sensor may, so every tenant's is a run of its own: visible, with its log, and a tenant that fails stops nobody else.
 """
@@ -21,11 +22,11 @@ from weather_backfill.model.errors import WeatherError
 from weather_backfill.model.partitions import PartitionKey, tenants_partition_name
 from weather_backfill.model.tags import SERVICE_TAG, TENANT_TAG
 from weather_backfill.settings import Settings
+from weather_backfill.sources.service import Service
 from weather_backfill.util.logs import log_day
 
-SERVICE = "dwd"
-SENSOR = JOB = "dwd_restatements"
 A_DAY = 24 * 60 * 60
+NODE = "compare_with_upstream"  # its name in every job; op definitions have names of their own
 
 
 class TenantConfig(dg.Config):
@@ -34,18 +35,26 @@ class TenantConfig(dg.Config):
     tenant: str
 
 
-def build_restatement_job(settings: Settings, definitions: Callable[[], dg.Definitions]) -> dg.JobDefinition:
-    """The job `dwd_restatements`: compares one tenant's days with DWD's files and backfills those that were restated.
+def job_of(service: str) -> str:
+    """The name of a service's job, and of its sensor."""
+    return f"{service}_restatements"
+
+
+def build_restatement_job(
+    service: Service, settings: Settings, definitions: Callable[[], dg.Definitions]
+) -> dg.JobDefinition:
+    """The job `<service>_restatements`: compares one tenant's days with the upstream's files and backfills those that
+    were restated.
 
     `definitions` returns the asset graph when a run needs it.
     """
 
-    @dg.op(pool=f"{SERVICE}_source")
+    @dg.op(name=f"compare_{service.name}_with_upstream", pool=f"{service.name}_source")
     def compare_with_upstream(context: dg.OpExecutionContext, config: TenantConfig) -> None:
-        restatements = find_restatements(settings, SERVICE, config.tenant)
+        restatements = find_restatements(settings, service.name, config.tenant)
         for row in restatements.rows():
             key = PartitionKey(date.fromisoformat(str(row["date"])), config.tenant)
-            log_day(context.log, logging.INFO, SERVICE, key, f"restated: {row}")
+            log_day(context.log, logging.INFO, service.name, key, f"restated: {row}")
         for station, problem in restatements.found.problems.items():
             context.log.warning(f"station {station} is not compared: {problem}")
         backfill_context = BackfillContext(context.instance, definitions(), settings)
@@ -53,47 +62,50 @@ def build_restatement_job(settings: Settings, definitions: Callable[[], dg.Defin
         backfill = launch_restatements(backfill_context, restatements, launch=not settings.automation)
         context.log.info(f"{len(restatements.found.days)} days restated; backfill: {backfill or 'none needed'}")
 
-    @dg.job(name=JOB, description="Find the days of a tenant that DWD has restated, and backfill just those")
+    @dg.job(
+        name=job_of(service.name),
+        description=f"Find the days of a tenant that {service.title} has restated, and backfill just those",
+    )
     def restatements_job() -> None:
-        compare_with_upstream()
+        compare_with_upstream.alias(NODE)()
 
     return restatements_job
 
 
-def build_restatement_sensor(settings: Settings) -> dg.SensorDefinition:
-    """The sensor `dwd_restatements`: one run of the job a tenant and UTC day."""
+def build_restatement_sensor(service: Service) -> dg.SensorDefinition:
+    """The sensor `<service>_restatements`: one run of the job a tenant and UTC day."""
 
     @dg.sensor(
-        name=SENSOR,
-        job_name=JOB,
+        name=job_of(service.name),
+        job_name=job_of(service.name),
         minimum_interval_seconds=A_DAY,
         default_status=dg.DefaultSensorStatus.STOPPED,
-        description="Once a day, look for days of every tenant that DWD has restated, and backfill just those",
+        description=f"Once a day, look for days of every tenant that {service.title} restated, and backfill just those",
     )
     def evaluate(
         context: dg.SensorEvaluationContext, tenants: TenantsResource
     ) -> Iterator[dg.RunRequest | dg.SkipReason]:
         requests = 0
         today = datetime.now(UTC).date()
-        for tenant in sorted(context.instance.get_dynamic_partitions(tenants_partition_name(SERVICE))):
+        for tenant in sorted(context.instance.get_dynamic_partitions(tenants_partition_name(service.name))):
             try:
-                enabled = tenants.registry.get(tenant).connection(SERVICE).enabled
+                enabled = tenants.registry.get(tenant).connection(service.name).enabled
             except WeatherError as error:
                 context.log.error(f"tenant {tenant} is left out: {error}")
                 continue
             if enabled:
                 requests += 1
-                yield request(tenant, today)
+                yield request(service.name, tenant, today)
         if not requests:
-            yield dg.SkipReason("no tenant has a readable connection to dwd that is enabled")
+            yield dg.SkipReason(f"no tenant has a readable connection to {service.name} that is enabled")
 
     return evaluate
 
 
-def request(tenant: str, day: date) -> dg.RunRequest:
+def request(service: str, tenant: str, day: date) -> dg.RunRequest:
     """The run that compares a tenant's days on a UTC day; its key keeps it from being launched twice."""
     return dg.RunRequest(
         run_key=f"{tenant}/{day.isoformat()}",
-        run_config=dg.RunConfig(ops={"compare_with_upstream": TenantConfig(tenant=tenant)}),
-        tags={TENANT_TAG: tenant, SERVICE_TAG: SERVICE},
+        run_config=dg.RunConfig(ops={NODE: TenantConfig(tenant=tenant)}),
+        tags={TENANT_TAG: tenant, SERVICE_TAG: service},
     )

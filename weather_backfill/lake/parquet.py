@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -306,15 +307,22 @@ def our_pairs(pairs: Mapping[bytes, bytes] | None) -> dict[str, str]:
 
 def cadence_lineage(cadence: Cadence) -> dict[str, str]:
     """Encode a cadence for the footer, so that refining a raw file needs nothing but the file."""
-    return {"cadence": json.dumps({"seconds": cadence.seconds, "by_metric": dict(sorted(cadence.by_metric.items()))})}
+    document: dict[str, Any] = {"seconds": cadence.seconds, "by_metric": dict(sorted(cadence.by_metric.items()))}
+    if cadence.by_station:
+        document["by_station"] = {name: dict(sorted(own.items())) for name, own in sorted(cadence.by_station.items())}
+    return {"cadence": json.dumps(document)}
 
 
 def cadence_of(footers: Mapping[str, str]) -> Cadence:
     """Parse the cadence that `cadence_lineage` wrote; raises `UnreadableObjectError` if the footer has none."""
     with json_documents.reading("this file's footer has no valid cadence", "reprocess its day."):
         document = json_documents.parsed(footers["cadence"])
-        by_metric = {str(name): int(seconds) for name, seconds in document["by_metric"].items()}
-        return Cadence(int(document["seconds"]), by_metric)
+        by_station = {str(name): _seconds(own) for name, own in document.get("by_station", {}).items()}
+        return Cadence(int(document["seconds"]), _seconds(document["by_metric"]), by_station)
+
+
+def _seconds(document: Mapping[str, Any]) -> dict[str, int]:
+    return {str(name): int(seconds) for name, seconds in document.items()}
 
 
 def concat(tables: Sequence[pa.Table], schema: pa.Schema) -> pa.Table:

@@ -2,7 +2,7 @@
 
 Deleted: replaced versions of days; journals that no run resumes (after their provenance entries have been saved);
 notifications of incidents that are over; poll markers of connections that are long gone; unfinished writes of killed
-processes, after a day; cached DWD files that were not used for a month.
+processes, after a day; cached files of upstreams that were not used for a month.
 Archived (`lake/compaction.py`): backfills that have ended, audit events, and the provenance of written objects. The
 counters in `_metrics/` are one object, and stay.
 
@@ -32,7 +32,7 @@ from weather_backfill.lake import compaction, layout, listing, provenance, versi
 from weather_backfill.lake.journal import record_from_json
 from weather_backfill.model.errors import ConfigurationError, UnreadableObjectError
 from weather_backfill.settings import Settings
-from weather_backfill.sources.dwd import cache
+from weather_backfill.sources import file_cache
 from weather_backfill.storage.object_store import LOCKS, STAGING, ObjectStore, StoredObject
 from weather_backfill.util import scratch
 
@@ -78,7 +78,7 @@ def find(
         JOURNALS: _journals(instance, store, ended_before),
         TOLD: _told(store, ended_before),
         STAGED: [o.key for o in _unfinished(store) if o.last_modified < now - STAGED_FOR],
-        CACHED: cache.unused(store, now),
+        CACHED: file_cache.unused(store, now),
         LOOKS: [stored.key for stored in listing.records(store, layout.LOOKS) if stored.last_modified < ended_before],
     }
     archived = {

@@ -30,14 +30,21 @@ class CheckResult:
 
 @dataclass(frozen=True, slots=True)
 class Cadence:
-    """Seconds between the samples of a complete day: the grid on which coverage is counted."""
+    """Seconds between the samples of a complete day: the grid on which coverage is counted.
+
+    `by_station` gives a station's own where stations differ, in seconds by metric; that of "" holds for its other ones.
+    """
 
     seconds: int
     by_metric: Mapping[str, int] = field(default_factory=dict)
+    by_station: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
-    def of(self, metric: str) -> int:
-        """The cadence of a metric, in seconds."""
-        return self.by_metric.get(metric, self.seconds)
+    def of(self, metric: str, station: str | None = None) -> int:
+        """The cadence of a metric, in seconds; a station's own where it has one."""
+        own = self.by_station.get(station, {}) if station is not None else {}
+        if metric in own:
+            return own[metric]
+        return self.by_metric.get(metric, own.get("", self.seconds))
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +56,8 @@ class RawDay:
     one damaged station file never costs the others.
 
     `table` has the columns of `schemas.RAW` (optionally `source_quality` at the end), sorted by station,
-    metric and time, unique by those, with `quality` not judged yet (the caller flags). `facts` become
-    materialization metadata; `lineage` follows from the data alone and goes into the file's footer.
+    metric and time, unique by those, with `quality` as the service judged (`PASS` where it does not; the
+    caller flags). `facts` become materialization metadata; `lineage` follows from the data alone and goes into the file's footer.
     """
 
     date: date

@@ -72,11 +72,15 @@ RAW_COLUMNS = {
     "quality": Column("QARTOD flag: 1 pass, 2 not evaluated, 3 suspect, 4 fail, 9 missing"),
     "interval_seconds": Column("Length of the interval that the value stands for; 0: a reading; null: not known", "s"),
     "interval_end_offset_seconds": Column("End of that interval, from observed_at on; null: not known", "s"),
-    "source_quality": Column("The upstream's own quality level, only where it gives one (DWD's QN); null: none given"),
+    "source_quality": Column(
+        "The upstream's own quality level, only where it gives one: DWD's QN, GHCNh's code (a letter as its ASCII "
+        "number); null: none given"
+    ),
 }
 
 SOURCE_QUALITY = pa.field("source_quality", pa.int8())
-"""The upstream's own quality level, kept beside `quality` where the service has one (DWD's QN)."""
+"""The upstream's own quality level, kept beside `quality` where the service has one (DWD's QN, GHCNh's
+codes)."""
 
 REFINED = pa.schema(
     [

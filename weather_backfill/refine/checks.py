@@ -16,12 +16,11 @@ import pyarrow as pa
 
 from weather_backfill.lake import parquet
 from weather_backfill.model import intervals
-from weather_backfill.model.days import CheckResult, RawDay
+from weather_backfill.model.days import Cadence, CheckResult, RawDay
 from weather_backfill.model.metrics import METRICS
 from weather_backfill.model.schemas import FAIL, RAW, REFINED
 from weather_backfill.refine.parts import covered_by_series
 from weather_backfill.refine.samples import samples_of
-from weather_backfill.refine.windows import expected_slots
 
 MAX_FAILED_SHARE = 0.05
 _WORST = 5
@@ -50,11 +49,11 @@ def coverage(day: RawDay) -> Coverage:
     starts = parquet.series_starts(table)
     metric, metric_names = _codes_at(table, "metric", starts)
     station, station_names = _codes_at(table, "station_id", starts)
-    slot_seconds = np.array([day.cadence.of(name) for name in metric_names], dtype="i8")
-    expected_by_metric = np.array([expected_slots(int(s)) for s in slot_seconds], dtype="i8")
+    slot_seconds = _slot_seconds(day.cadence, metric, metric_names, station, station_names)
+    expected = 86_400 // np.maximum(slot_seconds, 1)
     counted = np.array([name not in METRICS or METRICS[name].cf for name in metric_names], dtype=bool)[metric]
-    slots, covered = _filled(table, starts, slot_seconds[metric])
-    filled = np.minimum(slots / expected_by_metric[metric] + covered / intervals.DAY_US, 1)[counted]
+    slots, covered = _filled(table, starts, slot_seconds)
+    filled = np.minimum(slots / expected + covered / intervals.DAY_US, 1)[counted]
     series = np.bincount(station[counted], minlength=len(station_names))
     total = np.bincount(station[counted], filled, minlength=len(station_names))
     by_station = {station_names[code]: float(total[code] / series[code]) for code in np.flatnonzero(series)}
@@ -63,6 +62,17 @@ def coverage(day: RawDay) -> Coverage:
     share = float(np.mean(list(by_station.values()))) if by_station else 0.0
     worst = dict(sorted(by_station.items(), key=lambda item: (item[1], item[0]))[:_WORST])
     return Coverage(share, worst)
+
+
+def _slot_seconds(
+    cadence: Cadence, metric: np.ndarray, metric_names: list[str], station: np.ndarray, station_names: list[str]
+) -> np.ndarray:
+    """The cadence of each series; those of stations without an own one are told by metric alone."""
+    seconds = np.array([cadence.of(name) for name in metric_names], dtype="i8")[metric]
+    own = np.array([name in cadence.by_station for name in station_names], dtype=bool)
+    for at in np.flatnonzero(own[station]) if cadence.by_station else ():
+        seconds[at] = cadence.of(metric_names[metric[at]], station_names[station[at]])
+    return seconds
 
 
 def _codes_at(table: pa.Table, column: str, rows: np.ndarray) -> tuple[np.ndarray, list[str]]:

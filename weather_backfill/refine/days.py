@@ -12,7 +12,7 @@ from weather_backfill.lake import layout, ownership, parquet
 from weather_backfill.model.days import Day, DayFailure, DayTable, RawDay
 from weather_backfill.model.partitions import PartitionKey
 from weather_backfill.refine.checks import Limits, check_raw, check_refined, coverage
-from weather_backfill.refine.quality import flag
+from weather_backfill.refine.quality import flag, with_service_flags
 from weather_backfill.refine.windows import refine_file
 from weather_backfill.storage.object_store import ObjectStore
 from weather_backfill.util.day_stream import each_day
@@ -54,7 +54,7 @@ def to_raw_table(key: PartitionKey, day: RawDay | DayFailure, limits: Limits, ac
         return day.of(key.tenant)
     with ThreadPoolExecutor(1, thread_name_prefix="coverage") as pool:  # concurrently: independent of each other
         future = pool.submit(coverage, day)
-        table = flag(day.table, day.cadence)
+        table = with_service_flags(flag(day.table, day.cadence), day.table)
         covered = future.result()
     flagged = replace(day, table=table)
     lineage = {**day.lineage, **parquet.cadence_lineage(day.cadence), "completeness": f"{covered.share:.6f}"}

@@ -88,7 +88,7 @@ def quarter_features(quarter: date, days: Iterable[FeatureInput], history: pa.Ta
     with connect() as connection:
         for day in days:
             connection.register("windows", day.table)
-            connection.register("cadences", _cadences(day.cadence))
+            connection.register("cadences", _cadences(day))
             summaries.append(_day(connection, day.date))
             sectors.append(connection.sql(sql("features_sectors")).to_arrow_table())
         if not summaries:
@@ -105,10 +105,16 @@ def _day(connection: duckdb.DuckDBPyConnection, day: date) -> pa.Table:
     return table.append_column("date", pa.array([day] * table.num_rows, pa.date32()))
 
 
-def _cadences(cadence: Cadence) -> pa.Table:
-    """The seconds between two grid slots by metric."""
-    metrics = list(PRODUCTS.values())
-    return pa.table({"metric": metrics, "slot_seconds": [max(cadence.of(m), FINEST_SLOT_SECONDS) for m in metrics]})
+def _cadences(day: FeatureInput) -> pa.Table:
+    """The seconds between two grid slots by station and metric."""
+    stations = pc.unique(day.table["station_id"].cast(pa.string())).to_pylist()
+    series = [(station, metric) for station in stations for metric in PRODUCTS.values()]
+    slots = [max(day.cadence.of(metric, station), FINEST_SLOT_SECONDS) for station, metric in series]
+    return pa.table({
+        "station_id": pa.array([station for station, _ in series], pa.string()),
+        "metric": pa.array([metric for _, metric in series], pa.string()),
+        "slot_seconds": pa.array(slots, pa.int64()),
+    })  # fmt: skip
 
 
 def _typed(rows: pa.Table) -> pa.Table:

@@ -1,6 +1,7 @@
 -- One row per station and metric of one day, for the quarter's statistics.
 --
--- `windows` holds the day's refined rows and `cadences` the seconds between two grid slots by metric. A window weighs as
+-- `windows` holds the day's refined rows and `cadences` the seconds between two grid slots by station and
+-- metric. A window weighs as
 -- much as its values cover: its completeness of its length, or of the grid where that is wider (a reading an hour fills
 -- one window of four, and stands for the hour). Clock hours come first, a window in that of its midpoint: so hours are
 -- alike for windows of any length. Files of schema 1 hold windows of 900 s, without partial sums: what fell in an
@@ -8,8 +9,8 @@
 -- than 0.1.
 WITH weighed AS (
     SELECT
-        station_id::VARCHAR AS station_id,
-        metric::VARCHAR AS metric,
+        windows.station_id::VARCHAR AS station_id,
+        windows.metric::VARCHAR AS metric,
         (epoch_us(window_start) + coalesce(window_seconds, 900) * 500000::BIGINT) // 3600000000 AS hour,
         completeness * greatest(coalesce(window_seconds, 900), slot_seconds) AS covered,
         mean,
@@ -17,7 +18,7 @@ WITH weighed AS (
         maximum,
         coalesce(partial_sum, "sum", mean * sample_count) AS total
     FROM windows
-    JOIN cadences USING (metric)
+    JOIN cadences ON cadences.station_id = windows.station_id::VARCHAR AND cadences.metric = windows.metric::VARCHAR
     WHERE mean IS NOT NULL OR completeness > 0
 ),
 hours AS (

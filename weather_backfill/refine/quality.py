@@ -72,6 +72,21 @@ def flag(table: pa.Table, cadence: Cadence) -> pa.Table:
     return table.set_column(position, table.schema.field("quality"), pa.array(flags))
 
 
+def with_service_flags(judged: pa.Table, read: pa.Table) -> pa.Table:
+    """The judged table with the flags that the service itself gave (`quality` as read), where those are worse.
+
+    `PASS` as read says nothing; `NOT_EVALUATED` says that the service has not looked at a value that our tests pass.
+    """
+    told = [np.asarray(chunk) for chunk in read["quality"].chunks]
+    if not any(np.any((flags > PASS) & (flags < MISSING)) for flags in told):
+        return judged
+    flags = np.concatenate(told)
+    ours = np.asarray(judged["quality"])
+    worst = np.where(flags < MISSING, np.maximum(ours, flags), ours)
+    position = judged.schema.get_field_index("quality")
+    return judged.set_column(position, judged.schema.field("quality"), pa.array(worst))
+
+
 def _judge_metrics(
     table: pa.Table, metric_codes: np.ndarray, codes: np.ndarray, names: list[str], value: np.ndarray,
     cadence: Cadence, flags: np.ndarray,

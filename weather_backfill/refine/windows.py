@@ -118,7 +118,8 @@ def _series(samples: pa.Table, cadence: Cadence) -> tuple[np.ndarray, pa.Table]:
     """`series_of` with the rule and the grid of each series."""
     numbers, series = series_of(samples)
     metrics = series["metric"].to_pylist()
-    slots = [max(cadence.of(metric), FINEST_SLOT_SECONDS) * 1_000_000 for metric in metrics]
+    named = zip(metrics, series["station_id"].to_pylist(), strict=True)
+    slots = [max(cadence.of(metric, station), FINEST_SLOT_SECONDS) * 1_000_000 for metric, station in named]
     rules = [str(rule_of(metric)) for metric in metrics]
     return numbers, series.append_column("rule", [rules]).append_column("slot_us", pa.array(slots, pa.int64()))
 

@@ -26,7 +26,7 @@ from dagster._core.storage.dagster_run import NOT_FINISHED_STATUSES
 
 from weather_backfill.backfill.manifests import load_manifest
 from weather_backfill.backfill.status import active_backfills
-from weather_backfill.dagster.restatement_sensor import JOB
+from weather_backfill.dagster.restatement_sensor import job_of
 from weather_backfill.dagster.schedules import HOUSEKEEPING
 from weather_backfill.lake import layout
 from weather_backfill_tests.conftest import CREDENTIALS
@@ -42,6 +42,7 @@ DAY_SECONDS = 1200
 LOADS_HOUR, HOUSEKEEPING_HOUR = 4, 5
 LATER = timedelta(minutes=10)
 """Each morning is so much later, for what looks once in 24 hours looks a little later each day."""
+SENSOR = job_of("dwd")
 IDLE_LOOKS, IDLE_JUMP = 3, 300
 """After so many looks, two seconds apart, at which nothing was at work, so many seconds are left out."""
 KEEP_DAYS = 7  # so that weeks see what is old go
@@ -65,7 +66,7 @@ class Soak:
         morning = self.world.morning(number, LOADS_HOUR) + number * LATER
         self.clock.set(morning)
         if number == 1:  # it looks once in 24 hours from its first look on: in the mornings
-            self.platform.run("dagster", "sensor", "start", JOB, "-w", str(self.platform.folder / "workspace.yaml"))
+            self.platform.run("dagster", "sensor", "start", SENSOR, "-w", str(self.platform.folder / "workspace.yaml"))
         self._wait(lambda: self._unlooked(morning) + self._unloaded(number) + self._uncompared(number, morning))
         night = self.world.morning(number, HOUSEKEEPING_HOUR) + timedelta(minutes=35)
         self.clock.set(night)
@@ -130,7 +131,7 @@ class Soak:
         """The look for restatements, where there is a tenant of DWD."""
         if "fritz" not in self.world.living:
             return []
-        wanted = RunsFilter(job_name=JOB, created_after=morning)
+        wanted = RunsFilter(job_name=SENSOR, created_after=morning)
         return self._unended(wanted, "the comparison with DWD")
 
     def _uncleaned(self, number: int) -> list[str]:

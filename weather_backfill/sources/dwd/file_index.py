@@ -13,8 +13,9 @@ from weather_backfill.sources.dwd.directory_index import DirectoryEntry, Station
 from weather_backfill.sources.dwd.history_versions import newest_first, superseded
 from weather_backfill.sources.dwd.metadata import StationMetadata
 from weather_backfill.sources.dwd.products import Period, Product, ProductFile, parse_file_name
-from weather_backfill.sources.dwd.remote import Fetched, Remote
+from weather_backfill.sources.dwd.remote import Remote
 from weather_backfill.sources.dwd.zip_file import open_metadata
+from weather_backfill.sources.remote import Fetched
 
 _ONE_DAY = timedelta(days=1)
 RECENT_DAYS = timedelta(days=500)

@@ -34,7 +34,6 @@ from weather_backfill.model.days import Cadence, DayFailure, DayInventory, RawDa
 from weather_backfill.model.errors import NotFoundError, SourceUnavailableError, WeatherError
 from weather_backfill.model.schemas import REJECTS
 from weather_backfill.sources.base import ClosingSource
-from weather_backfill.sources.dwd.cache import Download, FileCache
 from weather_backfill.sources.dwd.connection import DwdConnection
 from weather_backfill.sources.dwd.day_store import MEMORY_BYTES, DayIndex, DayStore, DayTables
 from weather_backfill.sources.dwd.directory_index import DirectoryEntry
@@ -43,10 +42,12 @@ from weather_backfill.sources.dwd.history import station_history
 from weather_backfill.sources.dwd.metadata import StationMetadata
 from weather_backfill.sources.dwd.products import Period, Product
 from weather_backfill.sources.dwd.remote import Remote
-from weather_backfill.sources.dwd.restatements import HeldFiles, Restated, find_suspects
+from weather_backfill.sources.dwd.restatements import find_suspects
 from weather_backfill.sources.dwd.station_loader import Bodies, Contribution, StationLoad, bodies_of, load_station
 from weather_backfill.sources.dwd.timestamps import DAY
 from weather_backfill.sources.dwd.zip_file import open_archive, require_zip
+from weather_backfill.sources.file_cache import Download, FileCache
+from weather_backfill.sources.restatements import HeldFiles, Restated
 from weather_backfill.storage.object_store import ObjectStore
 from weather_backfill.util.day_stream import pool_ahead
 
@@ -132,7 +133,7 @@ class DwdSource(ClosingSource):
     ) -> None:
         self._connection = connection
         self._remote = remote or connection.remote()
-        self._files = FileCache(cache, self._remote)
+        self._files = FileCache(cache, self._remote, "dwd")
         self._memory = memory_bytes
         self._products = connection.opened_products()
         self._metrics = sorted({c.metric for p in self._products for c in p.columns.values()} | _ALWAYS_THERE)

@@ -11,7 +11,6 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from weather_backfill.model.errors import SchemaError, WeatherError
-from weather_backfill.sources.dwd.cache import Download
 from weather_backfill.sources.dwd.day_store import DayIndex
 from weather_backfill.sources.dwd.file_index import StationFile, covered_by_history
 from weather_backfill.sources.dwd.product_parser import ParsedProduct, Series, parse_product
@@ -20,6 +19,7 @@ from weather_backfill.sources.dwd.rejects import Rejects
 from weather_backfill.sources.dwd.time_reference import clock_for
 from weather_backfill.sources.dwd.timestamps import DAY
 from weather_backfill.sources.dwd.zip_file import ProductZip, open_archive, product_member
+from weather_backfill.sources.file_cache import Download
 from weather_backfill.sources.table import BEFORE_FIRST_DAY
 
 Bodies = Sequence[Download | Exception]

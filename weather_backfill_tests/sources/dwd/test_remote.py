@@ -17,9 +17,10 @@ from weather_backfill.model.errors import (
     SourceUnavailableError,
     UnreadableObjectError,
 )
-from weather_backfill.sources.dwd.cache import PREFIX, FileCache, unused
-from weather_backfill.sources.dwd.remote import Fetched, FolderRemote, HttpRemote, NotModified, open_remote
+from weather_backfill.sources.dwd.remote import FolderRemote, HttpRemote, open_remote
 from weather_backfill.sources.dwd.zip_file import require_zip
+from weather_backfill.sources.file_cache import PREFIX, FileCache, unused
+from weather_backfill.sources.remote import Fetched, NotModified
 from weather_backfill.storage.object_store import ObjectStore
 from weather_backfill_tests.sources.dwd.files import NEW_YEAR, hourly_zip, put
 from weather_backfill_tests.sources.dwd.server import serve
@@ -89,20 +90,20 @@ def test_other_schemes_are_refused() -> None:
 def test_an_unchanged_file_is_sent_once_and_a_changed_one_again(root, tmp_path) -> None:
     store = ObjectStore(str(tmp_path / "lake"))
     with serve(root) as mirror:
-        downloads = [FileCache(store, HttpRemote(mirror.url, wait=0)).fetch(FILE) for _ in range(3)]
+        downloads = [FileCache(store, HttpRemote(mirror.url, wait=0), "dwd").fetch(FILE) for _ in range(3)]
         assert [d.body for d in downloads] == [ZIP] * 3
         assert [d.transferred for d in downloads] == [len(ZIP), 0, 0]
         assert (mirror.asked[FILE], mirror.sent[FILE]) == (3, 1)
         newer = hourly_zip(433, NEW_YEAR, [1.0, 2.0, 3.0])
         put(root, FILE, newer)
-        assert FileCache(store, HttpRemote(mirror.url, wait=0)).fetch(FILE).body == newer
+        assert FileCache(store, HttpRemote(mirror.url, wait=0), "dwd").fetch(FILE).body == newer
     assert len(store.list(PREFIX)) == 2, "the old version is gone"
 
 
 def test_a_damaged_cache_is_a_miss(root, tmp_path) -> None:
     store = ObjectStore(str(tmp_path / "lake"))
     with serve(root) as mirror:
-        cache = FileCache(store, HttpRemote(mirror.url, wait=0))
+        cache = FileCache(store, HttpRemote(mirror.url, wait=0), "dwd")
         cache.fetch(FILE)
         for stored in store.list(PREFIX):
             store.put(stored.key, b"{" if stored.key.endswith("json") else b"rubbish")
@@ -113,7 +114,7 @@ def test_a_damaged_cache_is_a_miss(root, tmp_path) -> None:
 def test_an_error_page_never_gets_into_the_cache(root, tmp_path) -> None:
     store = ObjectStore(str(tmp_path / "lake"))
     with serve(root) as mirror:
-        cache = FileCache(store, HttpRemote(mirror.url, wait=0))
+        cache = FileCache(store, HttpRemote(mirror.url, wait=0), "dwd")
         mirror.fault = lambda path: (200, b"<html><title>Wartung</title></html>")
         with pytest.raises(UnreadableObjectError, match="Wartung"):
             cache.fetch(FILE, lambda body: require_zip(body, FILE))
@@ -124,7 +125,7 @@ def test_without_etag_or_time_nothing_is_cached(root, tmp_path) -> None:
     store = ObjectStore(str(tmp_path / "lake"))
     with serve(root) as mirror:
         mirror.etags = False
-        cache = FileCache(store, HttpRemote(mirror.url, wait=0))
+        cache = FileCache(store, HttpRemote(mirror.url, wait=0), "dwd")
         cache.fetch(FILE)
         cache.fetch(FILE)
         assert mirror.sent[FILE] == 2
@@ -135,7 +136,7 @@ def test_a_download_that_nobody_uses_goes_and_one_in_use_stays(root, tmp_path) -
     store = ObjectStore(str(tmp_path / "lake"))
     now = datetime.now(UTC)
     with serve(root) as mirror:
-        cache = FileCache(store, HttpRemote(mirror.url, wait=0))
+        cache = FileCache(store, HttpRemote(mirror.url, wait=0), "dwd")
         for ask in (cache.fetch, cache.digest):
             cache.fetch(FILE)
             [version] = [o.key for o in store.list(PREFIX) if o.key.endswith(".json")]

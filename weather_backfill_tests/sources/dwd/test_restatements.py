@@ -13,7 +13,7 @@ from weather_backfill.lake.row_diff import RowChanges
 from weather_backfill.model.days import DayFailure, RawDay
 from weather_backfill.model.partitions import days_between
 from weather_backfill.sources.dwd.connection import DwdConnection
-from weather_backfill.sources.dwd.restatements import changed_days
+from weather_backfill.sources.restatements import changed_days
 from weather_backfill.sources.table import RAW_WITH_SOURCE_QUALITY
 from weather_backfill_tests.sources.dwd.files import DWD, member, needs_data, read_days, tree, truth
 
