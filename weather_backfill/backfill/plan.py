@@ -256,6 +256,8 @@ def build_plan(
         False,
     )
     upstream = [inventory.get(day, DayInventory(0, 0)) for day in plan.raw_days]
+    if together := getattr(source, "cost", None):  # of sources whose files hold more than a day
+        upstream = [together(plan.chunks)]
     recent = sorted(refined)[-_HISTORY:] if plan.days else []  # where there is nothing to do, nothing is estimated
     seconds_per_day = measured_seconds(instance, service, tenant.id, recent)
     requests = sum(day.requests for day in upstream)

@@ -33,11 +33,13 @@ class Cadence:
     """Seconds between the samples of a complete day: the grid on which coverage is counted.
 
     `by_station` gives a station's own where stations differ, in seconds by metric; that of "" holds for its other ones.
+    `sporadic` metrics come when there is something to tell (gusts), so that their absence is no gap.
     """
 
     seconds: int
     by_metric: Mapping[str, int] = field(default_factory=dict)
     by_station: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    sporadic: frozenset[str] = frozenset()
 
     def of(self, metric: str, station: str | None = None) -> int:
         """The cadence of a metric, in seconds; a station's own where it has one."""
@@ -57,7 +59,8 @@ class RawDay:
 
     `table` has the columns of `schemas.RAW` (optionally `source_quality` at the end), sorted by station,
     metric and time, unique by those, with `quality` as the service judged (`PASS` where it does not; the
-    caller flags). `facts` become materialization metadata; `lineage` follows from the data alone and goes into the file's footer.
+    caller flags). `facts` become materialization metadata; `lineage` follows from the data alone and goes into the
+    file's footer.
     """
 
     date: date

@@ -107,6 +107,8 @@ _TABLE = (
     Metric("air_pressure_at_mean_sea_level", "hPa", "Pa", "Pressure reduced to sea level",
            lowest=500, highest=1100, max_step_per_minute=2, max_step_per_hour=20,
            min_change_per_hour=0.1),  # as of station pressure
+    Metric("altimeter_setting", "hPa", "Pa", "Pressure reduced to sea level by the standard atmosphere", cf=False,
+           lowest=500, highest=1100, max_step_per_minute=2, max_step_per_hour=20),  # as of station pressure
     Metric(
         "wind_speed", "m s-1", "m s-1", "Mean wind speed",
         lowest=0, highest=75, max_step_per_minute=20, max_step_per_hour=20,  # [Z], hour [M]
@@ -131,6 +133,7 @@ _TABLE = (
            "Precipitation since local midnight", Rule.LAST, cf=False, lowest=0),
     Metric("precipitation_amount_of_local_day_nearcast", "kg m-2", "kg m-2",
            "Precipitation since local midnight, corrected by Nearcast", Rule.LAST, cf=False, lowest=0),
+    Metric("surface_snow_thickness", "cm", "m", "Snow depth", lowest=0),
     Metric("precipitation_duration", "min", "s", "Minutes with precipitation in the interval", Rule.SUM,
            cf=False, lowest=0, highest_per_minute=_DURATION),
     Metric("precipitation_indicator", "1", "1", "Precipitation fell (0 no, 1 yes)", Rule.MAXIMUM, cf=False,

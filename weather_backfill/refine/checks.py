@@ -41,7 +41,8 @@ def coverage(day: RawDay) -> Coverage:
     Intervals cover the time that they hold together; readings, and intervals shorter than the grid, the slots that hold
     their midpoints. An interval belongs whole to its day, also what of it lies outside: the next day lacks as much at
     its end. Counts metrics with a CF name and points that the table of metrics lacks; a station's battery or codes are
-    not weather. An expected station without rows counts as empty; a day without rows has coverage 0.
+    not weather, and what is sporadic is no gap. An expected station without rows counts as empty; a day without rows
+    has coverage 0.
     """
     if not day.table.num_rows:
         return Coverage(0.0, dict.fromkeys(sorted(day.expected_stations)[:_WORST], 0.0))
@@ -51,7 +52,7 @@ def coverage(day: RawDay) -> Coverage:
     station, station_names = _codes_at(table, "station_id", starts)
     slot_seconds = _slot_seconds(day.cadence, metric, metric_names, station, station_names)
     expected = 86_400 // np.maximum(slot_seconds, 1)
-    counted = np.array([name not in METRICS or METRICS[name].cf for name in metric_names], dtype=bool)[metric]
+    counted = np.array([_counts(name, day.cadence) for name in metric_names], dtype=bool)[metric]
     slots, covered = _filled(table, starts, slot_seconds)
     filled = np.minimum(slots / expected + covered / intervals.DAY_US, 1)[counted]
     series = np.bincount(station[counted], minlength=len(station_names))
@@ -62,6 +63,10 @@ def coverage(day: RawDay) -> Coverage:
     share = float(np.mean(list(by_station.values()))) if by_station else 0.0
     worst = dict(sorted(by_station.items(), key=lambda item: (item[1], item[0]))[:_WORST])
     return Coverage(share, worst)
+
+
+def _counts(metric: str, cadence: Cadence) -> bool:
+    return metric not in cadence.sporadic and (metric not in METRICS or METRICS[metric].cf)
 
 
 def _slot_seconds(

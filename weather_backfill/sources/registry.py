@@ -7,7 +7,7 @@ from importlib import import_module
 from weather_backfill.model.errors import ConfigurationError
 from weather_backfill.sources.service import Service
 
-FOLDERS = ("tempest", "dwd", "aceiot", "csv_folder")
+FOLDERS = ("tempest", "dwd", "aceiot", "ghcnh", "csv_folder")
 
 
 def _declared(folder: str) -> Service:

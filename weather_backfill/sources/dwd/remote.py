@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Protocol
 from urllib.parse import quote
 
@@ -35,12 +36,15 @@ def open_remote(base_url: str, client: Callable[[], PoliteClient] | None = None,
 
     Raises `ConfigurationError` for others.
     """
-    return remote.opened(
-        base_url,
-        over_http=lambda: HttpRemote(base_url, client() if client else None),
-        folder=lambda root: FolderRemote(root, inside),
-        example="https://opendata.dwd.de/climate_environment/CDC/observations_germany/climate",
-    )
+
+    def over_http() -> Remote:
+        return HttpRemote(base_url, client() if client else None)
+
+    def folder(root: Path) -> Remote:
+        return FolderRemote(root, inside)
+
+    example = "https://opendata.dwd.de/climate_environment/CDC/observations_germany/climate"
+    return remote.opened(base_url, over_http, folder, example)
 
 
 class FolderRemote(remote.FolderRemote):
