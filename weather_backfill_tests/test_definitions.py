@@ -46,7 +46,7 @@ def test_backfills_run_in_chunks_and_raw_and_refined_apart(definitions: dg.Defin
     assert raw is not None
     assert refined is not None
     assert raw != refined
-    expected = {"tempest": 10, "dwd": 365}.get(service, 30)
+    expected = {"tempest": 10, "dwd": 365, "ghcnh": 365}.get(service, 30)
     assert raw.max_partitions_per_run == expected
     assert refined.max_partitions_per_run == expected + 1
 

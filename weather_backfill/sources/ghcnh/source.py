@@ -50,7 +50,7 @@ CLOSED_AFTER = timedelta(days=30)  # a station that has been silent for longer i
 _NAMED = 20
 _BYTES_AHEAD = 96 << 20
 _EPOCH = date(1970, 1, 1)
-_ALWAYS = -(1 << 56)  # no stamp is older: nothing expires here
+_ALWAYS = -(1 << 53)  # no stamp is older: nothing expires here
 
 
 @dataclass(slots=True)

@@ -15,7 +15,7 @@ from weather_backfill.model.intervals import DAY_US, shift_to_middle
 from weather_backfill.model.schemas import MISSING
 from weather_backfill.sources.ghcnh.cadence import cadence_of
 from weather_backfill.sources.ghcnh.decode import METRIC_CODES, Decoded, Rows, joined
-from weather_backfill.sources.ghcnh.elements import METRICS, RAIN, TRACE
+from weather_backfill.sources.ghcnh.elements import METRICS, RAIN
 from weather_backfill.sources.ghcnh.rain import hour_totals
 from weather_backfill.sources.table import BEFORE_FIRST_DAY, Reject, cut_text
 
@@ -80,21 +80,22 @@ def load_station(station: str, files: list[StationFile], wanted: npt.NDArray[np.
 
 
 def _closed_hours(rows: Rows, facts: dict[int, Counter[str]]) -> Rows:
-    """Keep of the running totals of an hour the last, with the seconds it stands for; traces go as their amounts do."""
+    """Keep of the running totals of an hour those of its last stamp, with the seconds they stand for; traces too."""
+    running = np.flatnonzero(rows.running > 0)
+    if not len(running):
+        return rows
+    amounts = running[rows.metrics[running] == METRIC_CODES[RAIN]]
+    amounts = amounts[np.argsort(rows.times[amounts], kind="stable")]
+    times = rows.times[amounts]
+    totals = hour_totals(times, rows.running[amounts].astype(np.int64))
+    ends, seconds = times[totals.last], totals.seconds[totals.last]
+    at = np.minimum(np.searchsorted(ends, rows.times[running]), len(ends) - 1)
+    last = ends[at] == rows.times[running]
+    _count(facts, "running_totals", times[~np.isin(times, ends)])
+    rows.seconds = rows.seconds.copy()
+    rows.seconds[running] = seconds[at]
     keep = np.ones(len(rows.times), dtype=bool)
-    seconds = rows.seconds.copy()
-    for metric in (RAIN, TRACE):
-        at = np.flatnonzero((rows.running > 0) & (rows.metrics == METRIC_CODES[metric]))
-        if not len(at):
-            continue
-        at = at[np.argsort(rows.times[at], kind="stable")]
-        totals = hour_totals(rows.times[at], rows.running[at].astype(np.int64))
-        if metric == RAIN:
-            ends = rows.times[at[totals.last]]
-            _count(facts, "running_totals", rows.times[at[~totals.last]])
-        keep[at] = totals.last if metric == RAIN else np.isin(rows.times[at], ends)
-        seconds[at] = totals.seconds
-    rows.seconds = seconds
+    keep[running] = last
     return rows if keep.all() else rows.take(keep)
 
 
