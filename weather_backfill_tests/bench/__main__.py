@@ -20,6 +20,7 @@ from weather_backfill_tests.bench import (
     bench_api,
     bench_archive,
     bench_dwd,
+    bench_ghcnh,
     bench_orchestration,
     bench_query,
     bench_range,
@@ -38,6 +39,7 @@ BENCHMARKS: dict[str, Callable[[Options], Iterable[Comparison]]] = {
     "scale": bench_scale.run,
     "query": bench_query.run,
     "range": bench_range.run,
+    "ghcnh": bench_ghcnh.run,
 }
 NUMBERS = {str(number): name for number, name in enumerate(BENCHMARKS, 1)}
 REPORT = "report"

@@ -207,3 +207,34 @@ def test_quarters() -> None:
     assert [quarter_end(date(2023, m, 1)) for m in (1, 4, 7, 10)] == [
         date(2023, 4, 1), date(2023, 7, 1), date(2023, 10, 1), date(2024, 1, 1),
     ]  # fmt: skip
+
+
+def test_rain_that_is_told_by_the_hour_and_by_six_hours_counts_once() -> None:
+    start = datetime(2020, 1, 1, tzinfo=UTC)
+
+    def window(hour: int, seconds: int, amount: float) -> dict[str, Any]:
+        return {
+            "window_start": start + timedelta(hours=hour), "station_id": "a", "metric": "precipitation_amount",
+            "sample_count": 1, "completeness": 1.0, "mean": amount, "minimum": amount, "maximum": amount,
+            "sum": amount, "window_seconds": seconds, "partial_sum": amount,
+        }  # fmt: skip
+
+    def total(*windows: dict[str, Any]) -> Any:
+        schema = schemas.REFINED
+        table = pa.Table.from_pylist([{**dict.fromkeys(schema.names), **w} for w in windows], pa.schema(
+            [field.with_nullable(True) for field in schema]))  # fmt: skip
+        day = FeatureInput(QUARTER, table, Cadence(3600))
+        from weather_backfill.refine.features import _cadences, _day
+        from weather_backfill.refine.samples import connect
+
+        with connect() as connection:
+            connection.register("windows", day.table)
+            connection.register("cadences", _cadences(day))
+            return _day(connection, day.date)["total"].to_pylist()
+
+    hours = [window(hour, 3600, 1.0) for hour in range(24)]
+    sixes = [window(hour, 6 * 3600, 6.5) for hour in range(0, 24, 6)]
+    assert total(*hours, *sixes) == [24.0], "the shorter of two that cover as much"
+    assert total(*hours[:5], *sixes) == [26.0], "the one that covers more"
+    growing = [window(0, 3 * 3600 * n, float(n)) for n in range(1, 9)]
+    assert total(*growing) == [8.0], "totals that grow from 3 to 24 hours"

@@ -38,7 +38,7 @@ def cadence_of(decoded: Decoded) -> Mapping[str, int]:
     for metric, code in METRIC_CODES.items():
         if metric in SPORADIC:
             continue
-        grid = grid_of(np.unique(rows.times[rows.metrics == code]))
+        grid = grid_of(np.sort(rows.times[rows.metrics == code], kind="stable"))
         if grid is not None and grid > own:
             cadence[metric] = grid
     return cadence

@@ -20,7 +20,7 @@ from weather_backfill.sources.ghcnh.station_loader import StationDays
 from weather_backfill.sources.table import RAW_WITH_SOURCE_QUALITY, Interval, Tags, raw_batch
 from weather_backfill.util.scratch import Scratch
 
-MEMORY_BYTES = 128 << 20
+MEMORY_BYTES = 64 << 20
 BLOCK_DAYS = 16
 _WAITING = pa.schema([
     ("times", pa.int64()), ("metrics", pa.int8()), ("values", pa.float64()), ("flags", pa.int8()),

@@ -22,6 +22,7 @@ from weather_backfill.sources.ghcnh.elements import (
     SOURCE,
     SPECIAL,
     TRACE,
+    WITH_REPORTS,
     Element,
     accumulated_hours,
     flag_of,
@@ -135,13 +136,13 @@ class _Maker:
 
     def _routine_stamps(self) -> npt.NDArray[np.int64]:
         """The stamps of rows whose temperature (else wind) is of a routine report, in order."""
-        for element in ("temperature", "wind_speed", "sea_level_pressure", "precipitation"):
+        for element in WITH_REPORTS:
             values = self._psv.values(element)
             if values is not None:
                 reports = self._psv.codes(element + REPORT)
                 special = np.array([_report(name) in SPECIAL for name in reports.names], dtype=bool)[reports.codes]
                 routine = self._usable[~np.isnan(values[self._usable]) & ~special[self._usable]]
-                return np.unique(self._psv.times[routine])
+                return np.sort(self._psv.times[routine], kind="stable")
         return np.zeros(0, np.int64)
 
     def element(self, element: Element) -> None:

@@ -58,6 +58,17 @@ ELEMENTS = (
 )
 METRICS = sorted({element.metric for element in ELEMENTS} | {TRACE})
 
+WITH_REPORTS = ("temperature", "wind_speed", "sea_level_pressure", "precipitation")
+"""Elements whose report type is read: the first that a file has tells routine reports from specials."""
+CODES = {
+    element.name: (
+        *((MEASUREMENT,) if element.metric == RAIN or element.name == "wind_direction" else ()), QUALITY,
+        *((REPORT,) if element.name in WITH_REPORTS else ()), SOURCE,
+    )
+    for element in ELEMENTS
+}  # fmt: skip
+"""The codes that are read of each element: those that a rule asks for."""
+
 _TEXTS = ("pressure_3hr_change", "sky_condition", "sky_condition_baseht", "ceiling_height", "REM")
 _LAYERS = tuple(f"sky_cover_{kind}_{n}" for kind in ("layer", "layer_baseht", "summation", "summation_baseht")
                 for n in (1, 2, 3, 4))  # fmt: skip

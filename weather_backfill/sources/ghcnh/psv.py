@@ -6,7 +6,6 @@ that are no number are read again as text, so that one of them costs itself and 
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -17,7 +16,15 @@ import pyarrow.compute as pc
 import pyarrow.csv
 
 from weather_backfill.model.errors import SchemaError, UnreadableObjectError
-from weather_backfill.sources.ghcnh.elements import ELEMENTS, KNOWN_COLUMNS, MEASUREMENT, QUALITY, REPORT, SOURCE
+from weather_backfill.sources.ghcnh.elements import (
+    CODES,
+    ELEMENTS,
+    KNOWN_COLUMNS,
+    MEASUREMENT,
+    QUALITY,
+    REPORT,
+    SOURCE,
+)
 
 _CODE = pa.dictionary(pa.int32(), pa.string())
 _CLOCK = ("Year", "Month", "Day", "Hour", "Minute")
@@ -74,7 +81,8 @@ def read_psv(body: bytes, name: str, elements: Sequence[str] | None = None, thre
     wanted = [element.name for element in ELEMENTS] if elements is None else elements
     values = [column for column in wanted if column in columns]
     numeric = {e.name for e in ELEMENTS}
-    codes = [v + end for v in values for end in (MEASUREMENT, QUALITY, REPORT, SOURCE) if v + end in columns]
+    ends = CODES if elements is None else dict.fromkeys(wanted, (MEASUREMENT, QUALITY, REPORT, SOURCE))
+    codes = [value + end for value in values for end in ends[value] if value + end in columns]
     station = "STATION" if "STATION" in columns else "Station_ID"
     clock = ("DATE",) if "DATE" in columns else _CLOCK
     lacking = [column for column in (station, *clock) if column not in columns]
@@ -125,12 +133,13 @@ def _read(body: bytes, name: str, types: dict[str, pa.DataType], bad_lines: list
         bad_lines.append(row.text)
         return "skip"
 
-    if b"\n" not in body.rstrip(b"\r\n"):  # a header alone
+    end = body.find(b"\n")
+    if end < 0 or not body[end : end + 100].strip():  # a header alone
         return pa.table({column: pa.array([], kind) for column, kind in types.items()})
     try:
         return pa.csv.read_csv(
-            io.BytesIO(body),
-            read_options=pa.csv.ReadOptions(use_threads=threads, block_size=4 << 20),
+            pa.BufferReader(body),
+            read_options=pa.csv.ReadOptions(use_threads=threads),
             parse_options=pa.csv.ParseOptions(
                 delimiter="|", quote_char=False, escape_char=False, invalid_row_handler=wrong_length
             ),

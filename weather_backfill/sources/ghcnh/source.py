@@ -48,7 +48,7 @@ from weather_backfill.util.day_stream import pool_ahead
 OUTAGE_AFTER = 5  # stations in a row that the server does not answer for: it is down, asking on is no use
 CLOSED_AFTER = timedelta(days=30)  # a station that has been silent for longer is taken for a closed one
 _NAMED = 20
-_BYTES_AHEAD = 96 << 20
+_BYTES_AHEAD = 32 << 20
 _EPOCH = date(1970, 1, 1)
 _ALWAYS = -(1 << 53)  # no stamp is older: nothing expires here
 
