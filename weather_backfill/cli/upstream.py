@@ -13,7 +13,7 @@ from weather_backfill.cli.output import Json, desk, err, friendly, out, print_ro
 @friendly
 def restatements(
     tenant: Annotated[str, typer.Option(help="Tenant id")],
-    service: Annotated[str, typer.Option(help="A service that restates: dwd")] = "dwd",
+    service: Annotated[str, typer.Option(help="A service that restates: dwd or ghcnh")] = "dwd",
     start: Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"], help="First day; default all held")] = None,
     end: Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Last day; default all held")] = None,
     launch: Annotated[bool, typer.Option("--launch", help="Backfill the restated days")] = False,

@@ -341,7 +341,7 @@ STATION_HISTORY = pa.schema(
 
 
 STATION_HISTORY_COLUMNS = {
-    "station_id": Column("Station, as DWD numbers it"),
+    "station_id": Column("Station, as the upstream names it"),
     "valid_from": Column("First day of the span in which nothing about the station changed"),
     "valid_to": Column("Day after the last of the span; null: still so"),
     "is_current": Column("True for the span that still lasts"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -249,7 +250,7 @@ class _Codes:
             setattr(taken, name, Coded(part.codes[kept], part.names))
         return taken
 
-    def of_source(self, rule) -> npt.NDArray[np.bool_]:  # type: ignore[no-untyped-def]
+    def of_source(self, rule: Callable[[str], bool]) -> npt.NDArray[np.bool_]:
         """Whether a rule holds for the source of each value."""
         return np.array([rule(name) for name in self._source.names], dtype=bool)[self._source.codes]
 
@@ -257,17 +258,17 @@ class _Codes:
         """Whether each value comes from a report of these types."""
         return np.array([_report(name) in types for name in self._report.names], dtype=bool)[self._report.codes]
 
-    def pairs(self, rule) -> npt.NDArray[np.bool_]:  # type: ignore[no-untyped-def]
+    def pairs(self, rule: Callable[[str, str], bool]) -> npt.NDArray[np.bool_]:
         """Whether a rule holds for the source and measurement code of each value."""
         table = [[rule(source, code) for code in self._measurement.names] for source in self._source.names]
         return np.array(table, dtype=bool)[self._source.codes, self._measurement.codes]
 
-    def quality_pairs(self, rule) -> npt.NDArray[np.bool_]:  # type: ignore[no-untyped-def]
+    def quality_pairs(self, rule: Callable[[str, str], bool]) -> npt.NDArray[np.bool_]:
         """Whether a rule holds for the source and quality code of each value."""
         table = [[rule(source, code) for code in self._quality.names] for source in self._source.names]
         return np.array(table, dtype=bool)[self._source.codes, self._quality.codes]
 
-    def triples(self, rule) -> npt.NDArray[np.int64]:  # type: ignore[no-untyped-def]
+    def triples(self, rule: Callable[[str, str, str], int | None]) -> npt.NDArray[np.int64]:
         """What a rule says of the source, quality and measurement code of each value; -1 where it says nothing."""
         table = [
             [[-1 if (told := rule(s, q, m)) is None else told for m in self._measurement.names]

@@ -136,7 +136,6 @@ def removed_beside_calm(source: str, code: str) -> bool:
 
 
 # Table 2. Of precipitation, and of snow depth.
-TRACES = {"T", "2"}
 _DOUBTFUL_AIR_FORCE = {"1", "3", "4", "5", "6", "7", "8", "I", "J"}
 
 

@@ -72,12 +72,12 @@ class Psv:
         return coded(self.table[name])
 
 
-def read_psv(body: bytes, name: str, elements: Sequence[str] | None = None, threads: bool = True) -> Psv:
+def read_psv(body: bytes, name: str, elements: Sequence[str] | None = None) -> Psv:
     """Read a file's elements (by default those that are kept), whatever order and version its columns have.
 
     Raises `SchemaError` for what is no such file, and `UnreadableObjectError` for bytes that are no table.
     """
-    columns = _header(body, name)
+    columns = check_psv(body, name)
     wanted = [element.name for element in ELEMENTS] if elements is None else elements
     values = [column for column in wanted if column in columns]
     numeric = {e.name for e in ELEMENTS}
@@ -85,24 +85,18 @@ def read_psv(body: bytes, name: str, elements: Sequence[str] | None = None, thre
     codes = [value + end for value in values for end in ends[value] if value + end in columns]
     station = "STATION" if "STATION" in columns else "Station_ID"
     clock = ("DATE",) if "DATE" in columns else _CLOCK
-    lacking = [column for column in (station, *clock) if column not in columns]
-    if lacking or not values:
-        raise SchemaError(
-            f"{name} is no GHCNh file: it has no column {', '.join(lacking) or 'of any known element'}, but "
-            f"{', '.join(columns[:8])[:200]}. Expected the columns of version 1.1.0 or 1.0.1."
-        )
     types: dict[str, pa.DataType] = {station: _CODE, **dict.fromkeys(codes, _CODE)}
     types |= {value: pa.float64() if value in numeric else pa.string() for value in values}
     types |= {"DATE": _STAMP} if clock == ("DATE",) else dict.fromkeys(clock, pa.int64())
     bad_lines: list[str] = []
     bad_cells: list[tuple[int, str, str]] = []
     try:
-        table = _read(body, name, types, bad_lines, threads)
+        table = _read(body, name, types, bad_lines)
         times = _times(table, clock)
     except pa.ArrowInvalid:  # a cell of another type: all as text, and each by itself
         bad_lines.clear()
         text = {column: kind if kind == _CODE else pa.string() for column, kind in types.items()}
-        table = _read(body, name, text, bad_lines, threads)
+        table = _read(body, name, text, bad_lines)
         times = _loose_times(table, clock)
         for value in values:
             if value in numeric:
@@ -112,6 +106,23 @@ def read_psv(body: bytes, name: str, elements: Sequence[str] | None = None, thre
     unknown = tuple(sorted(column for column in columns if column not in KNOWN_COLUMNS))
     stations = coded(table[station])
     return Psv(stations, times, table.drop_columns([station, *clock]), bad_lines, bad_cells, unknown)
+
+
+def check_psv(body: bytes, name: str) -> list[str]:
+    """The columns of a file, which must have a station, a time and an element that is kept.
+
+    Raises `SchemaError` for what is no such file.
+    """
+    columns = _header(body, name)
+    station = "STATION" if "STATION" in columns else "Station_ID"
+    clock = ("DATE",) if "DATE" in columns else _CLOCK
+    lacking = [column for column in (station, *clock) if column not in columns]
+    if lacking or not any(element.name in columns for element in ELEMENTS):
+        raise SchemaError(
+            f"{name} is no GHCNh file: it has no column {', '.join(lacking) or 'of any known element'}, but "
+            f"{', '.join(columns[:8])[:200]}. Expected the columns of version 1.1.0 or 1.0.1."
+        )
+    return columns
 
 
 def _header(body: bytes, name: str) -> list[str]:
@@ -128,7 +139,7 @@ def _header(body: bytes, name: str) -> list[str]:
     return columns
 
 
-def _read(body: bytes, name: str, types: dict[str, pa.DataType], bad_lines: list[str], threads: bool) -> pa.Table:
+def _read(body: bytes, name: str, types: dict[str, pa.DataType], bad_lines: list[str]) -> pa.Table:
     def wrong_length(row: pa.csv.InvalidRow) -> str:
         bad_lines.append(row.text)
         return "skip"
@@ -139,7 +150,6 @@ def _read(body: bytes, name: str, types: dict[str, pa.DataType], bad_lines: list
     try:
         return pa.csv.read_csv(
             pa.BufferReader(body),
-            read_options=pa.csv.ReadOptions(use_threads=threads),
             parse_options=pa.csv.ParseOptions(
                 delimiter="|", quote_char=False, escape_char=False, invalid_row_handler=wrong_length
             ),

@@ -151,7 +151,7 @@ def body_of(station: str, rows: list[Row]) -> bytes:
     return ("\n".join(lines) + "\n").encode()
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=6)
 def _year(station: str, first: date, last: date, recent: date, seed: int) -> tuple[list[Row], list[Value]]:
     draw = np.random.default_rng([seed, *station.encode(), first.year])
     rows: list[Row] = []

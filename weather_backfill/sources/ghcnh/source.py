@@ -37,7 +37,7 @@ from weather_backfill.sources.ghcnh.day_store import MEMORY_BYTES, DayStore
 from weather_backfill.sources.ghcnh.decode import Decoded, decode
 from weather_backfill.sources.ghcnh.elements import HOUR, SPORADIC
 from weather_backfill.sources.ghcnh.lost_months import lost_months
-from weather_backfill.sources.ghcnh.psv import read_psv
+from weather_backfill.sources.ghcnh.psv import check_psv, read_psv
 from weather_backfill.sources.ghcnh.station_loader import StationDays, StationFile, load_station
 from weather_backfill.sources.ghcnh.stations import history_rows
 from weather_backfill.sources.remote import Remote
@@ -276,12 +276,15 @@ class GhcnhSource(ClosingSource):
             files.append(file)
             lost |= {day: months[f"{day:%Y-%m}"] for day in wanted if f"{day:%Y-%m}" in months}
         unanswered = problem is not None and problem.retryable and not files
-        return _Load(load_station(station, files, numbers), failed, lost, problem, unanswered, not files and not failed)
+        begins = {file.year for file in files if not self._catalogue.years(station, [file.year - 1])}
+        return _Load(
+            load_station(station, files, numbers, begins), failed, lost, problem, unanswered, not files and not failed
+        )
 
     def _file(self, station: str, year: int) -> tuple[StationFile, dict[str, str]]:
         """A file, fetched and decoded, and why it is refused for a month, by month."""
         path, name = path_of(station, year), name_of(station, year)
-        download = self._files.fetch(path, lambda body: read_psv(body, name, ["temperature", "wind_speed"]))
+        download = self._files.fetch(path, lambda body: check_psv(body, name))
         decoded = self._decoded(download, station, name)
         lost, note = lost_months(name, download.note, decoded.stamps, self._connection.accept_lost_months)
         if note != download.note:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import date
 
@@ -53,13 +53,18 @@ class StationDays:
     year_facts: dict[int, Counter[str]] = field(default_factory=dict)
 
 
-def load_station(station: str, files: list[StationFile], wanted: npt.NDArray[np.int64]) -> StationDays:
-    """Join a station's files, given in order of years: rows of the `wanted` days (since 1970-01-01, sorted)."""
+def load_station(
+    station: str, files: list[StationFile], wanted: npt.NDArray[np.int64], begins: Collection[int] = ()
+) -> StationDays:
+    """Join a station's files, given in order of years: rows of the `wanted` days (since 1970-01-01, sorted).
+
+    A year of `begins` has no file before it.
+    """
     rows = joined([file.decoded.rows for file in files])
     facts: dict[int, Counter[str]] = {}
     rejects = {day: list(found) for day, found in _filed(files).items()}
     rows = _closed_hours(rows, facts)
-    rows, early = _without_day_before(rows, files)
+    rows, early = _without_day_before(rows, files, begins)
     for day, found in early.items():
         rejects.setdefault(day, []).extend(found)
     days = (rows.times + shift_to_middle(rows.seconds, 0)) // DAY_US
@@ -105,10 +110,12 @@ def _count(facts: dict[int, Counter[str]], name: str, times: npt.NDArray[np.int6
         facts.setdefault(day, Counter())[name] += count
 
 
-def _without_day_before(rows: Rows, files: list[StationFile]) -> tuple[Rows, dict[int, list[Reject]]]:
+def _without_day_before(
+    rows: Rows, files: list[StationFile], begins: Collection[int]
+) -> tuple[Rows, dict[int, list[Reject]]]:
     """Drop the rows stamped on a file's first day whose interval belongs to the day before, of which nothing else is.
 
-    A file that begins on the first of January goes on from that of the year before.
+    A file that begins on the first of January goes on from that of the year before, unless its year is of `begins`.
     """
     early = np.zeros(len(rows.times), dtype=bool)
     rejects: dict[int, list[Reject]] = {}
@@ -117,7 +124,7 @@ def _without_day_before(rows: Rows, files: list[StationFile]) -> tuple[Rows, dic
         if not len(file.decoded.stamps):
             continue
         first = int(file.decoded.stamps.min()) // DAY_US
-        if first == _day_number(date(file.year, 1, 1)):
+        if first == _day_number(date(file.year, 1, 1)) and file.year not in begins:
             continue
         if days is None:
             days = rows.times // DAY_US

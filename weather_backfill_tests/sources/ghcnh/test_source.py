@@ -144,6 +144,16 @@ def test_what_belongs_to_the_day_before_a_history_is_told(tmp_path: Path) -> Non
     assert [r["reason"] for r in day.rejects.to_pylist()] == [BEFORE_FIRST_DAY]
 
 
+def test_a_history_that_begins_with_a_year_has_no_day_before(tmp_path: Path) -> None:
+    network = Network(date(2024, 1, 1), date(2024, 1, 3), stations=1)
+    write_network(network, tmp_path)
+    first = row("2024-01-01T03:00", temperature="1", precipitation_24_hour=("5.0", "", "1", "FM12", "223"))
+    write(tmp_path, [first])
+    before, day = read_days(source_of(tmp_path.as_uri()), date(2023, 12, 31), date(2024, 1, 1))
+    assert before.table.num_rows == 0
+    assert [r["reason"] for r in day.rejects.to_pylist()] == [BEFORE_FIRST_DAY]
+
+
 def test_bad_rows_are_rejects_and_cost_themselves(tmp_path: Path) -> None:
     good = [row("2024-03-05T10:00", temperature="1.0"), row("2024-03-05T11:00", temperature="1.1", wind_speed="2.0")]
     text = body_of(STATION, good).decode()
