@@ -81,7 +81,15 @@ def _long(rows: Rows, slot_us: np.ndarray) -> Iterator[pa.Table]:
         return {"series": series[keys], "start_us": start[keys], "window_seconds": seconds[keys]}
 
     by_key = replace(rows, series=key)
-    return _windows(by_key, lambda some: Parts(some.series, cover=some.length), columns, slot_us)
+    return _windows(by_key, _wholes, columns, slot_us)
+
+
+def _wholes(rows: Rows) -> Parts:
+    """Each row as one part of its own window, whose number is its series: of rows of one interval one covers it."""
+    cover = np.zeros(len(rows), "i8")
+    first = _starts(rows.series)
+    cover[first] = rows.length[first]
+    return Parts(rows.series, cover=cover)
 
 
 def _windows(

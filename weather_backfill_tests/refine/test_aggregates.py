@@ -137,6 +137,8 @@ def unique(rows: list[Row]) -> list[Row]:
 @settings(max_examples=200)
 @given(st.lists(intervals(), min_size=1, max_size=25).map(unique))
 @example([Row(0, 0, 600, value=2.0), Row(0, 86_400, 600, value=3.0)])
+@example([Row(0, 83_250, 901, 0, 0.0), Row(0, 83_850, 901, -600, 0.0)])  # one interval, told twice
+@example([Row(0, 83_250, 900, 0, 0.0), Row(0, 83_850, 900, -600, 0.0)])
 def test_any_mix_of_intervals_equals_the_computation_by_hand(rows: list[Row]) -> None:
     found = computed(rows)
     for series in {row.series for row in rows}:
