@@ -201,9 +201,10 @@ def test_a_station_line_of_spaces_is_read_in_time() -> None:
     assert (len(found.stations), len(found.unreadable)) == (1, 1)
 
 
+@pytest.mark.parametrize("value", ["1", 1.5])
 @pytest.mark.parametrize("damage", [b"\xff", b"\\ud800"])
-def test_a_name_that_is_no_text_is_a_reject(damage: bytes) -> None:
-    samples = [{"name": "site/weather/temp", "value": "1", "time": "2024-01-01T00:00:00"}]
+def test_a_name_that_is_no_text_is_a_reject(damage: bytes, value: str | float) -> None:
+    samples = [{"name": "site/weather/temp", "value": value, "time": "2024-01-01T00:00:00"}]
     body = json.dumps({"point_samples": samples, "next_cursor": None, "has_more": False}).encode()
     page = decode_page(body.replace(b"site/weather/temp", damage), parsers._points(), seeds.NOW, seeds.NOW, "site")
     assert page.rejects["reason"].to_pylist() == ["name is not UTF-8"]

@@ -82,11 +82,14 @@ def _clean(text: str) -> str:
 
 
 def in_utf8(rows: pa.StructArray) -> pa.StructArray:
-    """Samples whose texts are UTF-8: bytes that are none, and halves of characters, are shown as U+FFFD."""
-    cells = [
-        pa.array(
-            [None if cell is None else cell.decode("utf-8", "replace") for cell in column.to_pylist()], pa.string()
-        )
-        for column in (column.cast(pa.binary()) for column in rows.flatten())
-    ]
-    return pa.StructArray.from_arrays(cells, fields=list(rows.type))
+    """Samples whose texts are UTF-8: bytes that are none, and halves of characters, are shown as U+FFFD.
+
+    Values that are bare numbers stay numbers.
+    """
+    columns = [_in_utf8(column) if pa.types.is_string(column.type) else column for column in rows.flatten()]
+    return pa.StructArray.from_arrays(columns, fields=list(rows.type))
+
+
+def _in_utf8(texts: pa.Array) -> pa.Array:
+    cells = texts.cast(pa.binary()).to_pylist()
+    return pa.array([None if cell is None else cell.decode("utf-8", "replace") for cell in cells], pa.string())
