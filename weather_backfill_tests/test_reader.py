@@ -62,9 +62,11 @@ def small_lake(store: ObjectStore) -> None:
     )
     reject = {"reason": "no time", "source_object": "a.json", "raw_text": "{}"}
     rejects = pa.Table.from_pylist([reject], schemas.REJECTS)
-    store.put(
-        layout.day_key(layout.REJECTED_OBSERVATIONS, "dwd", PartitionKey(DAY, "acme")), parquet.encode(rejects, {}).data
-    )
+    older = rejects.select(["reason", "source_object", "station_id", "observed_at", "raw_text"])
+    newer = pa.Table.from_pylist([reject | {"raw_bytes": 2, "stands_for": 7}], schemas.REJECTS)
+    for day, table in ((DAY, older), (date(2020, 1, 3), newer)):
+        key = layout.day_key(layout.REJECTED_OBSERVATIONS, "dwd", PartitionKey(day, "acme"))
+        store.put(key, parquet.encode(table, {}).data)
 
 
 def settings_of(platform: Platform) -> Settings:
@@ -96,11 +98,17 @@ def test_views_of_a_small_lake(platform: Platform) -> None:
         issues = rows("SELECT issue, date, reason, metric FROM quality_issues WHERE tenant = 'acme' ORDER BY 1, 2")
         assert issues == [
             ("failed", DAY, None, "air_temperature"), ("failed", DAY, None, "air_temperature"),
-            ("rejected", DAY, "no time", None), ("suspect", date(2020, 1, 2), None, "air_temperature"),
+            ("rejected", DAY, "no time", None), ("rejected", date(2020, 1, 3), "no time", None),
+            ("suspect", date(2020, 1, 2), None, "air_temperature"),
         ]  # fmt: skip
+        weights = "raw_bytes, stands_for"
+        assert rows(f"SELECT date, {weights} FROM rejected_observations ORDER BY 1") == [
+            (DAY, None, None), (date(2020, 1, 3), 2, 7),
+        ]  # fmt: skip
+        assert rows(f"SELECT {weights} FROM quality_issues WHERE date = '2020-01-03'") == [(2, 7)]
         versions = rows("SELECT dataset, service, tenant, date, bytes, rows, code_version, schema_version, object "
                         "FROM dataset_versions ORDER BY object")  # fmt: skip
-        assert len(versions) == 3 * 2 * 2 + 4
+        assert len(versions) == 3 * 2 * 2 + 5
         sizes = {stored.key: stored.size for stored in platform.lake.list()}
         for *_, size, _, code, schema, where in versions:
             key = where[where.index(next(d for d in (*VIEWS,) if f"/{d}/" in where)) :]

@@ -306,8 +306,11 @@ def _add_rejects(store: ObjectStore, service: str, key: PartitionKey, rejects: l
         return
     object_key = layout.day_key(layout.REJECTED_OBSERVATIONS, service, key)
     seen = store.look(object_key)
-    before = [] if seen is None else [schemas.conformed(ownership.decode(seen.data, object_key), REJECTS, "rejected")]
+    before = []
+    if seen is not None:
+        stored = ownership.decode(seen.data, object_key)
+        before = [schemas.conformed(stored, REJECTS, layout.REJECTED_OBSERVATIONS).cast(REJECTS)]
     reasons = {BEFORE_FIRST_DAY, AFTER_LAST_DAY}
     kept = [t.filter(pa.array([r not in reasons for r in t["reason"].to_pylist()], pa.bool_())) for t in before]
-    table = pa.concat_tables([*(t.replace_schema_metadata(None) for t in kept), *rejects]).cast(REJECTS)
+    table = pa.concat_tables([*(t.replace_schema_metadata(None) for t in kept), *rejects])
     store.put(object_key, parquet.encode(table, ownership.owner_of_day(service, key)).data)

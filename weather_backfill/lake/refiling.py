@@ -82,7 +82,9 @@ def as_rejects(rows: pa.Table, reason: str, source_object: str) -> pa.Table:
     station, metric = (rows[name].cast(pa.string()) for name in parquet.TAGS)
     value = pc.fill_null(rows["value"].cast(pa.string()), "null")
     text = pc.binary_join_element_wise(station, metric, value, ";")
+    size, one = pc.binary_length(text).cast(pa.int64()), pa.repeat(pa.scalar(1, pa.int64()), rows.num_rows)
     columns = [
-        pa.repeat(reason, rows.num_rows), pa.repeat(source_object, rows.num_rows), station, rows["observed_at"], text
+        pa.repeat(reason, rows.num_rows), pa.repeat(source_object, rows.num_rows), station, rows["observed_at"], text,
+        size, one,
     ]  # fmt: skip
     return pa.table(columns, schema=REJECTS)

@@ -39,10 +39,12 @@ VIEWS = (*COLUMNS, "quality_issues", "dataset_versions", "backfill_log")
 
 _QUALITY_ISSUES = """
 SELECT service, tenant, date, if(quality = 4, 'failed', 'suspect') AS issue, station_id, observed_at,
-    metric, value, quality, NULL::VARCHAR AS reason, NULL::VARCHAR AS source_object, NULL::VARCHAR AS raw_text
+    metric, value, quality, NULL::VARCHAR AS reason, NULL::VARCHAR AS source_object, NULL::VARCHAR AS raw_text,
+    NULL::BIGINT AS raw_bytes, NULL::BIGINT AS stands_for
 FROM raw_observations WHERE quality IN (3, 4)
 UNION ALL
-SELECT service, tenant, date, 'rejected', station_id, observed_at, NULL, NULL, NULL, reason, source_object, raw_text
+SELECT service, tenant, date, 'rejected', station_id, observed_at, NULL, NULL, NULL, reason, source_object, raw_text,
+    raw_bytes, stands_for
 FROM rejected_observations
 """
 _VERSIONS = """

@@ -24,6 +24,7 @@ SCHEMA_VERSION = "2"
 SINCE: Mapping[str, Mapping[str, str]] = {
     "raw_observations": {"interval_seconds": "2", "interval_end_offset_seconds": "2"},
     "refined_15m": {"window_seconds": "2", "partial_sum": "2"},
+    "rejected_observations": {"raw_bytes": "2", "stands_for": "2"},
 }
 """Columns added by schema versions after 1, by dataset: `{"refined_15m": {"median": "2"}}`.
 
@@ -238,9 +239,15 @@ REJECTS = pa.schema(
         pa.field("station_id", pa.string()),
         pa.field("observed_at", TIMESTAMP),
         pa.field("raw_text", pa.string(), nullable=False),
+        pa.field("raw_bytes", pa.int64()),
+        pa.field("stands_for", pa.int64()),
     ]
 )
-"""Rejected rows: the reason, the source object, and the row's text cut at `RAW_TEXT_LIMIT` bytes."""
+"""What was rejected: the reason, the source object, its text cut at `RAW_TEXT_LIMIT` bytes, and how much it stands for.
+
+Mostly that is one row. A text that could not be taken apart may have held many: `stands_for` is then estimated from its
+bytes, by what the other rows of the day take. Both last columns are null in older files.
+"""
 
 RAW_TEXT_LIMIT = 1000
 
@@ -250,6 +257,8 @@ REJECTS_COLUMNS = {
     "station_id": Column("Station of the row; null where it names none that can be read"),
     "observed_at": Column("Time stamp of the row in UTC; null where it has none that can be read"),
     "raw_text": Column(f"The row as it was read, cut at {RAW_TEXT_LIMIT} bytes"),
+    "raw_bytes": Column("Length of that text before it was cut; null in older files", "byte"),
+    "stands_for": Column("Rows that may be lost with it, estimated where that is not known; null in older files"),
 }
 
 

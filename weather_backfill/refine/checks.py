@@ -13,6 +13,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from weather_backfill.lake import parquet
 from weather_backfill.model import intervals
@@ -245,12 +246,18 @@ def _plausible_values(checked: CheckedDay) -> Verdict:
     return failed <= MAX_FAILED_SHARE * rows, text, {"failed_values": failed}
 
 
-@raw_check("Few rows were rejected")
+@raw_check("Few rows were rejected, by what the rejects may stand for")
 def _rejects_under_limit(checked: CheckedDay) -> Verdict:
     day, limit = checked.day, checked.limits.rejects_limit
-    rejected = day.rejects.num_rows
-    share = rejected / max(rejected + day.facts.get("reports_kept", day.table.num_rows), 1)
-    return share <= limit, f"{rejected} rows rejected, {share:.2%} (limit {limit:.2%})", {"rejects": rejected}
+    rejects, lost = day.rejects.num_rows, stand_for(day.rejects)
+    share = lost / max(lost + day.facts.get("reports_kept", day.table.num_rows), 1)
+    text = f"{rejects} rejects that may stand for {lost} rows, {share:.2%} (limit {limit:.2%})"
+    return share <= limit, text, {"rejects": rejects, "rejects_stand_for": lost}
+
+
+def stand_for(rejects: pa.Table) -> int:
+    """The number of rows that rejects may stand for in all; one that does not say it counts as one."""
+    return pc.sum(pc.fill_null(rejects["stands_for"], 1)).as_py() or 0
 
 
 def _refined_schema(checked: CheckedWindows) -> Verdict:

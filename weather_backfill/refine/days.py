@@ -11,7 +11,7 @@ from datetime import date
 from weather_backfill.lake import layout, ownership, parquet
 from weather_backfill.model.days import Day, DayFailure, DayTable, RawDay
 from weather_backfill.model.partitions import PartitionKey
-from weather_backfill.refine.checks import Limits, check_raw, check_refined, coverage
+from weather_backfill.refine.checks import Limits, check_raw, check_refined, coverage, stand_for
 from weather_backfill.refine.quality import flag, with_service_flags
 from weather_backfill.refine.windows import refine_file
 from weather_backfill.storage.object_store import ObjectStore
@@ -62,7 +62,12 @@ def to_raw_table(key: PartitionKey, day: RawDay | DayFailure, limits: Limits, ac
         key=key,
         table=table,
         lineage={**lineage, "rejects": str(day.rejects.num_rows)},
-        facts={**day.facts, "completeness": round(covered.share, 6), "rejects": day.rejects.num_rows},
+        facts={
+            **day.facts,
+            "completeness": round(covered.share, 6),
+            "rejects": day.rejects.num_rows,
+            "rejects_stand_for": stand_for(day.rejects),
+        },
         checks=check_raw(flagged, covered, limits),
         rejects=day.rejects,
         incomplete=day.incomplete,

@@ -29,7 +29,6 @@ from weather_backfill.sources.table import (
     Interval,
     Reject,
     Tags,
-    cut_text,
     latest_rows,
     raw_batch,
     reject_table,
@@ -126,7 +125,7 @@ def _middles(rows: FileRows) -> npt.NDArray[np.int64]:
 def _before(start: int, key: str, rows: FileRows) -> list[Reject]:
     """The rows stamped in the day that starts at `start` whose interval belongs to the day before, as rejects."""
     early = (rows.times >= start) & (_middles(rows) < start)
-    texts = {n: cut_text(f"{rows.metrics[n]}={rows.values[n]:g}") for n in map(int, np.flatnonzero(early))}
+    texts = {n: f"{rows.metrics[n]}={rows.values[n]:g}" for n in map(int, np.flatnonzero(early))}
     return [Reject(BEFORE_FIRST_DAY, key, text, rows.stations[n], int(rows.times[n])) for n, text in texts.items()]
 
 

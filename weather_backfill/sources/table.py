@@ -132,19 +132,47 @@ def _narrow(codes: npt.NDArray[Any], lowest: int = 0) -> npt.NDArray[Any]:
 
 @dataclass(slots=True)
 class Reject:
-    """A row that was read and cannot be kept; the columns of `schemas.REJECTS`, the time in UTC microseconds."""
+    """What was read and cannot be kept; the columns of `schemas.REJECTS`, the time in UTC microseconds.
+
+    `raw_text` is cut, and its length before that is `raw_bytes`. `stands_for` counts rows; `UNKNOWN` waits for an
+    estimate, see `estimate`.
+    """
 
     reason: str
     source_object: str
-    raw_text: str
+    raw_text: str | bytes
     station_id: str | None = None
     observed_at: int | None = None
+    raw_bytes: int = -1
+    stands_for: int = 1
+
+    def __post_init__(self) -> None:
+        """Measure the text, then cut it."""
+        if self.raw_bytes < 0:
+            whole = self.raw_text
+            self.raw_bytes = len(whole.encode(errors="replace") if isinstance(whole, str) else whole)
+        self.raw_text = cut_text(self.raw_text)
+
+
+UNKNOWN = 0
+"""What a reject stands for as long as nobody has estimated it."""
+
+
+def estimate(rejects: Iterable[Reject], rows: int, size: int, usual: int) -> None:
+    """Say of how many rows the rejects may stand that are `UNKNOWN`: as many as what was read has in as many bytes.
+
+    `rows` were read from texts of `size` bytes in all; where none were, a row takes `usual` bytes. It is one at least.
+    """
+    each = size / rows if rows else usual
+    for reject in rejects:
+        if reject.stands_for == UNKNOWN:
+            reject.stands_for = max(1, round(reject.raw_bytes / each))
 
 
 def reject_table(rejects: Iterable[Reject], key: Callable[[Reject], Any]) -> pa.Table:
     """Rejects as a table of `schemas.REJECTS`, sorted by `key`, so that it does not depend on the order of reading."""
     rows = sorted(rejects, key=key)
-    return reject_columns(*(pa.array([getattr(row, f.name) for row in rows], f.type) for f in REJECTS))
+    return pa.table([pa.array([getattr(row, f.name) for row in rows], f.type) for f in REJECTS], schema=REJECTS)
 
 
 def reject_columns(
@@ -154,10 +182,14 @@ def reject_columns(
     observed_at: pa.Array,
     raw_text: pa.Array,
 ) -> pa.Table:
-    """Columns of rejected rows as a table of `schemas.REJECTS`, in the order given; a text holds for all rows."""
-    columns = [reason, source_object, station_id, observed_at, raw_text]
+    """Columns of rejected rows, one each, as a table of `schemas.REJECTS`, in the order given.
+
+    A text that is given instead of a column holds for all rows; `raw_text` is measured, then cut.
+    """
+    columns = [reason, source_object, station_id, observed_at, cut_texts(raw_text)]
     arrays = [pa.repeat(column, len(raw_text)) if isinstance(column, str) else column for column in columns]
-    return pa.table(arrays, schema=REJECTS)
+    size, one = pc.binary_length(raw_text).cast(pa.int64()), pa.repeat(pa.scalar(1, pa.int64()), len(raw_text))
+    return pa.table([*arrays, size, one], schema=REJECTS)
 
 
 def cut_text(text: str | bytes) -> str:

@@ -23,7 +23,7 @@ from weather_backfill.lake.writer import write_day
 from weather_backfill.model.days import Cadence, DayTable
 from weather_backfill.model.errors import StorageUnavailableError
 from weather_backfill.model.partitions import PartitionKey, days_between
-from weather_backfill.model.schemas import RAW
+from weather_backfill.model.schemas import RAW, REJECTS
 from weather_backfill.settings import Settings
 from weather_backfill.storage.places import open_tenant_files
 
@@ -132,6 +132,37 @@ def test_the_first_stamp_of_the_history_is_a_reject_once(context: BackfillContex
         ("before_first_day", midnight(FIRST), f"{station};precipitation_amount;0") for station in ("00001", "00002")
     ]
     assert held_days(context.store, "dwd", "acme")[FIRST].rejects == 2
+
+
+OLD_REJECTS = pa.schema(
+    [
+        ("reason", pa.string()), ("source_object", pa.string()), ("station_id", pa.string()),
+        ("observed_at", pa.timestamp("us", tz="UTC")), ("raw_text", pa.string()),
+    ]
+)  # fmt: skip
+
+
+def test_rejects_of_an_older_file_stay_beside_those_of_the_upgrade(context: BackfillContext) -> None:
+    """A day whose rejects were written before these said how much they stand for."""
+    for day in DAYS[:2]:
+        write_old(context, day)
+    before = {"reason": "no time", "source_object": "a.zip", "station_id": "00001", "raw_text": "1;x;3"}
+    footer = {"schema_version": "1", "service": "dwd", "tenant": "acme", "date": str(FIRST)}
+    sink = io.BytesIO()
+    with pq.ParquetWriter(sink, OLD_REJECTS, store_schema=False) as writer:
+        writer.write_table(pa.Table.from_pylist([before], schema=OLD_REJECTS))
+        writer.add_key_value_metadata({f"weather.{name}": text for name, text in footer.items()})
+    context.store.put(key_of(FIRST, layout.REJECTED_OBSERVATIONS), sink.getvalue())
+    done = run(context)
+    assert done is not None
+    assert (done.failed, done.rejects) == ({}, 2)
+    found = parquet.decode(context.store.get(key_of(FIRST, layout.REJECTED_OBSERVATIONS)))
+    assert found.schema.names == REJECTS.names
+    said = [(r["reason"], r["raw_text"], r["raw_bytes"], r["stands_for"]) for r in found.to_pylist()]
+    assert said == [
+        ("no time", "1;x;3", None, None),
+        *(("before_first_day", f"{station};precipitation_amount;0", 28, 1) for station in ("00001", "00002")),
+    ]
 
 
 def test_hourly_rows_by_their_products(context: BackfillContext) -> None:

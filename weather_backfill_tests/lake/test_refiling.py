@@ -75,6 +75,6 @@ def test_rejects_say_the_row() -> None:
     [reject] = refiling.as_rejects(rows((0, "a", "rain", 0.25, 600, 0)), "before_first_day", "file").to_pylist()
     assert reject == {
         "reason": "before_first_day", "source_object": "file", "station_id": "a",
-        "observed_at": MIDNIGHT, "raw_text": "a;rain;0.25",
+        "observed_at": MIDNIGHT, "raw_text": "a;rain;0.25", "raw_bytes": 11, "stands_for": 1,
     }  # fmt: skip
     assert np.all(refiling.as_rejects(rows((0, "a", "rain", float("nan"), 600, 0)), "x", "f")["reason"].to_numpy())

@@ -25,9 +25,15 @@ EVERY_MINUTE = range(0, 86_400, 60)
 
 
 def raw_day(
-    table: pa.Table, cadence: Cadence = MINUTELY, expected: Sequence[str] = (), rejects: int = 0, **facts: Any
+    table: pa.Table,
+    cadence: Cadence = MINUTELY,
+    expected: Sequence[str] = (),
+    rejects: int = 0,
+    stands_for: int | None = 1,
+    **facts: Any,
 ) -> RawDay:
     row = {"reason": "not_json", "source_object": "a", "station_id": None, "observed_at": None, "raw_text": ""}
+    row |= {"raw_bytes": 0, "stands_for": stands_for}
     return RawDay(
         date(2024, 3, 31),
         table,
@@ -174,10 +180,23 @@ def test_few_values_may_fail(failed: int, passed: bool) -> None:
     assert found.metadata["failed_values"] == failed
 
 
-@pytest.mark.parametrize(("rejects", "passed"), [(0, True), (1, True), (2, False)])
-def test_few_rows_may_be_rejected(rejects: int, passed: bool) -> None:
-    day = raw_day(RAW.empty_table(), rejects=rejects, reports_kept=99)
-    assert outcome(day, "rejects_under_limit").passed is passed
+@pytest.mark.parametrize(
+    ("rejects", "stands_for", "kept", "passed"),
+    [
+        (0, 1, 99, True),
+        (1, 1, 99, True),
+        (2, 1, 99, False),
+        (1, 100, 14_300, True),
+        (2, 100, 14_300, False),  # 200 of 14,500 although two rejects are none of 14,302
+        (1, None, 99, True),  # of an older file: one
+    ],
+)
+def test_few_rows_may_be_rejected(rejects: int, stands_for: int | None, kept: int, passed: bool) -> None:
+    """The limit of 1 % is on what the rejects may stand for."""
+    day = raw_day(RAW.empty_table(), rejects=rejects, stands_for=stands_for, reports_kept=kept)
+    found = outcome(day, "rejects_under_limit")
+    assert found.passed is passed
+    assert found.metadata == {"rejects": rejects, "rejects_stand_for": rejects * (stands_for or 1)}
 
 
 def test_a_day_of_nothing_but_rejects_fails_its_check() -> None:

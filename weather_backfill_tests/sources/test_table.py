@@ -11,11 +11,13 @@ from hypothesis import strategies as st
 from weather_backfill.model.schemas import MISSING, NOT_EVALUATED, PASS, RAW, RAW_TEXT_LIMIT, REJECTS
 from weather_backfill.sources.table import (
     RAW_WITH_SOURCE_QUALITY,
+    UNKNOWN,
     Interval,
     Reject,
     Tags,
     cut_text,
     cut_texts,
+    estimate,
     latest_rows,
     raw_batch,
     reject_columns,
@@ -91,6 +93,34 @@ def test_rejects_are_sorted_by_the_key_and_typed() -> None:
     assert table["observed_at"].cast(pa.int64()).to_pylist() == [-1, None, 1]
     assert table["station_id"].to_pylist() == ["00044", None, None]
     assert reject_table([], lambda row: row.reason).schema == REJECTS
+
+
+def test_a_reject_is_measured_before_it_is_cut() -> None:
+    long = "ü" * RAW_TEXT_LIMIT
+    for text in (long, long.encode()):
+        reject = Reject("bad", "a", text)
+        assert (reject.raw_text, reject.raw_bytes) == (long[: RAW_TEXT_LIMIT // 2], 2 * RAW_TEXT_LIMIT)
+        assert reject.stands_for == 1
+    times = pa.nulls(2, REJECTS.field("observed_at").type)
+    table = reject_columns("bad", "a", "north", times, pa.array([long, ""]))
+    assert table["raw_bytes"].to_pylist() == [2 * RAW_TEXT_LIMIT, 0]
+    assert table["raw_text"].to_pylist() == [long[: RAW_TEXT_LIMIT // 2], ""]
+    assert table["stands_for"].to_pylist() == [1, 1]
+
+
+@pytest.mark.parametrize(
+    ("rows", "size", "expected"),
+    [
+        (10, 2000, [5, 1, 3]),  # 200 bytes a row
+        (10, 20_000, [1, 1, 3]),  # one at least
+        (0, 0, [10, 1, 3]),  # nothing to go by: 100 bytes a row
+    ],
+)
+def test_what_is_not_known_is_estimated_by_what_was_read(rows: int, size: int, expected: list[int]) -> None:
+    texts = [("x" * 1000, UNKNOWN), ("", UNKNOWN), ("x" * 1000, 3)]
+    rejects = [Reject("bad", "a", text, stands_for=stands_for) for text, stands_for in texts]
+    estimate(rejects, rows, size, 100)
+    assert [reject.stands_for for reject in rejects] == expected
 
 
 def test_a_text_for_all_rejects_is_repeated() -> None:

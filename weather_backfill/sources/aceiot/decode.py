@@ -23,7 +23,7 @@ from weather_backfill.model.partitions import UTC
 from weather_backfill.model.schemas import REJECTS, TIMESTAMP
 from weather_backfill.sources.aceiot.odd_pages import TEXTS, in_utf8, quoted, read_singly
 from weather_backfill.sources.aceiot.points import PointSet
-from weather_backfill.sources.table import cut_texts, reject_columns
+from weather_backfill.sources.table import reject_columns
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -298,4 +298,4 @@ def _rejects(
     raw = pc.binary_join_element_wise(
         pc.fill_null(name, null), pc.fill_null(value.cast(pa.string()), null), pc.fill_null(text, null), " | "
     )
-    return reject_columns(reason, source_object, site, time, cut_texts(raw))
+    return reject_columns(reason, source_object, site, time, raw)

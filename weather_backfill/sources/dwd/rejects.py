@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from weather_backfill.model.errors import SchemaError
 from weather_backfill.model.schemas import TIMESTAMP
-from weather_backfill.sources.table import Reject, cut_text, cut_texts, reject_columns, reject_table
+from weather_backfill.sources.table import Reject, reject_columns, reject_table
 
 _STAMP = re.compile(r"^\s*(\d{1,5})\s*;\s*(\d{4})(\d{2})(\d{2})(\d{2})?")
 
@@ -42,7 +42,7 @@ class Rejects:
             return  # `require_few` refuses the file
         guessed_station, guessed_day = _guess(text)
         observed_at = at if at is not None else guessed_day
-        self._rows.append(Reject(reason, self._source, cut_text(text), station or guessed_station, observed_at))
+        self._rows.append(Reject(reason, self._source, text, station or guessed_station, observed_at))
 
     def add_rows(
         self, reason: str, texts: pa.Array, station: str, times: npt.NDArray[np.int64], understood: bool = False
@@ -57,7 +57,7 @@ class Rejects:
             self._first = self._first if self._count else (reason, texts[0].as_py())
             self._count += len(texts)
         at = pa.array(times).view(TIMESTAMP)
-        self._blocks.append(reject_columns(reason, self._source, station, at, cut_texts(texts)))
+        self._blocks.append(reject_columns(reason, self._source, station, at, texts))
 
     def clear(self) -> None:
         """Forget all rows: the file is read once more."""

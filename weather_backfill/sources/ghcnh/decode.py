@@ -35,7 +35,7 @@ from weather_backfill.sources.ghcnh.elements import (
 )
 from weather_backfill.sources.ghcnh.psv import NO_TIME, Coded, Psv
 from weather_backfill.sources.ghcnh.rain import routine_minute
-from weather_backfill.sources.table import Reject, cut_text
+from weather_backfill.sources.table import Reject
 
 METRIC_CODES = {metric: code for code, metric in enumerate(METRICS)}
 NO_LEVEL = -1
@@ -102,7 +102,7 @@ def decode(psv: Psv, station: str, path: str, now: int, *, restricted: bool = Tr
 
 def _usable(psv: Psv, station: str, path: str, now: int) -> tuple[npt.NDArray[np.int64], list[Reject]]:
     """The rows that can be kept, and the others as rejects; also lines and cells that are none."""
-    rejects = [Reject(WRONG_LENGTH, path, cut_text(line), station) for line in psv.bad_lines]
+    rejects = [Reject(WRONG_LENGTH, path, line, station) for line in psv.bad_lines]
     own = np.array([name == station for name in psv.stations.names], dtype=bool)[psv.stations.codes]
     timeless, later = psv.times == NO_TIME, psv.times > now
     for reason, rows in ((OTHER_STATION, ~own), (NO_STAMP, own & timeless), (IN_FUTURE, own & ~timeless & later)):
@@ -111,7 +111,7 @@ def _usable(psv: Psv, station: str, path: str, now: int) -> tuple[npt.NDArray[np
             rejects.append(Reject(reason, path, _row_text(psv, row), station, at))
     for row, element, text in psv.bad_cells:
         if own[row] and not timeless[row] and not later[row]:
-            rejects.append(Reject(NO_NUMBER, path, cut_text(f"{element}={text}"), station, int(psv.times[row])))
+            rejects.append(Reject(NO_NUMBER, path, f"{element}={text}", station, int(psv.times[row])))
     return np.flatnonzero(own & ~timeless & ~later), rejects
 
 
@@ -120,7 +120,7 @@ def _row_text(psv: Psv, row: int) -> str:
     cells = {name: psv.table[name][row].as_py() for name in psv.table.column_names}
     texts = [f"{name}={cell}" for name, cell in cells.items() if cell is not None]
     stamp = "?" if psv.times[row] == NO_TIME else str(np.datetime64(int(psv.times[row]), "us").astype("M8[s]"))
-    return cut_text("|".join([psv.stations.names[psv.stations.codes[row]], stamp, *texts]))
+    return "|".join([psv.stations.names[psv.stations.codes[row]], stamp, *texts])
 
 
 class _Maker:
@@ -219,9 +219,7 @@ class _Maker:
     def _rain(self, made: Rows, traces: npt.NDArray[np.bool_]) -> None:
         unknown = made.seconds == 0
         for row in map(int, np.flatnonzero(unknown)):
-            text = cut_text(
-                f"precipitation={made.values[row]:g}, of several hours that its measurement code does not say"
-            )
+            text = f"precipitation={made.values[row]:g}, of several hours that its measurement code does not say"
             self.rejects.append(Reject(UNKNOWN_PERIOD, self._path, text, self._station, int(made.times[row])))
         if unknown.any():
             made, traces = made.take(~unknown), traces[~unknown]

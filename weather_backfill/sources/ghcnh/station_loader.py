@@ -17,7 +17,7 @@ from weather_backfill.sources.ghcnh.cadence import cadence_of
 from weather_backfill.sources.ghcnh.decode import METRIC_CODES, Decoded, Rows, joined
 from weather_backfill.sources.ghcnh.elements import METRICS, RAIN
 from weather_backfill.sources.ghcnh.rain import hour_totals
-from weather_backfill.sources.table import BEFORE_FIRST_DAY, Reject, cut_text
+from weather_backfill.sources.table import BEFORE_FIRST_DAY, Reject
 
 _DIGITS = 12
 
@@ -132,7 +132,7 @@ def _without_day_before(
         here = (days == first) & (rows.times + shift_to_middle(rows.seconds, 0) < start)
         early |= here
         for row in map(int, np.flatnonzero(here)):
-            text = cut_text(f"{METRICS[rows.metrics[row]]}={rows.values[row]:g} of {rows.seconds[row]} s")
+            text = f"{METRICS[rows.metrics[row]]}={rows.values[row]:g} of {rows.seconds[row]} s"
             rejects.setdefault(first, []).append(Reject(BEFORE_FIRST_DAY, file.name, text, None, int(rows.times[row])))
     return (rows.take(~early) if early.any() else rows), rejects
 

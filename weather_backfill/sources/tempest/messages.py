@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.json as pj
 
-from weather_backfill.sources.table import Reject, cut_text
+from weather_backfill.sources.table import Reject
 
 # Position in the array -> metric; position 0 is the time in epoch seconds, UTC.
 FIELDS = (
@@ -218,12 +218,12 @@ def _decode_one_by_one(objects: Sequence[tuple[str, bytes]]) -> Observations:
                 counts[kind] += 1
                 continue
             if kind != "good":
-                rejects.append(Reject(kind, key, cut_text(text), _station(message)))
+                rejects.append(Reject(kind, key, text, _station(message)))
                 continue
             good_reports = []
             for report in reports:
                 if problem := _report_problem(report):
-                    rejects.append(Reject(problem, key, cut_text(_text(report)), _station(message)))
+                    rejects.append(Reject(problem, key, _text(report), _station(message)))
                 else:
                     good_reports.append([None if value is None else float(value) for value in report])
             if good_reports:
@@ -325,7 +325,7 @@ def rejected(observations: Observations, keys: Sequence[str], rows: np.ndarray, 
             Reject(
                 reason,
                 keys[observations.source[row]],
-                cut_text(orjson.dumps([epoch, *(None if np.isnan(v) else v for v in elements)])),
+                orjson.dumps([epoch, *(None if np.isnan(v) else v for v in elements)]),
                 observations.stations[row],
                 int(observations.epoch_us[row]),
             )
