@@ -186,7 +186,11 @@ def make_app(network: Network, faults: Faults | None = None) -> Starlette:
 
 
 def serve(network: Network, faults: Faults | None = None, host: str = "127.0.0.1", port: int = 0) -> None:
-    """Serve until interrupted; says `listening on http://host:port/hourly` when it is. Port 0 takes a free one."""
+    """Serve until interrupted; says `listening on http://host:port/hourly` when it is. Port 0 takes a free one.
+
+    The inventory, which counts the rows of every file, is made before: a client would not wait for it.
+    """
+    _inventory(network)
     listener = socket.create_server((host, port))
     config = uvicorn.Config(make_app(network, faults), log_level="critical", access_log=False)
     typer.echo(f"listening on http://{host}:{listener.getsockname()[1]}/hourly")

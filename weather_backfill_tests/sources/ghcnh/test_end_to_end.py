@@ -17,6 +17,7 @@ from weather_backfill.backfill.plan import build_plan
 from weather_backfill.backfill.restatements import find_restatements
 from weather_backfill.lake import layout, ownership
 from weather_backfill.model.partitions import PartitionKey, days_between
+from weather_backfill.sources.ghcnh import simulate
 from weather_backfill.sources.ghcnh.connection import GhcnhConnection
 from weather_backfill.sources.ghcnh.simulate_data import Network
 from weather_backfill.storage.places import open_tenant_files
@@ -39,8 +40,8 @@ def simulated(network: Network, *options: str) -> Iterator[str]:
         assert server.stdout is not None
         yield server.stdout.readline().split()[-1]
     finally:
-        server.terminate()
-        server.wait(10)
+        server.kill()
+        server.wait()
 
 
 def connect(platform: Platform, url: str, network: Network) -> Tenant:
@@ -117,6 +118,20 @@ def test_three_stations_over_the_turn_of_a_month(local_platform: Platform) -> No
 def test_twenty_stations_over_three_years(local_platform: Platform) -> None:
     network = Network(date(2022, 1, 1), date(2024, 12, 31), stations=20)
     walk(local_platform, network, date(2022, 1, 2), date(2024, 12, 30))
+
+
+def test_the_simulator_has_its_inventory_when_it_listens(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[date] = []
+    network = Network(date(2024, 1, 1), date(2024, 1, 2), stations=1, seed=404)
+    monkeypatch.setattr(Network, "inventory", lambda self: made.append(self.start) or b"")
+
+    def listen(address: object) -> None:
+        assert made == [network.start], "a client would wait while the files of years are counted"
+        raise InterruptedError
+
+    monkeypatch.setattr(simulate.socket, "create_server", listen)
+    with pytest.raises(InterruptedError):
+        simulate.serve(network)
 
 
 def test_the_simulator_says_what_it_is(local_platform: Platform) -> None:
