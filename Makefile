@@ -40,8 +40,9 @@ test-ui: $(VENV)/ready  ## Dagster's pages clicked through in Chromium (Debian, 
 	command -v chromium > /dev/null || (apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium) > /dev/null
 	$(BIN)/python -m pytest -q -m ui weather_backfill_tests/ui
 
-test-hostile: $(VENV)/ready  ## 100,000 damaged inputs for every parser, two writers of a day (ten minutes)
+test-hostile: $(VENV)/ready  ## 100,000 damaged inputs for every parser, property tests at length, two writers of a day (15 minutes)
 	$(BIN)/python -m weather_backfill_tests.hostile
+	WEATHER_TEST_EXAMPLES=20 $(BIN)/python -m pytest -q -m hypothesis -n 2 --timeout 900 weather_backfill_tests
 	WEATHER_TWO_WRITERS_ROUNDS=100 $(BIN)/python -m pytest -q --timeout 900 weather_backfill_tests/lake/test_two_writers.py
 
 test-faults: $(VENV)/ready  ## Each fault at each point of the path, then ten minutes of random ones by SEED (Debian, root; 50 minutes)

@@ -12,11 +12,12 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from weather_backfill.storage.object_store import ObjectStore, S3Options
+from weather_backfill_tests.examples import USUAL, examples
 from weather_backfill_tests.platform import PROJECT, Platform
 from weather_backfill_tests.servers import s3_server
 
 # How long an example takes says something of the machine, and of who else is at it, alone.
-settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("any machine", examples(USUAL), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("any machine")
 
 CREDENTIALS = {

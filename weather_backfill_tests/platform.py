@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import date, timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +41,22 @@ PROJECT = Path(__file__).resolve().parent.parent
 START = date(2024, 1, 1)
 
 
+@cache
+def _storage() -> tempfile.TemporaryDirectory[str]:
+    """The databases of a Dagster home, made once: tables and migrations take longer than most tests.
+
+    They hold nothing, not even the id by which an instance is known: it is drawn when it is first asked for.
+    """
+    made = tempfile.TemporaryDirectory()
+    shutil.copy(PROJECT / "dagster.yaml", made.name)
+    with dg.DagsterInstance.from_config(made.name) as instance:
+        assert not instance.get_dynamic_partitions("any")
+        assert not instance.all_instigator_state()
+    with closing(sqlite3.connect(Path(made.name) / "history" / "runs.db")) as runs:
+        assert runs.execute("SELECT count(*) FROM instance_info").fetchone() == (0,)
+    return made
+
+
 @dataclass
 class Platform:
     """Everything below one folder; the lake on S3 where `endpoint` is given."""
@@ -50,6 +69,8 @@ class Platform:
         home = self.folder / "home"
         home.mkdir(parents=True, exist_ok=True)
         shutil.copy(PROJECT / "dagster.yaml", home / "dagster.yaml")
+        if not (home / "history").exists():
+            shutil.copytree(_storage().name, home, dirs_exist_ok=True)
         self.environment = {
             **self.environment,
             "DAGSTER_HOME": str(home),

@@ -66,7 +66,7 @@ def index(tmp_path: Path) -> Iterator[str]:
     (page / "index.html").write_text(f'<!DOCTYPE html><a href="{built.name}">{built.name}</a>')
     lock(tmp_path / "tiny.lock", built)
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(SimpleHTTPRequestHandler, directory=tmp_path / "index"))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}/simple"
     server.shutdown()
     server.server_close()

@@ -68,7 +68,7 @@ class FaultyProxy:
     def running(cls, upstream: str) -> Iterator[FaultyProxy]:
         """The proxy while it serves."""
         proxy = cls(upstream)
-        thread = threading.Thread(target=proxy._server.serve_forever, daemon=True)
+        thread = threading.Thread(target=proxy._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
         thread.start()
         try:
             yield proxy

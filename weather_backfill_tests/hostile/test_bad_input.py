@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 import pyarrow as pa
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
 from weather_backfill.backfill.manifests import Manifest
@@ -34,6 +34,7 @@ from weather_backfill.sources.tempest import source
 from weather_backfill.sources.tempest.messages import decode
 from weather_backfill.storage.object_store import ObjectStore
 from weather_backfill.tenants.files import parse_tenant
+from weather_backfill_tests.examples import examples
 from weather_backfill_tests.hostile import parsers, seeds
 from weather_backfill_tests.hostile.parsers import CASES
 from weather_backfill_tests.hostile.running import run
@@ -42,7 +43,7 @@ HOURLY = product("hourly", "air_temperature")
 
 
 @pytest.mark.parametrize("name", CASES)
-@settings(max_examples=40, suppress_health_check=list(HealthCheck))
+@examples(15, suppress_health_check=list(HealthCheck))
 @given(rng=st.randoms(use_true_random=False))
 def test_hypothesis_finds_nothing(name: str, rng: random.Random) -> None:
     with contextlib.suppress(WeatherError):

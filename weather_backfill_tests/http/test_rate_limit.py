@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from weather_backfill.http.rate_limit import Limiter, Rate, give_answer, limit_scope, pause_all, refused_for, take_slot
@@ -14,6 +14,7 @@ from weather_backfill.http.shared_state import open_state
 from weather_backfill.http.shared_state.base import SharedStateError
 from weather_backfill.http.shared_state.local import FolderState, MemoryState
 from weather_backfill.model.errors import ConfigurationError
+from weather_backfill_tests.examples import examples
 from weather_backfill_tests.fakes import FakeTime
 
 
@@ -22,7 +23,7 @@ def most_in_any(moments: list[float], window: float) -> int:
     return max((sum(1 for m in moments[i:] if m < at + window) for i, at in enumerate(moments)), default=0)
 
 
-@settings(max_examples=150)
+@examples(100)
 @given(
     limit=st.integers(1, 8),
     requests=st.lists(st.tuples(st.floats(0, 20), st.floats(0, 40), st.floats(0, 1)), min_size=1, max_size=60),

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
 from weather_backfill.lake import parquet
@@ -24,6 +24,7 @@ from weather_backfill.model import schemas
 from weather_backfill.model.days import Cadence
 from weather_backfill.model.errors import NewerSchemaError
 from weather_backfill.model.schemas import RAW, REFINED, REJECTS
+from weather_backfill_tests.examples import examples
 from weather_backfill_tests.refine.test_windows import raw_table
 
 samples = st.lists(
@@ -42,7 +43,7 @@ def small_row_groups(monkeypatch: pytest.MonkeyPatch) -> int:
     return 10
 
 
-@settings(max_examples=60)
+@examples(25)
 @given(samples)
 def test_a_table_comes_back_as_it_was(rows: list[Any]) -> None:
     table = raw_table(rows)
@@ -132,7 +133,7 @@ def row_groups(data: bytes) -> Iterator[list[tuple[str, str]]]:
         yield list(zip(group["station_id"].to_pylist(), group["metric"].to_pylist(), strict=True))
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.integers(1, 35), min_size=1, max_size=12))
 def test_a_series_is_never_split(small_row_groups: int, lengths: list[int]) -> None:
     rows = [(s, f"ST-{n // 2:02d}", f"m{n % 2}", 1.0, 1) for n, length in enumerate(lengths) for s in range(length)]

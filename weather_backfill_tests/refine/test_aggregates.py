@@ -8,12 +8,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from weather_backfill.model.schemas import FAIL, MISSING, PASS
 from weather_backfill.refine.aggregates import aggregate
 from weather_backfill.refine.parts import DAY_US, Samples, Span, covered_by_series
+from weather_backfill_tests.examples import examples
 
 DAY = Span.of(date(2024, 3, 31))
 SECOND, WINDOW = 1_000_000, 900_000_000
@@ -134,7 +135,7 @@ def unique(rows: list[Row]) -> list[Row]:
     return list({(row.series, row.stamp, row.seconds): row for row in rows}.values())
 
 
-@settings(max_examples=200)
+@examples(60)
 @given(st.lists(intervals(), min_size=1, max_size=25).map(unique))
 @example([Row(0, 0, 600, value=2.0), Row(0, 86_400, 600, value=3.0)])
 @example([Row(0, 83_250, 901, 0, 0.0), Row(0, 83_850, 901, -600, 0.0)])  # one interval, told twice

@@ -11,13 +11,14 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from weather_backfill.lake import parquet
 from weather_backfill.model.days import Cadence
 from weather_backfill.model.schemas import FAIL, MISSING, PASS, RAW
 from weather_backfill.refine.windows import refine_file
+from weather_backfill_tests.examples import examples
 from weather_backfill_tests.refine.by_second import LENGTH, WINDOWS, Value, assert_windows, midnight
 
 DAY = date(2024, 3, 31)
@@ -61,7 +62,7 @@ def unique(rows: list[Row]) -> list[Row]:
     return list({(r[0], r[1], r[2] + r[3], r[3]): r for r in rows}.values())
 
 
-@settings(max_examples=25)
+@examples(10)
 @given(st.lists(row(), min_size=1, max_size=30).map(unique))
 def test_any_mix_of_intervals_equals_the_integral_by_seconds(rows: list[Row]) -> None:
     with tempfile.TemporaryDirectory() as folder:

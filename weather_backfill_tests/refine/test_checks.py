@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from weather_backfill.model.days import Cadence, CheckResult, RawDay
@@ -17,6 +17,7 @@ from weather_backfill.model.metrics import METRICS
 from weather_backfill.model.schemas import RAW, REFINED, REJECTS
 from weather_backfill.refine.checks import _conforms, check_raw, check_refined, coverage, summarize
 from weather_backfill.settings import Settings
+from weather_backfill_tests.examples import examples
 from weather_backfill_tests.refine.test_windows import raw_table
 
 METRIC_NAMES = ["air_temperature", "battery_voltage", "some/building/point", "wind_speed"]
@@ -89,7 +90,7 @@ def test_an_expected_station_that_only_the_dictionary_names_is_silent() -> None:
     assert coverage(raw_day(rows, expected=["a", "b"])).share == 0.5
 
 
-@settings(max_examples=100)
+@examples(30)
 @given(samples, st.sampled_from([Cadence(60), Cadence(7200), Cadence(3600, {"wind_speed": 28_800})]))
 def test_coverage_equals_a_slow_count(rows: list[Any], cadence: Cadence) -> None:
     day = raw_day(raw_table(rows), cadence, expected=["ST-1", "ST-9"])
@@ -153,7 +154,7 @@ def test_duplicates_and_disorder_are_found(order: list[tuple[str, str, int]], wh
     assert "occurs once" not in found.description
 
 
-@settings(max_examples=60)
+@examples(20)
 @given(st.lists(st.tuples(st.sampled_from("ab"), st.sampled_from("mn"), st.integers(0, 3)), min_size=1, max_size=6))
 def test_no_duplicates_is_exactly_strictly_ascending_rows(order: list[tuple[str, str, int]]) -> None:
     expected = order == sorted(set(order))

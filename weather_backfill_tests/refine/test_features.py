@@ -136,6 +136,7 @@ def test_features_equal_an_independent_computation(tmp_path: Path, seconds: int)
     assert parquet.encode(again.table, {}).data == parquet.encode(table, {}).data, "the same input gives the same bytes"
 
 
+@pytest.mark.parametrize("store", ["local", pytest.param("s3", marks=pytest.mark.long)], indirect=True)
 def test_a_quarter_with_a_missing_month_is_null(store: ObjectStore) -> None:
     rows = random_values(3600, stations=1)
     fill_lake(store, rows[rows.observed_at.dt.month != 2], 3600)

@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from weather_backfill.model.days import Cadence
 from weather_backfill.model.metrics import METRICS
 from weather_backfill.refine.quality import flag, judge
+from weather_backfill_tests.examples import examples
 from weather_backfill_tests.refine.test_windows import raw_table
 
 # Zahumensky's table, written out anew: metric, lowest, highest.
@@ -248,7 +249,7 @@ def test_equal_hourly_values_are_no_sign_of_a_stuck_sensor() -> None:
     assert found.tolist() == [1] * 6 + [3] * 18
 
 
-@settings(max_examples=150)
+@examples(100)
 @given(
     st.lists(
         st.tuples(st.integers(0, 1), st.integers(1, 40), st.sampled_from([0.0, 0.05, 0.2, 3.1, 9.0, 70.0])), max_size=60

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from weather_backfill.lake import parquet
@@ -23,6 +23,7 @@ from weather_backfill.model.metrics import METRICS
 from weather_backfill.model.schemas import RAW, REFINED
 from weather_backfill.refine.quality import flag
 from weather_backfill.refine.windows import refine_file
+from weather_backfill_tests.examples import examples
 
 START = pd.Timestamp("2024-03-31", tz="UTC")
 METRIC_NAMES = (
@@ -155,7 +156,7 @@ sample = st.tuples(
 )
 
 
-@settings(max_examples=60)
+@examples(15)
 @given(st.lists(sample, max_size=120), st.sampled_from([Cadence(60), Cadence(600), Cadence(60, {"wind_speed": 300})]))
 def test_random_days_equal_the_computation_by_hand(samples: list[Any], cadence: Cadence) -> None:
     table = raw_table([(s, st_, m, v, 9 if v is None else q) for s, st_, m, v, q in samples])

@@ -13,7 +13,7 @@ from typing import Any
 import dagster as dg
 import duckdb
 import pytest
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import HealthCheck, assume, given
 from hypothesis import strategies as st
 
 from weather_backfill.lake import layout, parquet
@@ -29,6 +29,7 @@ from weather_backfill.storage.object_store import ObjectStore
 from weather_backfill.storage.places import open_lake, open_tenant_files
 from weather_backfill.tenants.access import open_source
 from weather_backfill.tenants.files import TenantRegistry, parse_tenant
+from weather_backfill_tests.examples import examples
 from weather_backfill_tests.refine.test_windows import raw_table
 
 IDS = st.from_regex(r"[a-z0-9][a-z0-9_-]{0,62}", fullmatch=True)
@@ -93,7 +94,7 @@ def test_a_view_tells_tenants_apart(lake: ObjectStore) -> None:
             assert all(found in (tenant, f"ST-{tenant}") for tenant, found in rows)
 
 
-@settings(max_examples=30, suppress_health_check=list(HealthCheck))
+@examples(20, suppress_health_check=list(HealthCheck))
 @given(asked=TENANTS)
 def test_reading_gives_a_tenants_rows_or_none(tmp_path_factory: pytest.TempPathFactory, asked: str) -> None:
     folder = tmp_path_factory.getbasetemp() / "isolated-lake"
@@ -120,7 +121,7 @@ def everything_said(values: Any, caplog: pytest.LogCaptureFixture) -> str:
     return "\n".join([repr(values), str(values), json.dumps(values, default=str), caplog.text])
 
 
-@settings(max_examples=25, suppress_health_check=list(HealthCheck))
+@examples(15, suppress_health_check=list(HealthCheck))
 @given(
     secret=SECRET,
     broken=st.sampled_from(["", "x: 1", "secret_access_key: [1]", "endpoint_url: http://169.254.169.254"]),

@@ -117,7 +117,7 @@ def server(status: int, headers: dict[str, str], body: bytes = b"") -> Iterator[
             """Say nothing."""
 
     running = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=running.serve_forever)
+    thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.05})
     thread.start()
     try:
         yield running.server_port, asked

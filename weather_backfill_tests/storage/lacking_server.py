@@ -104,7 +104,7 @@ def _etag(data: bytes) -> str:
 def lacking(**lacks: object) -> Iterator[str]:
     """The endpoint of such a server; headers with `_` for `-`."""
     server = LackingServer({name.replace("_", "-"): how for name, how in lacks.items()})
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
     try:
         yield f"http://127.0.0.1:{server.server_port}"
     finally:

@@ -59,6 +59,6 @@ def serve(samples: bytes | dict[str, bytes], *lists: dict[str, Any]) -> Iterator
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as running:
         server.url = f"http://127.0.0.1:{running.server_address[1]}/api"
-        threading.Thread(target=running.serve_forever, daemon=True).start()
+        threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
         yield server
         running.shutdown()

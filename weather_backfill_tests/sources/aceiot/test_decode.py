@@ -6,7 +6,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from weather_backfill.model.errors import SchemaError, SourceUnavailableError
@@ -14,6 +14,7 @@ from weather_backfill.model.schemas import RAW_TEXT_LIMIT, REJECTS
 from weather_backfill.sources.aceiot.decode import Page, decode_page, micros
 from weather_backfill.sources.aceiot.points import PointSet
 from weather_backfill.sources.table import cut_texts
+from weather_backfill_tests.examples import examples
 
 START = datetime(2026, 8, 7, tzinfo=UTC)
 END = START + timedelta(days=1)
@@ -218,7 +219,7 @@ rows = st.builds(
 )
 
 
-@settings(max_examples=200)
+@examples(60)
 @given(st.lists(rows, max_size=30), st.booleans())
 def test_any_page_is_decoded_as_plain_python_would(samples: list[dict[str, Any]], spaced: bool) -> None:
     body = {"point_samples": samples, "next_cursor": None, "has_more": False}

@@ -7,13 +7,14 @@ from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from weather_backfill.model.schemas import REJECTS
 from weather_backfill.sources.aceiot.connection import PAGE_SIZES
 from weather_backfill.sources.aceiot.decode import Counts, Page, Samples, micros, moment_of
 from weather_backfill.sources.aceiot.pagination import Cursor, IncompleteWalkError, WalkResult, walk_window
+from weather_backfill_tests.examples import examples
 
 START = datetime(2026, 8, 7, 17, 15, tzinfo=UTC)
 LAYOUT = [1464, 879, 879]
@@ -117,7 +118,7 @@ def test_a_cursor_that_cannot_be_read_and_stalls_is_overcome_by_a_wider_page() -
     assert result.widened > 0
 
 
-@settings(max_examples=150)
+@examples(60)
 @given(
     st.lists(st.integers(1, 40), max_size=12),
     st.sampled_from([3, 10, 50]),

@@ -7,12 +7,13 @@ from datetime import timedelta
 import numpy as np
 import orjson
 import pyarrow.compute as pc
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from weather_backfill.sources.tempest.copies import drop_covered
 from weather_backfill.sources.tempest.messages import FIELDS, Observations
 from weather_backfill.storage.object_store import ObjectStore
+from weather_backfill_tests.examples import examples
 from weather_backfill_tests.sources.tempest.test_source import DAY, put, read, report, values
 
 RAIN = "precipitation_amount"
@@ -110,7 +111,7 @@ spans = st.lists(
 )  # fmt: skip
 
 
-@settings(max_examples=150)
+@examples(60)
 @given(spans)
 def test_what_is_covered_equals_a_count_of_minutes(rows: list[tuple[int, int, int, bool]]) -> None:
     rows = sorted(rows)
