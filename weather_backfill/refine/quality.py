@@ -33,9 +33,9 @@ CALM = 0.1
 """m/s: up to here a vane stands still by rights, wherever it points; ours, half of what counts as calm in a window."""
 FEWEST_SAMPLES_OF_AN_HOUR = 6
 """The fewest samples of an hour for the persistence test. The rule is made for minute data; two hourly values are often
-equal at a resolution of 0.1, whatever happened between them."""
-# Zahumenský, internal consistency: lower must not exceed upper where both are reported at the same time
-_ORDERED_PAIRS = (("dew_point_temperature", "air_temperature"), ("wind_speed", "wind_speed_of_gust"))
+equal at a resolution of 0.1, whatever happened between them. Ours: ten minutes are the coarsest that has it."""
+ORDERED_PAIRS = (("dew_point_temperature", "air_temperature"), ("wind_speed", "wind_speed_of_gust"))
+"""The first must not exceed the second where both are of one interval (Zahumenský 2004, internal consistency test)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,7 +234,7 @@ def _excuse_calms(series: dict[str, _Series], flags: np.ndarray) -> None:
 
 def _judge_pairs(series: dict[str, _Series], flags: np.ndarray) -> None:
     """Mark both values suspect where the lower quantity of a pair exceeds the upper one of the same interval."""
-    for lower_name, upper_name in _ORDERED_PAIRS:
+    for lower_name, upper_name in ORDERED_PAIRS:
         lower, upper = series.get(lower_name), series.get(upper_name)
         if lower is None or upper is None or not len(lower.time) or not len(upper.time):
             continue

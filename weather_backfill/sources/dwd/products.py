@@ -4,11 +4,8 @@ Units of the columns are those of DWD's data set descriptions (BESCHREIBUNG_obsg
 says how it becomes the metric table's unit. Two schemas are known side by side: today's short names (`TT_TU`)
 and the long ones of 2016 (`LUFTTEMPERATUR`). This module reads nothing.
 
-Secondary sources and measurements: `FNX_10` is the lowest speed in the ten minutes and `FMX_10` the highest one-minute
-mean of the 3-second maxima, `RWS_IND_10` 2 and 3 under QN 1 are 0 and 1 with the heating on (DWD's sheets, as
-wetterdienst quotes them); `WRTR` 9 is "not known", direction 990 "variable" (SYNOP codes, as DWD's files use them).
-`P_STD` was counted: in 761 of 1,314 files it is one constant from the first row to the last. `RS_IND_01` is the same
-gauge's indicator as `RWS_IND_10` and read like it, which is our assumption.
+What departs from a description's table of parameters says at its column where that is from (`Column.source`), and
+every product what its interval goes by (`Interval.evidence`).
 """
 
 from __future__ import annotations
@@ -45,6 +42,8 @@ class Column:
 
     `missing` are the numbers that mean "no value"; `-999` is always one of them. `indicator`: under quality level 1,
     2 and 3 mean 0 and 1, with the gauge's heating on. `sensor`: a file that holds one constant alone measured nothing.
+    `source` is the document and its section, or the measurement, that says so; a column without it holds the metric in
+    its unit, as its product's data set description says (table of parameters), and -999 where it has none.
     """
 
     metric: str
@@ -53,6 +52,7 @@ class Column:
     missing: tuple[float, ...] = (MISSING,)
     indicator: bool = False
     sensor: bool = False
+    source: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,9 +114,16 @@ class ProductFile:
     end: date | None = None
 
 
+_SHEET = "DWD's sheet, table of parameters, as wetterdienst quotes it"
+_SYNOP = "WMO-No. 306, SYNOP code tables, as DWD's files use them"
+_ENERGY = "DWD's data set description, table of parameters: J/cm2 of the interval"
+_CONSTANT = "counted: in 761 of 1,314 files one constant from the first row to the last; -99.9 beside -999"
+_LETTERS = "DWD's data set description, table of parameters: P observed by a person, I by an instrument"
+_COUNTED = "counted: the files hold -99.9 beside the description's -999"
+_HEATED = f"{_SHEET}: under QN 1 2 and 3 are 0 and 1 with the heating on"
 _J_PER_CM2 = 10_000.0  # J/cm2 to J/m2; divided by the interval's seconds it is a flux in W/m2
 _METHOD = {"P": 0.0, "I": 1.0}
-_MOISTURE_MISSING = (MISSING, -99.9)  # the description says -999, the files hold -99.9 as well
+_MOISTURE_MISSING = (MISSING, -99.9)
 _NO_FORM = (MISSING, 9.0)
 _NO_DIRECTION = (MISSING, 990.0)  # variable: from no direction
 _IGNORED = frozenset({"STRUKTUR_VERSION"})
@@ -131,16 +138,16 @@ _HOURLY: dict[str, tuple[str, tuple[str, ...], dict[str, Column]]] = {
     "precipitation": ("precipitation", ("RR",), {
         "R1": Column("precipitation_amount"),
         "RS_IND": Column("precipitation_indicator"),
-        "WRTR": Column("precipitation_type", missing=_NO_FORM),
+        "WRTR": Column("precipitation_type", missing=_NO_FORM, source=_SYNOP),
         "NIEDERSCHLAGSHOEHE": Column("precipitation_amount"),
         "NIEDERSCHLAG_GEFALLEN_IND": Column("precipitation_indicator"),
-        "NIEDERSCHLAGSFORM": Column("precipitation_type", missing=_NO_FORM),
+        "NIEDERSCHLAGSFORM": Column("precipitation_type", missing=_NO_FORM, source=_SYNOP),
     }),
     "wind": ("wind", ("FF",), {
         "F": Column("wind_speed"),
-        "D": Column("wind_from_direction", missing=_NO_DIRECTION),
+        "D": Column("wind_from_direction", missing=_NO_DIRECTION, source=_SYNOP),
         "WINDGESCHWINDIGKEIT": Column("wind_speed"),
-        "WINDRICHTUNG": Column("wind_from_direction", missing=_NO_DIRECTION),
+        "WINDRICHTUNG": Column("wind_from_direction", missing=_NO_DIRECTION, source=_SYNOP),
     }),
     "pressure": ("pressure", ("P0",), {
         "P": Column("air_pressure_at_mean_sea_level"),
@@ -149,18 +156,18 @@ _HOURLY: dict[str, tuple[str, tuple[str, ...], dict[str, Column]]] = {
         "LUFTDRUCK_STATIONSHOEHE": Column("surface_air_pressure"),
     }),
     "cloud_cover": ("cloudiness", ("N",), {
-        "V_N_I": Column("cloud_observation_method", codes=_METHOD),
+        "V_N_I": Column("cloud_observation_method", codes=_METHOD, source=_LETTERS),
         "V_N": Column("cloud_area_fraction"),
         "GESAMT_BEDECKUNGSGRAD": Column("cloud_area_fraction"),
     }),
     "moisture": ("moisture", ("TF", "TD"), {
-        "ABSF_STD": Column("mass_concentration_of_water_vapor_in_air", missing=_MOISTURE_MISSING),
-        "VP_STD": Column("water_vapor_partial_pressure_in_air", missing=_MOISTURE_MISSING),
-        "TF_STD": Column("wet_bulb_temperature", missing=_MOISTURE_MISSING),
-        "P_STD": Column("surface_air_pressure", missing=_MOISTURE_MISSING, sensor=True),
-        "TT_STD": Column("air_temperature", missing=_MOISTURE_MISSING),
-        "RF_STD": Column("relative_humidity", missing=_MOISTURE_MISSING),
-        "TD_STD": Column("dew_point_temperature", missing=_MOISTURE_MISSING),
+        "ABSF_STD": Column("mass_concentration_of_water_vapor_in_air", missing=_MOISTURE_MISSING, source=_COUNTED),
+        "VP_STD": Column("water_vapor_partial_pressure_in_air", missing=_MOISTURE_MISSING, source=_COUNTED),
+        "TF_STD": Column("wet_bulb_temperature", missing=_MOISTURE_MISSING, source=_COUNTED),
+        "P_STD": Column("surface_air_pressure", missing=_MOISTURE_MISSING, sensor=True, source=_CONSTANT),
+        "TT_STD": Column("air_temperature", missing=_MOISTURE_MISSING, source=_COUNTED),
+        "RF_STD": Column("relative_humidity", missing=_MOISTURE_MISSING, source=_COUNTED),
+        "TD_STD": Column("dew_point_temperature", missing=_MOISTURE_MISSING, source=_COUNTED),
         "TT": Column("air_temperature"),
         "TD": Column("dew_point_temperature"),
     }),
@@ -187,30 +194,31 @@ _TEN_MINUTES: dict[str, tuple[str, tuple[str, ...], dict[str, Column]]] = {
     "precipitation": ("precipitation", ("nieder",), {
         "RWS_DAU_10": Column("precipitation_duration"),
         "RWS_10": Column("precipitation_amount"),
-        "RWS_IND_10": Column("precipitation_indicator", indicator=True),
+        "RWS_IND_10": Column("precipitation_indicator", indicator=True, source=_HEATED),
     }),
     "wind": ("wind", ("wind",), {
         "FF_10": Column("wind_speed"),
-        "DD_10": Column("wind_from_direction", missing=_NO_DIRECTION),
+        "DD_10": Column("wind_from_direction", missing=_NO_DIRECTION, source=_SYNOP),
     }),
     "extreme_wind": ("extreme_wind", ("extrema_wind",), {
         "FX_10": Column("wind_speed_of_gust"),
-        "FNX_10": Column("wind_speed_lull"),
-        "FMX_10": Column("wind_speed_maximum_of_1_minute_mean"),
-        "DX_10": Column("wind_gust_from_direction", missing=_NO_DIRECTION),
+        "FNX_10": Column("wind_speed_lull", source=f"{_SHEET}: the lowest of the ten minutes"),
+        "FMX_10": Column("wind_speed_maximum_of_1_minute_mean",
+                         source=f"{_SHEET}: the highest one-minute mean of the 3-second maxima"),
+        "DX_10": Column("wind_gust_from_direction", missing=_NO_DIRECTION, source=_SYNOP),
     }),
     "solar": ("solar", ("SOLAR",), {
-        "DS_10": Column("surface_diffuse_downwelling_shortwave_flux_in_air", _J_PER_CM2 / 600),
-        "GS_10": Column("surface_downwelling_shortwave_flux_in_air", _J_PER_CM2 / 600),
-        "SD_10": Column("duration_of_sunshine", 60.0),  # hours to minutes
-        "LS_10": Column("surface_downwelling_longwave_flux_in_air", _J_PER_CM2 / 600),
+        "DS_10": Column("surface_diffuse_downwelling_shortwave_flux_in_air", _J_PER_CM2 / 600, source=_ENERGY),
+        "GS_10": Column("surface_downwelling_shortwave_flux_in_air", _J_PER_CM2 / 600, source=_ENERGY),
+        "SD_10": Column("duration_of_sunshine", 60.0, source="DWD's data set description, table of parameters: hours"),
+        "LS_10": Column("surface_downwelling_longwave_flux_in_air", _J_PER_CM2 / 600, source=_ENERGY),
     }),
 }  # fmt: skip
 
 _SOLAR_HOURLY = {
-    "ATMO_LBERG": Column("surface_downwelling_longwave_flux_in_air", _J_PER_CM2 / 3600),
-    "FD_LBERG": Column("surface_diffuse_downwelling_shortwave_flux_in_air", _J_PER_CM2 / 3600),
-    "FG_LBERG": Column("surface_downwelling_shortwave_flux_in_air", _J_PER_CM2 / 3600),
+    "ATMO_LBERG": Column("surface_downwelling_longwave_flux_in_air", _J_PER_CM2 / 3600, source=_ENERGY),
+    "FD_LBERG": Column("surface_diffuse_downwelling_shortwave_flux_in_air", _J_PER_CM2 / 3600, source=_ENERGY),
+    "FG_LBERG": Column("surface_downwelling_shortwave_flux_in_air", _J_PER_CM2 / 3600, source=_ENERGY),
     "SD_LBERG": Column("duration_of_sunshine"),
 }
 
@@ -255,7 +263,8 @@ def _table() -> dict[tuple[str, str], Product]:
     found.append(
         Product("precipitation", "1_minute", "precipitation", ("nieder",),
                 {"RS_01": Column("precipitation_amount"),
-                 "RS_IND_01": Column("precipitation_indicator", indicator=True)},
+                 "RS_IND_01": Column("precipitation_indicator", indicator=True,
+                                     source="assumed: the gauge's indicator, as RWS_IND_10")},
                 60, Interval(60, 0, _PRECEDING), every, yearly_history=True, ignored=frozenset({"RTH_01", "RWH_01"}))
     )  # fmt: skip
     return {(p.resolution, p.name): p for p in found}
