@@ -41,7 +41,9 @@ from weather_backfill.sources.dwd.product_parser import ParsedProduct, parse_pro
 from weather_backfill.sources.dwd.products import parse_file_name, product
 from weather_backfill.sources.dwd.time_reference import HourlyClock
 from weather_backfill.sources.dwd.zip_file import open_archive, product_member
-from weather_backfill.sources.tempest import copies, messages, source
+from weather_backfill.sources.table import estimate
+from weather_backfill.sources.tempest import copies, messages, objects, source
+from weather_backfill.sources.tempest.framing import Damage, unframed
 from weather_backfill.tenants.files import parse_tenant
 from weather_backfill_tests.hostile import seeds
 from weather_backfill_tests.hostile.mutations import mutated
@@ -70,61 +72,77 @@ def tempest_objects(rng: random.Random) -> Outcome:
     bodies = [
         mutated(rng, seeds.tempest_body(rng)) if rng.random() < 0.5 else seeds.tempest_body(rng) for _ in range(3)
     ]
-    objects = [(f"{n}.json", body) for n, body in enumerate(bodies)]
-    decoded = messages.decode(objects)
-    apart = [messages.decode([item]) for item in objects]
+    batch = [(f"{n}.json", body) for n, body in enumerate(bodies)]
+    decoded = messages.decode(batch)
+    apart = [messages.decode([item]) for item in batch]
     kept, replaced, _ = copies.latest_only([decoded])
     table = source.long_table(kept)
     assert table.schema == RAW
     table.validate(full=True)
     # The fate of an object does not hang on what lies beside it.
-    assert [len(a.epoch_us) for a in apart] == np.bincount(decoded.source, minlength=len(objects)).tolist()
+    assert [len(a.epoch_us) for a in apart] == np.bincount(decoded.source, minlength=len(batch)).tolist()
     assert len(decoded.rejects) == sum(len(a.rejects) for a in apart)
     assert all(len(r.raw_text.encode()) <= 3 * RAW_TEXT_LIMIT for r in decoded.rejects)
     said = decoded.counts["empty_messages"] + decoded.counts["other_messages"]
+    estimate(decoded.rejects, 0, 0, BYTES)
+    lost = sum(reject.stands_for for reject in decoded.rejects)
     expected = sum(tempest_reports(body) for body in bodies)
-    return Outcome(expected, len(kept.epoch_us) + said, len(decoded.rejects), len(replaced)).reconciled()
+    return Outcome(expected, len(kept.epoch_us) + said, lost, len(replaced)).reconciled()
+
+
+def tempest_framing(rng: random.Random) -> Outcome:
+    """Messages of which some are damaged within their line: all others are read, however these lie in the object."""
+    sound = [seeds.tempest_message(rng, 5 * n) for n in range(6)]
+    lines = [json.dumps(message).encode() for message in sound]
+    damaged = set(rng.sample(range(6), rng.choice([0, 1, 2])))
+    for n in damaged:
+        lines[n] = lines[n][: rng.randrange(1, len(lines[n]))]
+    framed, apart = seeds.framed(rng, lines), rng.random() < 0.5
+    body = b"\n".join(lines) if damaged and apart else framed
+    decoded = messages.decode([("a", body)])
+    stamps = {round(stamp / 1e6) for stamp in decoded.epoch_us.tolist()}
+    for n, message in enumerate(sound):
+        told = {report[0] for report in message["obs"]}  # type: ignore[attr-defined]
+        assert n in damaged or told <= stamps, (n, damaged, body)
+        assert n not in damaged or not told & stamps, (n, damaged, body)
+    assert bool(decoded.rejects) == bool(damaged), body
+    return Outcome()
+
+
+BYTES = 200
+"""Of a report, where its number is estimated."""
 
 
 def tempest_reports(body: bytes) -> int:
-    """Reports in an object, counted apart: a message that holds none, or cannot be understood, counts as one."""
-    try:
-        document = orjson.loads(body)
-    except ValueError:
-        lines = [line for line in body.splitlines() if line.strip()]
-        parsed = [_loads(line) for line in lines]
-        if all(one is None for one in parsed):
-            return 1
-        return sum(map(_reports, parsed))
-    if isinstance(document, list):
-        return sum(map(_reports, document)) if document else 1
-    return _reports(document)
+    """Reports in an object, by its messages: one that holds none counts as one, what cannot be read by its bytes."""
+    return sum(_reports(message, text) for message, text in unframed(body)) or 1
 
 
-def _loads(line: bytes) -> Any:
-    try:
-        return orjson.loads(line)
-    except ValueError:
-        return None
-
-
-def _reports(message: Any) -> int:
-    if not isinstance(message, dict) or not isinstance(message.get("obs"), list):
+def _reports(message: Any, text: bytes | None) -> int:
+    if message is Damage.NOT_CLOSED:
         return 1
-    status, named = message.get("status"), [message.get("serial_number"), message.get("device_id")]
+    size = text if text is not None else orjson.dumps(message)
+    if not isinstance(message, dict):
+        return max(1, round(len(size) / BYTES))
+    obs, status, kind = message.get("obs"), message.get("status"), message.get("type")
+    if isinstance(obs, list) and obs:
+        return len(obs)
     code = status.get("status_code") if isinstance(status, dict) else None
-    understood = message.get("type") in ("obs_st", None) and code in (None, 0)
-    usable = [n for n in named if isinstance(n, (str, int)) and not isinstance(n, bool) and 0 < len(str(n)) <= 100]
-    daily = message.get("type") is None and "bucket_step_minutes" in message
-    return len(message["obs"]) or 1 if understood and usable and not daily else 1
+    known = kind in ("obs_st", "obs_air", "obs_sky")
+    if code not in (None, 0) or (isinstance(kind, str) and not known):
+        return 1
+    silent = obs in (None, []) and not isinstance(obs, bool)
+    if silent and (known or (kind is None and status is not None)):
+        return 1
+    return max(1, round(len(size) / BYTES))
 
 
 def tempest_gzip(rng: random.Random) -> Outcome:
     """A packed object: it unpacks to what was packed, or is refused."""
     body = seeds.tempest_body(rng) if rng.random() < 0.9 else b" " * rng.choice([1 << 20, 70 << 20])
     packed = mutated(rng, gzip.compress(body, rng.choice([1, 9]), mtime=0))
-    unpacked = source.unpack(packed)
-    assert len(unpacked) <= source.MOST_BYTES
+    unpacked = objects.unpack(packed)
+    assert len(unpacked) <= objects.MOST_BYTES
     return Outcome()
 
 
@@ -361,9 +379,9 @@ def parquet_tail(rng: random.Random) -> Outcome:
 CASES: dict[str, Case] = {
     case.__name__: case
     for case in (
-        tempest_objects, tempest_gzip, dwd_product, dwd_ranges, dwd_zip, dwd_zip_content, dwd_metadata, dwd_page,
-        dwd_stations, aceiot_page, aceiot_cursor, aceiot_walk, tenant_file, plan_file, manifest_file, journal_file,
-        partition_key, parquet_file, parquet_tail,
+        tempest_objects, tempest_framing, tempest_gzip, dwd_product, dwd_ranges, dwd_zip, dwd_zip_content, dwd_metadata,
+        dwd_page, dwd_stations, aceiot_page, aceiot_cursor, aceiot_walk, tenant_file, plan_file, manifest_file,
+        journal_file, partition_key, parquet_file, parquet_tail,
     )
 }  # fmt: skip
 """Every parser by name."""

@@ -28,12 +28,12 @@ def np_stamps(*days: str) -> np.ndarray:
 
 def tempest_message(rng: random.Random, minute: int = 0) -> dict[str, object]:
     """One message as the hub, the REST API or the WebSocket sends it."""
-    length = rng.choice([18, 22])
+    kind, length = rng.choice([("obs_st", 18), ("obs_st", 22)] * 2 + [("obs_air", 8), ("obs_sky", 14), ("obs_sky", 17)])
     reports = [
         [EPOCH + 60 * (minute + n), *(rng.choice([None, 0, 3.5, -7.25, 1013]) for _ in range(length - 1))]
         for n in range(rng.choice([1, 1, 3]))
     ]
-    message: dict[str, object] = {"type": "obs_st", "serial_number": f"ST-{rng.randrange(3):08d}", "obs": reports}
+    message: dict[str, object] = {"type": kind, "serial_number": f"ST-{rng.randrange(3):08d}", "obs": reports}
     if rng.random() < 0.3:
         message = {"status": {"status_code": 0}, "device_id": 1234 + rng.randrange(3), **message}
         message.pop("serial_number")
@@ -41,12 +41,23 @@ def tempest_message(rng: random.Random, minute: int = 0) -> dict[str, object]:
 
 
 def tempest_body(rng: random.Random) -> bytes:
-    """An object of an archive: one message, an array, or one a line."""
-    messages = [tempest_message(rng, 5 * n) for n in range(rng.choice([1, 2, 4]))]
-    kind = rng.choice(["one", "one", "array", "lines"])
-    if kind == "one":
-        return json.dumps(messages[0]).encode()
-    return json.dumps(messages).encode() if kind == "array" else "\n".join(map(json.dumps, messages)).encode()
+    """An object of an archive: some messages, as writers put them."""
+    messages = [tempest_message(rng, 5 * n) for n in range(rng.choice([1, 1, 2, 4]))]
+    indent = rng.choice([None, None, None, 1])
+    return framed(rng, [json.dumps(message, indent=indent).encode() for message in messages])
+
+
+def framed(rng: random.Random, messages: list[bytes]) -> bytes:
+    """Messages in an array, one a line, one after the other, in arrays a line, or behind record separators."""
+    joined = rng.choice(
+        [
+            b"\n".join(messages), b"\n".join(messages) + b"\n", b"\r\n".join(messages), b"".join(messages),
+            b"[" + b", ".join(messages) + b"]", b"[\n" + b",\n".join(messages) + b"\n]",
+            b"\n".join(b"[" + message + b"]" for message in messages),
+            b"".join(b"\x1e" + message + b"\n" for message in messages),
+        ]
+    )  # fmt: skip
+    return rng.choice([b"", b"", b"\xef\xbb\xbf"]) + joined
 
 
 def dwd_text(rng: random.Random) -> bytes:

@@ -30,7 +30,7 @@ from weather_backfill.sources.dwd.products import product
 from weather_backfill.sources.dwd.rejects import LIMIT
 from weather_backfill.sources.dwd.time_reference import HourlyClock
 from weather_backfill.sources.dwd.zip_file import open_archive
-from weather_backfill.sources.tempest import source
+from weather_backfill.sources.tempest import objects as archived
 from weather_backfill.sources.tempest.messages import decode
 from weather_backfill.storage.object_store import ObjectStore
 from weather_backfill.tenants.files import parse_tenant
@@ -101,12 +101,12 @@ def test_an_empty_array_is_counted() -> None:
 
 @pytest.mark.timeout(30)
 def test_a_gzip_bomb_is_refused_before_it_grows() -> None:
-    bomb = gzip.compress(bytes(source.MOST_BYTES + 1), 9)
+    bomb = gzip.compress(bytes(archived.MOST_BYTES + 1), 9)
     assert len(bomb) < 1 << 20
     with pytest.raises(UnreadableObjectError, match="unpacks to more than"):
-        source.unpack(bomb)
+        archived.unpack(bomb)
     halves = gzip.compress(b"[1,") + gzip.compress(b"2]")
-    assert source.unpack(halves) == b"[1,2]", "a file of several members is read whole"
+    assert archived.unpack(halves) == b"[1,2]", "a file of several members is read whole"
 
 
 def dwd(*rows: str, header: str = "STATIONS_ID;MESS_DATUM;QN_9;TT_TU;RF_TU;eor") -> bytes:

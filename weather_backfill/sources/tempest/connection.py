@@ -18,7 +18,7 @@ from weather_backfill.storage.object_store import ObjectStore, S3Options, check_
 
 
 class TempestConnection(Connection):
-    """A Tempest archive: `year=/month=/day=/hour=/*.json[.gz]` below `archive_url`."""
+    """A Tempest archive: `year=/month=/day=/hour=/*` below `archive_url`; `objects.py` says which objects are read."""
 
     service: Literal["tempest"] = "tempest"
     archive_url: Place = Field(min_length=1, description="A folder or s3://bucket/prefix")

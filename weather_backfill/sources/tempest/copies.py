@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from weather_backfill.model.intervals import SECOND_US, shift_to_middle
 from weather_backfill.sources.table import Tags, latest_rows
+from weather_backfill.sources.tempest.layouts import speaks_of
 from weather_backfill.sources.tempest.messages import Observations
 
 _MOST_COVERED = 0.5
@@ -31,21 +32,21 @@ def latest_only(parts: list[Observations]) -> tuple[Observations, _Micros, _Micr
     times = np.concatenate([part.epoch_us for part in parts])
     seconds = np.concatenate([part.seconds for part in parts])
     values = np.concatenate([part.values for part in parts])
-    length = np.concatenate([part.length for part in parts])
+    said = np.concatenate([part.said for part in parts])
     rows = latest_rows(stations.codes, times, seconds)
     completed = rows.replaced[:0]
     if len(rows.replaced):
-        completed = _complete((seconds, times, stations.codes), values, length)
+        completed = _complete((seconds, times, stations.codes), values, said)
     names = stations.names.to_pylist()
     kept = Observations(
-        [names[code] for code in rows.series], rows.times, values[rows.order], length[rows.order],
+        [names[code] for code in rows.series], rows.times, values[rows.order], said[rows.order],
         seconds=seconds[rows.order],
     )  # fmt: skip
     middles = np.asarray(times + shift_to_middle(seconds, 0), dtype=np.int64)
     return kept, middles[rows.replaced], middles[completed]
 
 
-def _complete(keys: tuple[np.ndarray, ...], values: np.ndarray, length: np.ndarray) -> _Micros:
+def _complete(keys: tuple[np.ndarray, ...], values: np.ndarray, said: np.ndarray) -> _Micros:
     """Give the last of reports with equal keys the values that only earlier ones have, in place.
 
     Returns the position of the report, one a value.
@@ -64,10 +65,10 @@ def _complete(keys: tuple[np.ndarray, ...], values: np.ndarray, length: np.ndarr
         if not len(at):
             break
         last, earlier = order[at], order[at - back]
-        said = values[earlier]
-        report, element = np.nonzero(np.isnan(values[last]) & ~np.isnan(said))
-        values[last[report], element] = said[report, element]
-        length[last] = np.maximum(length[last], length[earlier])
+        before = values[earlier]
+        report, element = np.nonzero(np.isnan(values[last]) & ~np.isnan(before))
+        values[last[report], element] = before[report, element]
+        said[last] |= said[earlier]
         completed.append(last[report])
     return np.concatenate(completed)
 
@@ -99,7 +100,7 @@ def drop_covered(kept: Observations) -> npt.NDArray[np.int64]:
         covered, some = _covered(starts, ends, seconds, said)
         kept.covered[mixed[covered], element] = True
         partly[mixed] += some
-    kept.covered &= np.arange(1, kept.values.shape[1] + 1) < kept.length[:, None]
+    kept.covered &= speaks_of(kept.said)
     return partly
 
 

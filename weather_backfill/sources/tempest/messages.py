@@ -1,8 +1,8 @@
 """Decodes Tempest message bodies into columns: the wire format alone; where bodies are stored is `source.py`'s part.
 
-An object holds one message, an array of messages, or one message a line; a message is an `obs_st` of UDP
-(18 elements an observation), REST or WebSocket (22), or a REST answer with a `status`. Units are metric on
-the wire whatever the user's settings (WeatherFlow Tempest API, "Observation Record Format", obs_st).
+How messages lie in an object is `framing.py`'s part, what stands where in a report that of `layouts.py`. A message is
+one of UDP, of a WebSocket, or a REST answer with a `status`; reports of Tempest, Air and Sky devices are read, what a
+hub or device says of itself and its events is known and passed over (`PASSED_OVER`).
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 import math
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,33 +20,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.json as pj
 
-from weather_backfill.sources.table import Reject
-
-# Position in the array -> metric; position 0 is the time in epoch seconds, UTC.
-FIELDS = (
-    "wind_speed_lull",
-    "wind_speed",
-    "wind_speed_of_gust",
-    "wind_from_direction",
-    "wind_sample_interval",
-    "surface_air_pressure",
-    "air_temperature",
-    "relative_humidity",
-    "illuminance",
-    "ultraviolet_index",
-    "surface_downwelling_shortwave_flux_in_air",
-    "precipitation_amount",
-    "precipitation_type",
-    "lightning_mean_distance",
-    "lightning_strike_count",
-    "battery_voltage",
-    "reporting_interval",
-    "precipitation_amount_of_local_day",
-    "precipitation_amount_nearcast",
-    "precipitation_amount_of_local_day_nearcast",
-    "precipitation_analysis_type",
+from weather_backfill.sources.table import UNKNOWN, Reject
+from weather_backfill.sources.tempest.framing import Damage, one_a_line, unframed
+from weather_backfill.sources.tempest.layouts import (
+    FIELDS,
+    LAYOUT_OF,
+    LONGEST,
+    POSITIONS,
+    SAID,
+    TYPES,
 )
-UDP_LENGTH, REST_LENGTH = 18, 22
+
 _NEARCAST = [FIELDS.index(name) for name in FIELDS if name.endswith("_nearcast")]
 _ANALYSIS = FIELDS.index("precipitation_analysis_type")
 
@@ -60,6 +44,12 @@ _MESSAGES = pa.schema(
         ("obs", pa.list_(pa.list_(pa.float64()))),
     ]
 )
+PASSED_OVER = (
+    "hub_status", "device_status", "rapid_wind", "ack", "connection_opened", "light_debug", "wind_debug", "rain_debug",
+    "evt_precip", "evt_strike", "evt_device_online", "evt_device_offline", "evt_station_online", "evt_station_offline",
+)  # fmt: skip
+"""Types of messages that hold no report; those of other events (`evt_...`) are passed over as `_EVENT`."""
+_EVENT = "evt_"
 _LONGEST_NAME = 100
 _LONGEST_MINUTES = 1440  # of a report; the longest bucket is a day
 _REPORTING = FIELDS.index("reporting_interval")
@@ -71,42 +61,42 @@ class Observations:
     """Decoded observations, one row a report, in the order received.
 
     `stations` name of each row's station; `epoch_us` int64 microseconds UTC, the instant that the station stamped;
-    `values` float64 (rows, 21), NaN for null; `length` elements sent, 18 or 22; `source` index of each row's object.
+    `values` float64 (rows, 21), NaN for null and for what the report does not speak of; `said` int32, the fields that
+    it speaks of (`layouts.speaks_of`); `source` index of each row's object.
     `seconds` int32, what the report stands for: the time up to its stamp. The message's bucket says it, else the report
     itself (reporting interval, minutes); one that says nothing is taken for a minute's, as stations send them.
     `covered` bool like `values`: of which finer reports say it already (`copies.drop_covered`). `counts` are those of
-    messages by kind.
+    messages by kind; of those passed over also by type (`"rapid_wind messages"`). `unread` are the objects of which
+    nothing could be understood, by index.
     """
 
     stations: list[str] = field(default_factory=list)
     epoch_us: np.ndarray = field(default_factory=lambda: np.empty(0, "i8"))
     values: np.ndarray = field(default_factory=lambda: np.empty((0, len(FIELDS))))
-    length: np.ndarray = field(default_factory=lambda: np.empty(0, "i8"))
+    said: np.ndarray = field(default_factory=lambda: np.empty(0, "i4"))
     source: np.ndarray = field(default_factory=lambda: np.empty(0, "i8"))
     seconds: np.ndarray = field(default_factory=lambda: np.empty(0, "i4"))
     covered: np.ndarray | None = None
     rejects: list[Reject] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
+    unread: list[int] = field(default_factory=list)
 
 
 def decode(objects: Sequence[tuple[str, bytes]]) -> Observations:
     """Decode a batch of objects (key, decompressed body), given in the order received.
 
-    A clean batch of one-message objects goes through Arrow's reader at once; a batch that it refuses is read message
-    by message, so that an odd object is named in its reject and costs no other object. Never raises for bad content.
+    A clean batch goes through Arrow's reader at once; a batch that it refuses is read message by message, so that an
+    odd object is named in its reject and costs no other object. Never raises for bad content.
     """
-    table = _read_at_once([body for _, body in objects])
-    if table is None:
+    framed = one_a_line([body for _, body in objects])
+    table = _read_at_once(framed[0], len(framed[1])) if framed else None
+    if framed is None or table is None:
         return _decode_one_by_one(objects)
-    return _columns(table, np.arange(len(objects)))
+    return _all_of(table, framed[1]) or _decode_one_by_one(objects)
 
 
-def _read_at_once(bodies: Sequence[bytes]) -> pa.Table | None:
-    """Read all bodies as one Arrow table, one row each; None if any is not a plain good observation message."""
-    lines = [body.strip() for body in bodies]
-    if not lines or any(line[:1] != b"{" or b"\n" in line for line in lines):
-        return None
-    text = b"\n".join(lines)
+def _read_at_once(text: bytes, lines: int) -> pa.Table | None:
+    """Read lines as one Arrow table, one row each; None if any is not a message."""
     try:
         if not text.isascii():
             text.decode()  # Arrow checks no bytes of the fields that it skips
@@ -118,13 +108,47 @@ def _read_at_once(bodies: Sequence[bytes]) -> pa.Table | None:
         table.validate(full=True)  # raises where a text is not UTF-8, which Arrow's reader does not check
     except (pa.ArrowException, UnicodeDecodeError):
         return None
-    if table.num_rows != len(lines) or not _all_good(table):
+    return table if table.num_rows == lines else None
+
+
+def _all_of(table: pa.Table, source: np.ndarray) -> Observations | None:
+    """The observations of messages; None unless each is a good one or of a kind that is passed over."""
+    types = table["type"].combine_chunks()
+    kinds = pc.fill_null(pc.index_in(types, pa.array(TYPES)), -1)
+    counts: Counter[str] = Counter()
+    if pc.min(kinds).as_py() < 0:
+        passed = pc.or_(pc.is_in(types, pa.array(PASSED_OVER)), pc.fill_null(pc.starts_with(types, _EVENT), False))
+        if not pc.all(pc.or_(passed, pc.greater_equal(kinds, 0))).as_py():
+            return None
+        if pc.any(pc.and_(passed, pc.is_valid(table["obs"]))).as_py():
+            return None
+        for named in pc.value_counts(types.filter(passed)).to_pylist():
+            _pass_over(counts, named["values"], named["counts"])
+        kept = pc.invert(passed)
+        table, kinds, source = table.filter(kept), kinds.filter(kept), source[np.asarray(kept)]
+    kind = np.asarray(kinds)
+    if not _all_good(table):
         return None
-    return table
+    reports = pc.list_flatten(table["obs"]).combine_chunks()
+    per_message = np.asarray(table["obs"].combine_chunks().value_lengths(), dtype="i8")
+    length = np.minimum(np.asarray(reports.value_lengths()), LONGEST + 1)
+    layout = LAYOUT_OF[np.repeat(kind, per_message), length]
+    if len(layout) and layout.min() < 0:
+        return None
+    observations = _columns(table, source, layout)
+    observations.counts += counts
+    return observations
+
+
+def _pass_over(counts: Counter[str], kind: str, times: int = 1) -> None:
+    counts["other_messages"] += times
+    counts[f"{kind if kind in PASSED_OVER else _EVENT} messages"] += times
 
 
 def _all_good(table: pa.Table) -> bool:
-    """True if every message is an obs_st that names its station and has well-formed observations."""
+    """True if every message names its station and has reports with a time and of numbers."""
+    if not table.num_rows:
+        return True
     name_length = pc.utf8_length(table["serial_number"])
     named = pc.or_kleene(
         pc.and_(pc.greater(name_length, 0), pc.less_equal(name_length, _LONGEST_NAME)),
@@ -132,15 +156,13 @@ def _all_good(table: pa.Table) -> bool:
     )
     status = pc.fill_null(pc.struct_field(table["status"], "status_code"), 0)
     if not (
-        pc.all(pc.fill_null(pc.equal(table["type"], "obs_st"), False)).as_py()
-        and pc.all(pc.fill_null(named, False)).as_py()
+        pc.all(pc.fill_null(named, False)).as_py()
         and pc.all(pc.equal(status, 0)).as_py()
         and pc.min(pc.fill_null(pc.list_value_length(table["obs"]), 0)).as_py() > 0
     ):
         return False
     reports = pc.list_flatten(table["obs"]).combine_chunks()
-    lengths = reports.value_lengths()
-    if reports.null_count or not pc.all(pc.is_in(lengths, pa.array([UDP_LENGTH, REST_LENGTH], pa.int32()))).as_py():
+    if reports.null_count or pc.min(reports.value_lengths()).as_py() < 1:
         return False
     if not pc.all(pc.fill_null(pc.is_finite(reports.flatten()), True)).as_py():
         return False  # NaN and Infinity are no JSON
@@ -149,17 +171,19 @@ def _all_good(table: pa.Table) -> bool:
     return bool(pc.all(pc.fill_null(limits, False)).as_py())
 
 
-def _columns(table: pa.Table, source: np.ndarray) -> Observations:
-    """Convert good messages (`_MESSAGES`) to observations; `source` is the index of each message's object."""
+def _columns(table: pa.Table, source: np.ndarray, layout: np.ndarray) -> Observations:
+    """Good messages as columns; `source` holds each message's object, `layout` each report's layout by number."""
     messages = table["obs"].combine_chunks()
     per_message = np.asarray(messages.value_lengths().fill_null(0))
     reports = messages.flatten()
     length = np.asarray(reports.value_lengths(), dtype="i8")
     flat = np.asarray(reports.flatten().fill_null(np.nan), dtype="f8")
     starts = np.concatenate([[0], np.cumsum(length)[:-1]]).astype("i8") if len(length) else length
-    columns = np.arange(1, REST_LENGTH)
-    index = starts[:, None] + np.minimum(columns, length[:, None] - 1)
-    values = np.where(columns < length[:, None], flat[index], np.nan)
+    same = len(layout) > 0 and bool((layout == layout[0]).all())
+    at = POSITIONS[layout[:1]] if same else POSITIONS[layout]  # of one layout for all: broadcast
+    values = flat[starts[:, None] + at]
+    if not at.all():
+        values = np.where(at > 0, values, np.nan)
     unrun = _clear_nearcast(values)
     buckets = np.asarray(pc.fill_null(table["bucket_step_minutes"].cast(pa.float64()), np.nan))
     seconds, assumed = report_seconds(np.repeat(buckets, per_message), values[:, _REPORTING])
@@ -168,7 +192,7 @@ def _columns(table: pa.Table, source: np.ndarray) -> Observations:
         stations=[names[i] for i in np.repeat(np.arange(len(names)), per_message)],
         epoch_us=np.round(flat[starts] * 1e6).astype("i8"),
         values=values,
-        length=length,
+        said=SAID[layout],
         source=np.repeat(source, per_message),
         seconds=seconds,
         counts=Counter(messages=table.num_rows, reports_of_assumed_length=int(assumed.sum()), nearcast_not_run=unrun),
@@ -205,55 +229,72 @@ def report_seconds(*said: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def _decode_one_by_one(objects: Sequence[tuple[str, bytes]]) -> Observations:
     """Decode message by message: a message or report that cannot be kept becomes a reject, all others are kept."""
-    good: list[dict[str, Any]] = []
-    source: list[int] = []
-    rejects: list[Reject] = []
-    counts: Counter[str] = Counter()
+    judged = _Judged()
     for number, (key, body) in enumerate(objects):
-        messages = list(_messages(body))
-        counts["empty_messages"] += not messages  # an empty array
-        for message, text in messages:
-            kind, reports = _judge(message)
-            if kind in ("other_messages", "empty_messages"):
-                counts[kind] += 1
-                continue
-            if kind != "good":
-                rejects.append(Reject(kind, key, text, _station(message)))
-                continue
-            good_reports = []
-            for report in reports:
-                if problem := _report_problem(report):
-                    rejects.append(Reject(problem, key, _text(report), _station(message)))
-                else:
-                    good_reports.append([None if value is None else float(value) for value in report])
-            if good_reports:
-                bucket = message.get("bucket_step_minutes")
-                step = bucket if isinstance(bucket, int) and not isinstance(bucket, bool) else None
-                good.append({"serial_number": _station(message), "obs": good_reports, "bucket_step_minutes": step})
-                source.append(number)
-    observations = _columns(pa.Table.from_pylist(good, schema=_MESSAGES), np.array(source, dtype="i8"))
-    observations.rejects = rejects
-    observations.counts += counts
+        understood, messages = judged.understood, 0
+        for message, text in unframed(body):
+            messages += 1
+            judged.add(message, text, key, number)
+        if not messages:  # an empty array
+            judged.counts["empty_messages"] += 1
+        elif judged.understood == understood:
+            judged.unread.append(number)
+    observations = _columns(
+        pa.Table.from_pylist(judged.good, schema=_MESSAGES), np.array(judged.source, "i8"), np.array(judged.layout, int)
+    )
+    observations.rejects, observations.unread = judged.rejects, judged.unread
+    observations.counts += judged.counts
     return observations
 
 
-def _messages(body: bytes) -> Iterator[tuple[Any, bytes]]:
-    """Yield a body's messages with their texts; `None` with its text where JSON does not parse."""
-    try:
-        document = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        lines = [line for line in body.splitlines() if line.strip()]
-        parsed = [_parse_line(line) for line in lines]
-        if all(message is None for message in parsed):
-            yield None, body  # not NDJSON either: one reject for the object, not one a line
+@dataclass(slots=True)
+class _Judged:
+    """Messages that were judged one by one: the good ones with their objects and layouts, the others."""
+
+    good: list[dict[str, Any]] = field(default_factory=list)
+    source: list[int] = field(default_factory=list)
+    layout: list[int] = field(default_factory=list)
+    rejects: list[Reject] = field(default_factory=list)
+    counts: Counter[str] = field(default_factory=Counter)
+    unread: list[int] = field(default_factory=list)
+    understood: int = 0
+
+    def add(self, message: Any, text: bytes | None, key: str, number: int) -> None:
+        """Judge a message of the object `key`, which is the batch's `number`th."""
+        if isinstance(message, Damage):
+            held = UNKNOWN if message is Damage.NOT_JSON else 1
+            self.rejects.append(Reject(message.value, key, text or b"", stands_for=held))
+            return
+        kind, reports = _judge(message)
+        if kind == "other_messages":
+            _pass_over(self.counts, message["type"])
+        elif kind == "empty_messages":
+            self.counts[kind] += 1
+        elif kind != "good":
+            whole = _text(message) if text is None else text
+            held = UNKNOWN if kind == "not_a_message" else max(1, len(reports))
+            self.rejects.append(Reject(kind, key, whole, _station(message), stands_for=held))
+            return
         else:
-            yield from zip(parsed, lines, strict=True)
-        return
-    if isinstance(document, list):
-        for message in document:
-            yield message, _text(message)
-    else:
-        yield document, body
+            good = self._good(message, reports, key)
+            if not good:
+                return
+            bucket = message.get("bucket_step_minutes")
+            step = bucket if isinstance(bucket, int) and not isinstance(bucket, bool) else None
+            self.good.append({"serial_number": _station(message), "obs": good, "bucket_step_minutes": step})
+            self.source.append(number)
+        self.understood += 1
+
+    def _good(self, message: dict[str, Any], reports: list[Any], key: str) -> list[list[float | None]]:
+        """The reports of a message that can be kept; their layouts are noted, the others are rejects."""
+        good, kind = [], TYPES.index(message.get("type") or TYPES[0])
+        for report in reports:
+            if problem := _report_problem(report, kind):
+                self.rejects.append(Reject(problem, key, _text(report), _station(message)))
+                continue
+            self.layout.append(int(LAYOUT_OF[kind, len(report)]))
+            good.append([None if value is None else float(value) for value in report])
+        return good
 
 
 def _text(value: Any) -> bytes:
@@ -264,31 +305,27 @@ def _text(value: Any) -> bytes:
         return b"(nested too deeply to be shown)"  # orjson reads deeper than it writes
 
 
-def _parse_line(line: bytes) -> Any:
-    try:
-        return orjson.loads(line)
-    except orjson.JSONDecodeError:
-        return None
-
-
 def _judge(message: Any) -> tuple[str, list[Any]]:
-    """Classify a message: `good` with its reports, a kind that is only counted, or the reason to reject it."""
+    """Classify a message: `good`, a kind that is only counted, or the reason to reject it; and its reports."""
     if not isinstance(message, dict):
-        return ("not_json" if message is None else "not_a_message"), []
-    status = message.get("status")
-    code = status.get("status_code") if isinstance(status, dict) else None
-    if code not in (None, 0):
-        return "error_answer", []
-    kind, reports = message.get("type"), message.get("obs")
-    if kind is None and reports and "bucket_step_minutes" in message:
-        return "unknown_layout", []  # REST answers bucketed by day carry a local date and other columns
-    if kind not in (None, "obs_st"):
-        return "other_messages", []
-    if not reports and (kind == "obs_st" or status is not None):
-        return "empty_messages", []
-    if not isinstance(reports, list):
         return "not_a_message", []
-    return ("good", reports) if _station(message) else ("no_station", [])
+    status, kind, obs = message.get("status"), message.get("type"), message.get("obs")
+    reports = obs if isinstance(obs, list) else []
+    if isinstance(status, dict) and status.get("status_code") not in (None, 0):
+        return "error_answer", reports
+    if kind is None and reports and "bucket_step_minutes" in message:
+        return "unknown_layout", reports  # REST answers bucketed by day carry a local date and other columns
+    if kind is not None and not isinstance(kind, str):
+        return "not_a_message", reports
+    if kind is not None and kind not in TYPES:
+        if obs is None and (kind in PASSED_OVER or kind.startswith(_EVENT)):
+            return "other_messages", []
+        return ("unknown_layout" if kind.removesuffix("_ext") in TYPES else "unsupported_message"), reports
+    if obs in (None, []) and (kind is not None or status is not None):
+        return "empty_messages", []
+    if not isinstance(obs, list):
+        return "not_a_message", []
+    return ("good" if _station(message) else "no_station"), reports
 
 
 def _station(message: Any) -> str | None:
@@ -302,9 +339,9 @@ def _station(message: Any) -> str | None:
     return None
 
 
-def _report_problem(report: Any) -> str | None:
-    """The reason to reject a report, or None if it is well-formed."""
-    if not isinstance(report, list) or len(report) not in (UDP_LENGTH, REST_LENGTH):
+def _report_problem(report: Any, kind: int) -> str | None:
+    """The reason to reject a report of a message's type by number, or None if it is well-formed."""
+    if not isinstance(report, list) or LAYOUT_OF[kind, min(len(report), LONGEST + 1)] < 0:
         return "unknown_layout"
     if any(v is not None and (isinstance(v, bool) or not isinstance(v, (int, float))) for v in report):
         return "not_a_number"
@@ -320,7 +357,8 @@ def rejected(observations: Observations, keys: Sequence[str], rows: np.ndarray, 
     rejects = []
     for row in np.flatnonzero(rows):
         epoch = float(observations.epoch_us[row]) / 1e6
-        elements = observations.values[row, : observations.length[row] - 1].tolist()
+        at = POSITIONS[int(np.flatnonzero(observations.said[row] == SAID)[0])]
+        elements = observations.values[row, np.argsort(at)[(at == 0).sum() :]].tolist()
         rejects.append(
             Reject(
                 reason,

@@ -1,4 +1,8 @@
-"""The Tempest archive: `year=YYYY/month=MM/day=DD/hour=HH/*.json[.gz]` in a folder or bucket.
+"""The Tempest archive: `year=YYYY/month=MM/day=DD/hour=HH/*` in a folder or bucket.
+
+Read are objects that end in `.json`, `.jsonl`, `.ndjson` or in nothing (as Firehose names them), packed by gzip with
+`.gz` after that or without saying so. What else lies in a day's folder is counted and named among its facts. A day that
+has objects none of which can be read fails: nothing is known of it, which is not the same as nothing there.
 
 Folders are named by the hour in which a message arrived, so a day's last messages can lie in the next day's
 first hour: the hours on both sides are read too, for the rows that belong to this day. A row in a day's own
@@ -28,39 +32,44 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from itertools import groupby, islice, pairwise
 from operator import attrgetter
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import pyarrow as pa
 
 from weather_backfill.model.days import Cadence, DayFailure, DayInventory, RawDay
-from weather_backfill.model.errors import UnreadableObjectError, WeatherError
+from weather_backfill.model.errors import UnreadableObjectError, WeatherError, some
 from weather_backfill.model.intervals import DAY_US, in_day, shift_to_middle
 from weather_backfill.model.partitions import days_between
 from weather_backfill.model.schemas import RAW
 from weather_backfill.sources.base import ClosingSource
 from weather_backfill.sources.table import (
     BEFORE_FIRST_DAY,
+    UNKNOWN,
     Interval,
     Reject,
     Tags,
+    estimate,
     raw_batch,
     reject_table,
 )
 from weather_backfill.sources.tempest.copies import drop_covered, latest_only
-from weather_backfill.sources.tempest.messages import FIELDS, UDP_LENGTH, Observations, decode, rejected
+from weather_backfill.sources.tempest.layouts import FIELDS, speaks_of
+from weather_backfill.sources.tempest.messages import Observations, decode, rejected
+from weather_backfill.sources.tempest.objects import MOST_BYTES, is_marker, left_out, messages_only, unpacked
 from weather_backfill.storage.object_store import ObjectStore, StoredObject
 from weather_backfill.storage.read_ahead import batches
 from weather_backfill.util.day_stream import each_day
-from weather_backfill.util.unpacking import gunzip
 
 CADENCE = Cadence(60)
+_NAMED = 5  # objects that a day's facts name
+_PASSED = " messages"  # in the counts of messages that are passed over, by type
+_USUAL_BYTES = 240  # of a message with one report, where a day has none to go by
 _COUNTS = (
     "messages", "empty_messages", "other_messages", "edge_reports", "reports_of_assumed_length", "nearcast_not_run",
 )  # fmt: skip
 _FEW = 2000  # objects of a month that is listed at once: two pages of S3, instead of thirty requests for its days
 _DECODE_BATCH = 4096
-MOST_BYTES = 128 << 20  # of one object, unpacked: room for a day of hundreds of stations
 _BATCH_BYTES = 16 << 20  # of bodies as listed, and unpacked, held at once; one alone may be larger
 _SORTED_FIELDS = np.argsort(FIELDS)
 _IN_ORDER = [FIELDS[field] for field in _SORTED_FIELDS]
@@ -92,7 +101,7 @@ class TempestSource(ClosingSource):
                 folders = {f"{month}/{name}" for name in self.archive.folders(month)}
                 crowded_days += [day for day in days_of_month[month] if day_folder(day) in folders]
                 continue
-            by_folder = groupby(_messages_only(listing), lambda stored: "/".join(stored.key.split("/")[:3]))
+            by_folder = groupby(messages_only(listing), lambda stored: "/".join(stored.key.split("/")[:3]))
             stored = {folder: _inventory(objects) for folder, objects in by_folder}
             days = days_of_month[month]
             inventory |= {day: stored[folder] for day in days if (folder := day_folder(day)) in stored}
@@ -100,7 +109,7 @@ class TempestSource(ClosingSource):
         return inventory | {day: counts for day, counts in zip(crowded_days, counted, strict=True) if counts.objects}
 
     def _inventory_of_day(self, day: date) -> DayInventory:
-        return _inventory(_messages_only(self.archive.list(day_folder(day))))
+        return _inventory(messages_only(self.archive.list(day_folder(day))))
 
     def _existing_months(self, months: Collection[str]) -> list[str]:
         """The given month folders that exist: one listing for the years and one a year, not one a month."""
@@ -119,17 +128,25 @@ class TempestSource(ClosingSource):
         Raises `UnreadableObjectError` naming the objects that are damaged: their rows cannot be known.
         """
         started = time.monotonic()
-        own = _messages_only(self.archive.list(day_folder(day)))
+        listed = self.archive.list(day_folder(day))
+        own = messages_only(listed)
+        not_read = left_out(listed)
+        if not own and (strangers := [key for key in not_read if not is_marker(key)]):
+            self._refuse(day, strangers, "their names end in nothing that is read")
         edges = [
             stored
             for folder in (
                 f"{day_folder(day - timedelta(days=1))}/hour=23",
                 f"{day_folder(day + timedelta(days=1))}/hour=00",
             )
-            for stored in _messages_only(self.archive.list(folder))
+            for stored in messages_only(self.archive.list(folder))
         ]
         start_us = int(np.datetime64(day, "us").astype("i8"))
         parts, rejects, counts = self._decode(own, edges, start_us)
+        unread_bytes = sum(reject.raw_bytes for reject in rejects if reject.stands_for == UNKNOWN)
+        estimate(rejects, counts["own_reports"], max(counts["own_bytes"] - unread_bytes, 1), _USUAL_BYTES)
+        if own and counts["unread"] == len(own):
+            self._refuse(day, [stored.key for stored in own], _seen(rejects))
         whole, replaced, completed = latest_only(parts)
         partly = drop_covered(whole)
         inside = in_day(_middles(whole), start_us)
@@ -142,8 +159,13 @@ class TempestSource(ClosingSource):
             "values_from_earlier_copies": int(in_day(completed, start_us).sum()),
             "covered_by_finer": 0 if kept.covered is None else int(kept.covered.sum()),
             "partly_covered_by_finer": int(partly[inside].sum()),
+            "objects_not_read": len(not_read),
             **{name: counts[name] for name in _COUNTS},
         }
+        if not_read:
+            facts["not_read"] = some(not_read, _NAMED)
+        if passed := sorted(name for name in counts if name.endswith(_PASSED)):
+            facts["other_message_types"] = ", ".join(f"{n.removesuffix(_PASSED)} {counts[n]}" for n in passed)
         table = long_table(kept)
         facts["seconds"] = round(time.monotonic() - started, 3)
         return RawDay(
@@ -181,10 +203,20 @@ class TempestSource(ClosingSource):
             if (early & found).any() and not self._has_day_before(start_us, edges):
                 rejects += rejected(part, keys, early & found, BEFORE_FIRST_DAY)
             counts.update(part.counts)
+            counts["unread"] += sum(keys[number] in own_keys for number in part.unread)
+            counts["own_reports"] += int(own_rows.sum())
+            counts["own_bytes"] += sum(len(body) for key, body in batch if key in own_keys)
             counts["edge_reports"] += int((inside & ~own_rows).sum())
             # What lies beside the day tells whether a bucket at its edge is covered by finer reports.
             parts.append(_select(part, np.abs(middle - start_us) < 2 * DAY_US))
         return parts, rejects, counts
+
+    def _refuse(self, day: date, keys: list[str], seen: str) -> NoReturn:
+        raise UnreadableObjectError(
+            f"{self.archive.uri(day_folder(day))}: none of {len(keys)} objects can be read ({some(keys, 3)}): {seen}. "
+            "Expected messages of Tempest, Air or Sky devices as JSON: mend the objects or move them out of the "
+            "archive, then retry the day."
+        )
 
     def _has_day_before(self, start_us: int, edges: list[StoredObject]) -> bool:
         """Return whether the archive has anything of the day before the one that starts at `start_us`."""
@@ -213,7 +245,7 @@ class TempestSource(ClosingSource):
                 if isinstance(content, WeatherError):
                     raise content
                 try:
-                    body = unpack(content) if key.endswith(".gz") else content
+                    body = unpacked(content, said_packed=key.lower().endswith(".gz"))
                 except UnreadableObjectError as error:
                     damaged.append(f"{self.archive.uri(key)} ({error})")
                     continue
@@ -232,11 +264,6 @@ class TempestSource(ClosingSource):
             )
 
 
-def unpack(packed: bytes) -> bytes:
-    """Decompress a gzip file; raises `UnreadableObjectError` if it is damaged or exceeds `MOST_BYTES` unpacked."""
-    return gunzip(packed, MOST_BYTES)
-
-
 def month_folder(day: date) -> str:
     """The key prefix of a UTC day's month in the archive, `year=YYYY/month=MM`."""
     return f"year={day.year:04}/month={day.month:02}"
@@ -247,8 +274,15 @@ def day_folder(day: date) -> str:
     return f"{month_folder(day)}/day={day.day:02}"
 
 
-def _messages_only(objects: list[StoredObject]) -> list[StoredObject]:
-    return [o for o in objects if o.key.endswith((".json", ".json.gz"))]
+def _seen(rejects: list[Reject]) -> str:
+    """What the objects of a day held instead of messages."""
+    first = min(rejects, key=attrgetter("source_object", "reason"))
+    reasons = Counter(reject.reason for reject in rejects)
+    held = ", ".join(f"{reason} {times}" for reason, times in sorted(reasons.items()))
+    return (
+        f"rejects {held}, which may stand for {sum(reject.stands_for for reject in rejects)} reports; the first is "
+        f"{str(first.raw_text)[:100]!r} of {first.source_object}"
+    )
 
 
 def _inventory(objects: Iterable[StoredObject]) -> DayInventory:
@@ -272,7 +306,7 @@ def _wholly_covered(kept: Observations) -> int:
     """How many reports say nothing that finer ones do not cover."""
     if kept.covered is None:
         return 0
-    return int((kept.covered.sum(axis=1) == np.minimum(kept.length - 1, len(FIELDS))).sum())
+    return int((kept.covered.sum(axis=1) == speaks_of(kept.said).sum(axis=1)).sum())
 
 
 def _select(part: Observations, mask: np.ndarray) -> Observations:
@@ -283,7 +317,7 @@ def _select(part: Observations, mask: np.ndarray) -> Observations:
         [part.stations[i] for i in np.flatnonzero(mask)],
         part.epoch_us[mask],
         part.values[mask],
-        part.length[mask],
+        part.said[mask],
         part.source[mask] if len(part.source) else part.source,
         part.seconds[mask],
         None if part.covered is None else part.covered[mask],
@@ -309,10 +343,12 @@ def long_table(kept: Observations) -> pa.Table:
     metric_codes = np.arange(len(FIELDS), dtype=np.int32)[:, None]
     times, metrics, values, lengths, rows = [], [], [], [], []
     for begin, end in pairwise(bounds):
-        # An 18-element report says nothing of the last fields: no rows, which is not the same as null.
-        present = (_SORTED_FIELDS[:, None] + 1 < kept.length[begin:end]) | (_SORTED_FIELDS[:, None] + 1 < UDP_LENGTH)
+        # What a report does not speak of has no row, which is not the same as null.
+        said = kept.said[begin:end]
+        alike = said[:1] if (said == said[0]).all() else said  # of one layout for all: broadcast
+        present = np.broadcast_to(speaks_of(alike)[:, _SORTED_FIELDS].T, (len(FIELDS), len(said)))
         if kept.covered is not None:
-            present &= ~kept.covered[begin:end, _SORTED_FIELDS].T
+            present = present & ~kept.covered[begin:end, _SORTED_FIELDS].T
         times.append(np.broadcast_to(kept.epoch_us[begin:end], present.shape)[present])
         metrics.append(np.broadcast_to(metric_codes, present.shape)[present])
         ordered = kept.values[begin:end, _SORTED_FIELDS].T

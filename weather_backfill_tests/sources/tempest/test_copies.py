@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from weather_backfill.sources.tempest.copies import drop_covered
-from weather_backfill.sources.tempest.messages import FIELDS, Observations
+from weather_backfill.sources.tempest.layouts import FIELDS, SAID
+from weather_backfill.sources.tempest.messages import Observations
 from weather_backfill.storage.object_store import ObjectStore
 from weather_backfill_tests.examples import examples
 from weather_backfill_tests.sources.tempest.test_source import DAY, put, read, report, values
@@ -119,7 +120,7 @@ def test_what_is_covered_equals_a_count_of_minutes(rows: list[tuple[int, int, in
         [f"ST-{station}" for station, *_ in rows],
         np.array([minute * 60_000_000 for _, minute, _, _ in rows], dtype="i8"),
         np.array([[1.0 if said else np.nan] * len(FIELDS) for *_, said in rows]).reshape(-1, len(FIELDS)),
-        np.full(len(rows), 22),
+        np.full(len(rows), SAID[1]),
         seconds=np.array([length * 60 for _, _, length, _ in rows], dtype="i4"),
     )
     expected = [False] * len(rows)

@@ -18,7 +18,8 @@ from weather_backfill.model.days import DayFailure, RawDay
 from weather_backfill.model.errors import UnreadableObjectError
 from weather_backfill.model.schemas import RAW
 from weather_backfill.sources.tempest import source
-from weather_backfill.sources.tempest.messages import FIELDS, Observations
+from weather_backfill.sources.tempest.layouts import FIELDS
+from weather_backfill.sources.tempest.messages import Observations
 from weather_backfill.sources.tempest.simulate import Faults, SimulatedArchive, weather, write_archive
 from weather_backfill.sources.tempest.source import TempestSource
 from weather_backfill.storage import read_ahead
