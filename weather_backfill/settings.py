@@ -7,6 +7,7 @@ environment references (`${NAME}`) in tenant files.
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from datetime import date
 from functools import cached_property
 from pathlib import Path
@@ -16,11 +17,12 @@ from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from weather_backfill.model.errors import ConfigurationError, refuse_user, shown
+from weather_backfill.model.limits import Limits
 from weather_backfill.security.own_hosts import parse_authority
 from weather_backfill.security.reach import folder_of
 from weather_backfill.security.secrets import WITHHELD, SecretReference
 from weather_backfill.security.tenant_policy import TenantPolicy
-from weather_backfill.sources.connection import plainly
+from weather_backfill.sources.connection import Connection, plainly
 from weather_backfill.sources.registry import SERVICES, SERVICES_BY_NAME
 from weather_backfill.sources.service import absolute
 from weather_backfill.storage.object_store import S3Options
@@ -55,6 +57,10 @@ class Settings(BaseSettings):
     completeness_target: float = Field(
         0.75, ge=0, le=1, description="Share of grid slots that must hold a value before a day counts complete"
     )
+    failed_limit: float = Field(
+        0.05, ge=0, le=1, description="Share of a metric's values that may fail the tests of quality in a day"
+    )
+    suspect_limit: float = Field(0.5, ge=0, le=1, description="Share of a metric's values that may be suspect in a day")
     requests_per_minute: dict[str, Annotated[int, Field(ge=1)]] = Field(
         default_factory=dict, description='Rate limit by service, all tenants together, JSON: {"aceiot": 50}'
     )
@@ -174,6 +180,23 @@ class Settings(BaseSettings):
         """The first daily partition of this service."""
         known = SERVICES_BY_NAME.get(service)
         return self.first_day.get(service, known.first_day if known else date(2018, 1, 1))
+
+    def limits_of(self, service: str, connection: Connection | None = None) -> Limits:
+        """The limits that days of a service are judged by, with those of a tenant's connection on top."""
+        known = SERVICES_BY_NAME.get(service)
+        required = known.required_metrics if known else ()
+        if connection is None:
+            own = Limits(required=frozenset(required))
+        else:
+            given = connection.required_metrics
+            own = Limits(
+                targets=connection.completeness_targets, failed=connection.failed_limits,
+                suspect=connection.suspect_limits, required=frozenset(required if given is None else given),
+            )  # fmt: skip
+        return replace(
+            own, completeness_target=self.completeness_target, rejects_limit=self.rejects_limit,
+            failed_limit=self.failed_limit, suspect_limit=self.suspect_limit,
+        )  # fmt: skip
 
     @cached_property
     def s3(self) -> S3Options:

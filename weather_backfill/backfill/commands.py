@@ -10,8 +10,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, date, datetime
 
+from weather_backfill.backfill.acceptances import accepted_now
 from weather_backfill.backfill.audit import audit, audit_start, person
 from weather_backfill.backfill.context import BackfillContext
+from weather_backfill.backfill.footer_cache import remembered
 from weather_backfill.backfill.launch import native_of, register_tenant
 from weather_backfill.backfill.launching import advance, cancel_natives, capacity, launch_part, places, unlaunched
 from weather_backfill.backfill.manifests import (
@@ -34,8 +36,10 @@ from weather_backfill.backfill.status import (
     write_summary,
 )
 from weather_backfill.backfill.taken_days import overlapping, reserved_days
+from weather_backfill.lake import layout
+from weather_backfill.lake.listing import day_objects
 from weather_backfill.model.errors import ConfigurationError, ConflictError
-from weather_backfill.model.tags import ACCEPT_LOSS_TAG
+from weather_backfill.model.tags import ACCEPT_LOSS_TAG, FILL_TAG
 from weather_backfill.storage.conditional import started_over
 from weather_backfill.storage.places import open_tenant_files
 from weather_backfill.tenants.files import TenantRegistry
@@ -85,7 +89,9 @@ def start(
         raise ConfigurationError(
             f"nothing to do: no day of {plan.tenant} from {plan.start} to {plan.end} is in state '{plan.reprocess}'."
         )
-    labels = {**(labels or {}), **({ACCEPT_LOSS_TAG: "true"} if accept_loss else {})}
+    # Who asks for all reads all anew; else what the lake has of a day is kept, and only what lacks is read.
+    fills = {} if plan.reprocess is Reprocess.ALL else {FILL_TAG: "true"}
+    labels = {**(labels or {}), **fills, **({ACCEPT_LOSS_TAG: "true"} if accept_loss else {})}
     manifest = started_over(lambda: _manifest_for(context, plan, backfill_id, labels, force_restart))
     register_tenant(context.instance, manifest.plan.service, manifest.plan.tenant)
     if launch:
@@ -189,7 +195,7 @@ def _cut_short(context: BackfillContext, manifest: Manifest) -> bool:
 
 
 def retry(context: BackfillContext, backfill_id: str) -> Status:
-    """Launch the failed days again, raw and refined.
+    """Launch the failed and the incomplete days again, raw and refined; of incomplete ones only what lacks is read.
 
     Raises `ConfigurationError` if none have failed, while the backfill is active or paused, and where the connection
     is gone or off.
@@ -212,7 +218,7 @@ def _continue(context: BackfillContext, manifest: Manifest, action: str, *, only
         raise ConfigurationError(
             f"backfill {manifest.backfill_id!r} is still {status.status}: wait until it has ended, then {action} it."
         )
-    days = sorted(status.failed) if only_failed else [day for day in status.days if day not in status.done]
+    days = _to_retry(context, status) if only_failed else [day for day in status.days if day not in status.done]
     if not days:
         raise ConfigurationError(
             f"backfill {manifest.backfill_id!r} has no {'failed' if only_failed else 'open'} days."
@@ -235,6 +241,15 @@ def _continue(context: BackfillContext, manifest: Manifest, action: str, *, only
         advance(context, manifest)
     audit(context.store, action, backfill_id=manifest.backfill_id, days=len(days), outcome="accepted")
     return write_summary(context.instance, context.graph, context.store, manifest)
+
+
+def _to_retry(context: BackfillContext, status: Status) -> list[date]:
+    """The failed days, and those that are written and lack something: of these only that is read."""
+    raw = day_objects(context.store, layout.RAW_OBSERVATIONS, status.service, status.tenant)
+    held = remembered(context.store, {day: raw[day] for day in status.days if day in raw})
+    accepted = accepted_now(context.store, status.service, status.tenant)
+    lacking = {day for day, one in held.items() if accepted.remaining(day, one.lacks)}
+    return sorted(lacking | status.failed.keys())
 
 
 def _relaunch(context: BackfillContext, manifest: Manifest, name: str, days: list[date]) -> None:

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +14,11 @@ import pyarrow.parquet as pq
 
 from weather_backfill.lake import layout, ownership, parquet
 from weather_backfill.lake.carried import CARRIED, PENDING
+from weather_backfill.lake.expectation import asked_in, lacks_in
 from weather_backfill.lake.listing import day_objects
 from weather_backfill.model import schemas
 from weather_backfill.model.errors import UnreadableObjectError
+from weather_backfill.model.expectation import Asked, Lack
 from weather_backfill.model.partitions import days_between
 from weather_backfill.storage.object_store import ObjectStore, StoredObject
 
@@ -24,6 +27,8 @@ from weather_backfill.storage.object_store import ObjectStore, StoredObject
 class HeldDay:
     """A raw day (UTC) in the lake: `completeness` 0 to 1; `incomplete` says what a partial or damaged day lacks.
 
+    `lacks` is the same in parts, empty for a damaged file; `asked` is what was asked for when it was written, None in
+    files of older releases.
     `outdated`: its file has an older schema version than today's, or is upgraded only in part: `pending` says why.
     `carried`: it holds rows of the day before, which had not been written by today's schema when it was
     (`lake/carried.py`).
@@ -41,6 +46,12 @@ class HeldDay:
     carried: bool = False
     cadence: str | None = field(default=None, compare=False)
     pending: str | None = None
+    lacks: tuple[Lack, ...] = ()
+    asked: Asked | None = field(default=None, compare=False)
+
+    def lacking(self, asked: Asked) -> tuple[Lack, ...]:
+        """What the day lacks, by its file and by what is asked for now."""
+        return (*self.lacks, *(asked.beyond(self.asked) if self.asked is not None else ()))
 
 
 def held_days(
@@ -77,12 +88,13 @@ def held_day(store: ObjectStore, stored: StoredObject) -> HeldDay:
         metadata = file_metadata(store, stored)
         footer = parquet.footer_of(metadata)
         rejects, completeness = int(footer.get("rejects", 0)), float(footer.get("completeness", 0))
+        lacks, asked = lacks_in(footer), _asked(footer.get("asked"))
     except (UnreadableObjectError, ValueError) as error:
         return HeldDay(day, 0, 0, 0.0, stored.size, f"unreadable: {error}", None, stored.last_modified)
     return HeldDay(
         day, metadata.num_rows, rejects, completeness, stored.size, footer.get("incomplete"), footer.get("rows"),
         stored.last_modified, schemas.is_older(footer.get("schema_version")) or PENDING in footer, CARRIED in footer,
-        _cadence(footer), footer.get(PENDING),
+        _cadence(footer), footer.get(PENDING), lacks, asked,
     )  # fmt: skip
 
 
@@ -118,6 +130,12 @@ def refined_day(store: ObjectStore, stored: StoredObject) -> RefinedDay:
         return RefinedDay(day, problem=f"foreign: {store.uri(stored.key)} is not a refined file of ours.")
     outdated = schemas.is_older(footer["schema_version"])
     return RefinedDay(day, footer.get("raw_rows"), _cadence(footer), outdated=outdated)
+
+
+@lru_cache(maxsize=256)
+def _asked(text: str | None) -> Asked | None:
+    """What was asked for, one object for all days that share it."""
+    return asked_in({"asked": text}) if text else None
 
 
 def _cadence(footer: Mapping[str, str]) -> str | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
@@ -113,3 +113,17 @@ def _not_mounted(context: BackfillContext, registry: TenantRegistry) -> str | No
         f"{context.settings.tenants_url} holds no tenant file, and Dagster knows {len(registered)} tenants: "
         "is it mounted? Nothing is stopped or launched; `weather-backfill tenants remove` stops a tenant."
     )
+
+
+def where(
+    candidates: Iterable[WantedConnection], predicate: Callable[[WantedConnection], bool], notes: list[str]
+) -> list[WantedConnection]:
+    """The connections for which the predicate is true; one whose predicate raises is reported in `notes`."""
+    matching = []
+    for connection in candidates:
+        try:
+            if predicate(connection):
+                matching.append(connection)
+        except Exception as error:  # one tenant's error must not stop the others
+            notes.append(note_of(connection.name, error))
+    return matching

@@ -6,14 +6,15 @@ import hashlib
 import json
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from enum import StrEnum
-from typing import Any
+from typing import Any, TypeVar
 
 import dagster as dg
 
+from weather_backfill.backfill.acceptances import Accepted, accepted_now
 from weather_backfill.backfill.coverage import HeldDay, unrefined
 from weather_backfill.backfill.footer_cache import remembered, remembered_refined
 from weather_backfill.backfill.summary import failed_dates
@@ -21,6 +22,7 @@ from weather_backfill.lake import layout
 from weather_backfill.lake.listing import day_objects
 from weather_backfill.model.days import DayInventory
 from weather_backfill.model.errors import ConfigurationError
+from weather_backfill.model.expectation import Asked, Lack, words
 from weather_backfill.model.partitions import PartitionKey, days_between, validate_tenant_id
 from weather_backfill.settings import Settings
 from weather_backfill.sources.base import Source
@@ -35,6 +37,7 @@ RUN_START_SECONDS = 3
 DEFAULT_DAY_SECONDS = 1.0
 _ONE_DAY = timedelta(days=1)
 _HISTORY = 5  # latest days whose durations are averaged
+T = TypeVar("T")
 _MEASURED = "measured days"  # the value of `expected_from` in a plan's file
 
 
@@ -47,6 +50,7 @@ class Reason(StrEnum):
     UNREFINED = "not refined"  # raw is in the lake, refined is missing, damaged or of other raw: refined alone is made
     OUTDATED = "older schema"  # complete, but written before today's schema added a column
     DONE = "done"
+    ACCEPTED = "accepted"  # missing or incomplete, and a person has accepted that (`acceptances.py`)
     KEPT = "gone upstream"  # done, and no longer upstream: never read again, for that would lose it
     NO_UPSTREAM = "no upstream data"
 
@@ -72,7 +76,7 @@ CHOSEN = {
     Reprocess.MISSING: _MISSING,
     Reprocess.FAILED: {Reason.FAILED},
     Reprocess.INCOMPLETE: _MISSING | {Reason.INCOMPLETE, Reason.OUTDATED},
-    Reprocess.ALL: _MISSING | {Reason.INCOMPLETE, Reason.OUTDATED, Reason.DONE},
+    Reprocess.ALL: _MISSING | {Reason.INCOMPLETE, Reason.OUTDATED, Reason.ACCEPTED, Reason.DONE},
 }
 
 
@@ -82,7 +86,8 @@ class BackfillPlan:
 
     `start` and `end` are both included; `objects`, `bytes` and `requests` are of the upstream, `seconds` is wall
     time, from earlier days if `measured`, else a guess. `unusable` says of days with a refined file that counts as
-    missing, why.
+    missing, why. Of incomplete days `lacking` says what they lack, `covered` which share values cover, and `listed`
+    what the upstream lists of them.
     """
 
     service: str
@@ -99,6 +104,9 @@ class BackfillPlan:
     seconds: float
     measured: bool
     unusable: Mapping[date, str] = field(default_factory=dict)
+    lacking: Mapping[date, str] = field(default_factory=dict)
+    covered: Mapping[date, float] = field(default_factory=dict)
+    listed: Mapping[date, str] = field(default_factory=dict)
 
     @property
     def days(self) -> list[date]:
@@ -155,7 +163,11 @@ class BackfillPlan:
         """The whole plan, for `--out` and the manifest."""
         reasons = {str(day): str(reason) for day, reason in sorted(self.reasons.items())}
         unusable = {str(day): why for day, why in sorted(self.unusable.items())}
-        return {**self.summary(), "reasons": reasons, **({"unusable": unusable} if unusable else {})}
+        lacking = {str(day): what for day, what in sorted(self.lacking.items())}
+        covered = {str(day): share for day, share in sorted(self.covered.items())}
+        named = (("unusable", unusable), ("lacking", lacking), ("covered", covered))
+        said = {name: value for name, value in named if value}
+        return {**self.summary(), "reasons": reasons, **said}
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> BackfillPlan:
@@ -168,7 +180,9 @@ class BackfillPlan:
                 {date.fromisoformat(day): Reason(reason) for day, reason in document["reasons"].items()},
                 int(document["objects"]), int(document["bytes"]), int(document["requests"]),
                 float(document["expected_seconds"]), document["expected_from"] == _MEASURED,
-                {date.fromisoformat(day): str(why) for day, why in document.get("unusable", {}).items()},
+                unusable=_by_day(document.get("unusable", {}), str),
+                lacking=_by_day(document.get("lacking", {}), str),
+                covered=_by_day(document.get("covered", {}), float),
             )  # fmt: skip
             if plan.chunk_days < 1 or not math.isfinite(plan.seconds) or plan.start > plan.end:
                 raise ValueError("chunk_days, expected_seconds or the range make no sense")
@@ -179,6 +193,10 @@ class BackfillPlan:
         """Decode the text of a plan's file; raises `UnreadableObjectError` if it is none."""
         with json_documents.reading("this is no plan", "write one with `weather-backfill plan --out`."):
             return cls.from_json(json_documents.parsed(text))
+
+
+def _by_day(document: Mapping[str, Any], kind: Callable[[Any], T]) -> dict[date, T]:
+    return {date.fromisoformat(day): kind(value) for day, value in document.items()}
 
 
 def _service(name: Any) -> str:
@@ -235,10 +253,11 @@ def build_plan(
     held |= {day: replace(it, outdated=True) for day, it in held.items() if it.carried and day - _ONE_DAY in raw}
     unusable = unrefined(remembered_refined(store, {day: refined[day] for day in days if day in refined}), held)
     refined_now = refined.keys() - unusable.keys()
-    target, reread = settings.completeness_target, reprocess is Reprocess.ALL
-    reasons = {
-        day: _reason(held.get(day), day in refined_now, day in inventory, day in failed, target, reread) for day in days
-    }
+    judge = _Judge(
+        held, refined_now, inventory.keys(), failed, accepted_now(store, service, tenant.id),
+        tenant.connection(service).asked(), settings.completeness_target, reprocess is Reprocess.ALL,
+    )  # fmt: skip
+    reasons = {day: judge.reason(day) for day in days}
     largest = settings.chunk_days_of(service)
     plan = BackfillPlan(
         service,
@@ -268,23 +287,60 @@ def build_plan(
         service, tenant.id, start, end, reprocess, order, plan.chunk_days, reasons,
         sum(day.objects for day in upstream), sum(day.bytes for day in upstream), requests,
         max(working, waiting) + (2 * TICK_SECONDS if plan.days else 0), seconds_per_day is not None, unusable,
+        judge.lacking, judge.covered,
+        {day: f"{i.objects}/{i.bytes}" for day in judge.covered if (i := inventory.get(day))},
     )  # fmt: skip
 
 
-def _reason(held: HeldDay | None, refined: bool, upstream: bool, failed: bool, target: float, reread: bool) -> Reason:
-    """Judge a day. A held day that is no longer upstream is never read again; with `reread` all others are."""
-    if held is None:
-        return Reason.FAILED if failed else Reason.MISSING if upstream else Reason.NO_UPSTREAM
-    if upstream and failed:
-        return Reason.FAILED
-    if upstream and (held.incomplete or held.completeness < target):
-        # Without refined it counts as missing: else no later plan of missing days would take it.
-        return Reason.INCOMPLETE if refined else Reason.MISSING
-    if not refined and not (upstream and reread):
-        return Reason.UNREFINED
-    if not upstream:
-        return Reason.KEPT
-    return Reason.OUTDATED if held.outdated else Reason.DONE
+@dataclass(frozen=True, slots=True)
+class _Judge:
+    """What is known of the days of a plan; `lacking` and `covered` are filled for incomplete days."""
+
+    held: Mapping[date, HeldDay]
+    refined: Collection[date]
+    upstream: Collection[date]
+    failed: Collection[date]
+    accepted: Accepted
+    asked: Asked
+    target: float
+    reread: bool
+    lacking: dict[date, str] = field(default_factory=dict)
+    covered: dict[date, float] = field(default_factory=dict)
+
+    def reason(self, day: date) -> Reason:
+        """Judge a day. A held day that is no longer upstream is never read again; with `reread` all others are."""
+        held, upstream, refined = self.held.get(day), day in self.upstream, day in self.refined
+        if held is None:
+            if not (day in self.failed or upstream):
+                return Reason.NO_UPSTREAM
+            if self.accepted.whole(day):
+                return Reason.ACCEPTED
+            return Reason.FAILED if day in self.failed else Reason.MISSING
+        if upstream and day in self.failed:
+            return Reason.FAILED
+        if upstream and (short := self._short(day, held)) is not None:
+            if short is Reason.ACCEPTED:
+                return short if refined else Reason.UNREFINED
+            # Without refined it counts as missing: else no later plan of missing days would take it.
+            return Reason.INCOMPLETE if refined else Reason.MISSING
+        if not refined and not (upstream and self.reread):
+            return Reason.UNREFINED
+        if not upstream:
+            return Reason.KEPT
+        return Reason.OUTDATED if held.outdated else Reason.DONE
+
+    def _short(self, day: date, held: HeldDay) -> Reason | None:
+        """Whether a held day is incomplete, or would be but for what is accepted; None where it is whole."""
+        lacks: tuple[Lack, ...] = held.lacking(self.asked)
+        damaged = held.incomplete is not None and not held.lacks
+        if not lacks and not damaged and held.completeness >= self.target:
+            return None
+        self.covered[day] = round(held.completeness, 4)
+        if said := words(lacks) or held.incomplete:
+            self.lacking[day] = said
+        if damaged or self.accepted.remaining(day, lacks or (Lack(""),)):
+            return Reason.INCOMPLETE
+        return Reason.ACCEPTED
 
 
 def measured_seconds(instance: dg.DagsterInstance, service: str, tenant: str, days: Sequence[date]) -> float | None:

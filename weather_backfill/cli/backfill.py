@@ -31,6 +31,9 @@ MaxDays = Annotated[int | None, typer.Option(min=1, help="Refuse longer ranges (
 Id = Annotated[str, typer.Argument(help="Backfill id, as `status` lists it")]
 
 
+_LISTED = 50
+
+
 @contextmanager
 def _audited(at: BackfillContext, action: str, parameters: Mapping[str, Any], **facts: Any) -> Iterator[None]:
     """Write a request that is refused into the audit, with what was asked; what is accepted has its own event."""
@@ -77,6 +80,12 @@ def _show_plan(plan: BackfillPlan, as_json: bool) -> None:
         return
     figures = {name: f"{value:,}" if isinstance(value, int) else value for name, value in plan.summary().items()}
     print_rows([{"what": name.replace("_", " "), "plan": value} for name, value in figures.items()], "Plan", False)
+    if plan.covered:
+        short = {day: f"values cover {share:.0%} of the day" for day, share in plan.covered.items()} | dict(
+            plan.lacking
+        )
+        lines = [{"day": str(day), "reason": plan.reasons[day], "lacks": what} for day, what in sorted(short.items())]
+        print_rows(lines[:_LISTED], f"Incomplete days: {len(lines)}", False)
     if plan.unusable:
         rows = [{"day": str(day), "why": why} for day, why in sorted(plan.unusable.items())]
         print_rows(rows, "Refined files that count as missing", False)
@@ -242,7 +251,7 @@ def gaps(
     end: Day,
     as_json: Json = False,
 ) -> None:
-    """List the days the lake lacks and the upstream has; exits with 1 if there are any.
+    """List the days the lake lacks, or holds in part, with what is short; exits with 1 unless all are accepted.
 
     Example: weather-backfill gaps --tenant acme --service tempest --start 2024-01-01 --end 2024-01-30
     """
@@ -255,12 +264,15 @@ def gaps(
     made = build_plan(
         at.instance, at.settings, found, service, start.date(), end.date(), reprocess=Reprocess.INCOMPLETE
     )
-    lacking = sorted(day for day in made.days if made.reasons[day] is not Reason.OUTDATED)  # those hold all there is
-    rows = [{"day": str(day), "reason": str(made.reasons[day])} for day in lacking]
-    if made.unusable:  # refined files that count as missing
-        rows = [{**row, "why": made.unusable.get(day, "")} for day, row in zip(lacking, rows, strict=True)]
+    taken = {day for day in made.days if made.reasons[day] is not Reason.OUTDATED}  # those hold all there is
+    accepted = {day for day, reason in made.reasons.items() if reason is Reason.ACCEPTED}
+    why = {day: f"values cover {share:.0%} of the day" for day, share in made.covered.items()}
+    why |= {**made.lacking, **made.unusable}  # unusable: refined files that count as missing
+    rows = [{"day": str(day), "reason": str(made.reasons[day])} for day in sorted(taken | accepted)]
+    if why:
+        rows = [{**row, "why": why.get(day, "")} for day, row in zip(sorted(taken | accepted), rows, strict=True)]
     print_rows(rows, f"Gaps of {tenant} in {service}", as_json)
-    if rows:
+    if taken:
         raise typer.Exit(1)
 
 

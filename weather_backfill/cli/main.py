@@ -8,7 +8,18 @@ from typing import Annotated
 import typer
 
 from weather_backfill import __version__
-from weather_backfill.cli import backfill, catalog, history, lake, monitoring, report, simulate, tenants, upstream
+from weather_backfill.cli import (
+    accepting,
+    backfill,
+    catalog,
+    history,
+    lake,
+    monitoring,
+    report,
+    simulate,
+    tenants,
+    upstream,
+)
 from weather_backfill.cli.output import friendly, out
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode="rich", pretty_exceptions_enable=False, help=__doc__)
@@ -17,7 +28,14 @@ app.add_typer(tenants.app, name="tenants")
 app.add_typer(lake.app, name="lake")
 app.add_typer(catalog.app, name="catalog")
 app.add_typer(monitoring.alerts, name="alerts")
-for command in (*backfill.COMMANDS, *history.COMMANDS, report.report, *upstream.COMMANDS, monitoring.metrics):
+for command in (
+    *backfill.COMMANDS,
+    *accepting.COMMANDS,
+    *history.COMMANDS,
+    report.report,
+    *upstream.COMMANDS,
+    monitoring.metrics,
+):
     app.command()(command)
 
 

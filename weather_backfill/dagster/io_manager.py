@@ -3,6 +3,8 @@
 It guarantees (Dagster 1.13):
 
 * a day is one object, written whole and verified, rejects before observations;
+* an incomplete day is written with the rows that there are, and its check `expected_data` fails: a day fails only where
+  nothing could be written;
 * when all days are good, each partition's materialization carries its own metadata;
 * when some fail, the good ones are recorded first, then the step fails with the failed days named and retries
   forbidden: Dagster shows exactly those partitions as failed, and "retry failed" runs exactly those;
@@ -35,7 +37,7 @@ from weather_backfill.lake.journal import Journal
 from weather_backfill.lake.writer import SCHEMAS, write_day
 from weather_backfill.model import schemas
 from weather_backfill.model.days import Day, DayFailure, DayRecord, DayStream
-from weather_backfill.model.errors import ConfigurationError, IncompleteDayError, LostRowsError, NotFoundError
+from weather_backfill.model.errors import ConfigurationError, LostRowsError, NotFoundError
 from weather_backfill.model.partitions import PartitionKey, by_tenant
 from weather_backfill.storage.object_store import ObjectStore
 from weather_backfill.util.logs import log_day
@@ -114,11 +116,9 @@ class ParquetIOManager(dg.ConfigurableIOManager):
             record = retrying()(write_day, self.lake.store, service, dataset, day)
             record = replace(record, written=[{**entry, "run_id": run_id} for entry in record.written])
             written += record.written
-            if day.incomplete:
-                return DayFailure(day.key.date, IncompleteDayError(day.incomplete), day.key.tenant)
             journal.add(record)
         except LostRowsError as error:  # a partial day must not replace a fuller one
-            whole = IncompleteDayError(f"{day.incomplete} | {error}") if day.incomplete else error
+            whole = LostRowsError(f"{day.incomplete} | {error}") if day.incomplete else error
             return DayFailure(day.key.date, whole, day.key.tenant)
         except Exception as error:
             return DayFailure(day.key.date, error, day.key.tenant)

@@ -18,7 +18,8 @@ import dagster as dg
 from weather_backfill.alerts.reconcile import reconcile_alerts
 from weather_backfill.backfill.audit import asking_as
 from weather_backfill.backfill.context import BackfillContext
-from weather_backfill.backfill.reconciler import fill_gaps, load_daily, onboard
+from weather_backfill.backfill.daily import fill_gaps, load_daily
+from weather_backfill.backfill.reconciler import onboard
 from weather_backfill.settings import Settings
 
 Reconcile = Callable[[BackfillContext, date], list[str]]

@@ -18,6 +18,7 @@
     _held/<id>                                                         marker of a backfill a person paused or cancelled
     _looks/<kind>.files.json                                           versions of the tenant files at the last tick
     _looks/<kind>/<tenant>-<service>.json                              polling: the last poll that found nothing to do
+    _accepted/<service>/<tenant>.json                                  what a person has accepted as lacking
     _owner/owner.json                                                  the lake's id, and the installation that owns it
     _locks/…                                                           locks of writers (`storage/conditional.py`)
 
@@ -52,6 +53,7 @@ LEDGER = "_ledger"
 ARCHIVE = "_archive"
 ROLLBACK = "_rollback"
 JOURNAL = "_journal"
+ACCEPTED = "_accepted"
 OWNER = "_owner/owner.json"
 NOTHING = "_nothing"
 """The name of empty objects, so that a view's pattern always matches one; no id or date has this name."""
@@ -134,6 +136,11 @@ def held_key(backfill_id: str) -> str:
 def look_key(kind: str, connection: str) -> str:
     """The key of the marker of a connection's last poll."""
     return f"{LOOKS}/{kind}/{connection}.json"
+
+
+def accepted_key(service: str, tenant: str) -> str:
+    """The key of a connection's acceptances; raises `ConfigurationError` for an invalid tenant id."""
+    return f"{ACCEPTED}/{service}/{validate_tenant_id(tenant)}.json"
 
 
 def file_looks_key(kind: str) -> str:

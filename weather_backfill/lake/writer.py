@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from weather_backfill.lake import carried, layout, ownership, parquet, provenance, row_diff, versions
 from weather_backfill.model import schemas
 from weather_backfill.model.days import DayRecord, DayTable
+from weather_backfill.model.errors import LostRowsError
 from weather_backfill.storage import conditional
 from weather_backfill.storage.object_store import ObjectStore, StoredObject
 
@@ -73,6 +74,10 @@ def _replace_raw(
     with conditional.exclusive(store, object_key) as held:
         seen = held.look()
         previous = seen.data if seen else None
+        if day.based_on is not None and (seen is None or seen.etag != day.based_on):
+            raise LostRowsError(
+                f"{store.uri(object_key)} was replaced while what it lacked was being read: read the day again."
+            )
         rows = carried.carried_rows(store, service, day.key, previous, day.table)
         if rows.num_rows:
             day = replace(day, table=carried.with_carried(day.table, rows))

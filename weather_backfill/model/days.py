@@ -13,6 +13,8 @@ from typing import Any
 
 import pyarrow as pa
 
+from weather_backfill.model import expectation
+from weather_backfill.model.expectation import Lack
 from weather_backfill.model.partitions import PartitionKey
 from weather_backfill.model.schemas import REJECTS
 
@@ -53,9 +55,9 @@ class Cadence:
 class RawDay:
     """One UTC day as read: observations, rejects, and the facts about how it was read.
 
-    `expected_stations` names stations that should report, so that one that is silent all day is noticed.
-    `incomplete` is the reason why the day is not whole: its good rows are written and the day itself fails, so that
-    one damaged station file never costs the others.
+    `expected_stations` names stations that should report, so that one that is silent all day is noticed, and
+    `expected_metrics` those metrics of a station that should be there whether or not a row came. `lacks` is what the
+    source could not bring, with the cause: the others' rows are written, and the day is incomplete.
 
     `table` has the columns of `schemas.RAW` (optionally `source_quality` at the end), sorted by station,
     metric and time, unique by those, with `quality` as the service judged (`PASS` where it does not; the
@@ -69,8 +71,16 @@ class RawDay:
     rejects: pa.Table = field(default_factory=REJECTS.empty_table)
     facts: Mapping[str, Any] = field(default_factory=dict)
     lineage: Mapping[str, str] = field(default_factory=dict)
-    incomplete: str | None = None
+    lacks: tuple[Lack, ...] = ()
     expected_stations: tuple[str, ...] = ()
+    expected_metrics: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    based_on: str | None = None
+    """The ETag of the lake's object whose rows the day holds too; only that one may be replaced."""
+
+    @property
+    def incomplete(self) -> str | None:
+        """The sentence that names what the source could not bring; None where it brought everything."""
+        return expectation.words(self.lacks)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +125,7 @@ class DayTable:
     checks: Sequence[CheckResult] = ()
     rejects: pa.Table | None = None
     incomplete: str | None = None
+    based_on: str | None = None  # ETag of the object that may be replaced, where the day was made from it
     accept_loss: bool = False  # write the day even where it has fewer rows than the lake
 
 

@@ -71,10 +71,6 @@ class SchemaError(PermanentError):
     """Columns or types differ from those of the format."""
 
 
-class IncompleteDayError(PermanentError):
-    """Only some of a day's stations could be read: its good rows are written, the day fails."""
-
-
 class LostRowsError(PermanentError):
     """The upstream has fewer rows of a day than the lake: the lake keeps its rows, and the day fails."""
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -17,126 +17,11 @@ import pyarrow.compute as pc
 
 from weather_backfill.lake import parquet
 from weather_backfill.model import intervals
-from weather_backfill.model.days import Cadence, CheckResult, RawDay
-from weather_backfill.model.metrics import METRICS
-from weather_backfill.model.schemas import FAIL, RAW, REFINED
-from weather_backfill.refine.parts import covered_by_series
-from weather_backfill.refine.samples import samples_of
-
-MAX_FAILED_SHARE = 0.05
-_WORST = 5
-_BLOCK_ROWS = 1_000_000
-
-
-@dataclass(frozen=True, slots=True)
-class Coverage:
-    """The share (0 to 1) of a day that values cover: mean over the stations, and the worst stations."""
-
-    share: float
-    worst: Mapping[str, float]
-
-
-def coverage(day: RawDay) -> Coverage:
-    """The share of the day that values cover, over its stations and metrics.
-
-    Intervals cover the time that they hold together; readings, and intervals shorter than the grid, the slots that hold
-    their midpoints. An interval belongs whole to its day, also what of it lies outside: the next day lacks as much at
-    its end. Counts metrics with a CF name and points that the table of metrics lacks; a station's battery or codes are
-    not weather, and what is sporadic is no gap. An expected station without rows counts as empty; a day without rows
-    has coverage 0.
-    """
-    if not day.table.num_rows:
-        return Coverage(0.0, dict.fromkeys(sorted(day.expected_stations)[:_WORST], 0.0))
-    table = parquet.unified(day.table)
-    starts = parquet.series_starts(table)
-    metric, metric_names = _codes_at(table, "metric", starts)
-    station, station_names = _codes_at(table, "station_id", starts)
-    slot_seconds = _slot_seconds(day.cadence, metric, metric_names, station, station_names)
-    expected = 86_400 // np.maximum(slot_seconds, 1)
-    counted = np.array([_counts(name, day.cadence) for name in metric_names], dtype=bool)[metric]
-    slots, covered = _filled(table, starts, slot_seconds)
-    filled = np.minimum(slots / expected + covered / intervals.DAY_US, 1)[counted]
-    series = np.bincount(station[counted], minlength=len(station_names))
-    total = np.bincount(station[counted], filled, minlength=len(station_names))
-    by_station = {station_names[code]: float(total[code] / series[code]) for code in np.flatnonzero(series)}
-    reporting = {station_names[code] for code in np.unique(station)}  # the dictionary may hold further names
-    by_station |= dict.fromkeys(set(day.expected_stations) - reporting, 0.0)
-    share = float(np.mean(list(by_station.values()))) if by_station else 0.0
-    worst = dict(sorted(by_station.items(), key=lambda item: (item[1], item[0]))[:_WORST])
-    return Coverage(share, worst)
-
-
-def _counts(metric: str, cadence: Cadence) -> bool:
-    return metric not in cadence.sporadic and (metric not in METRICS or METRICS[metric].cf)
-
-
-def _slot_seconds(
-    cadence: Cadence, metric: np.ndarray, metric_names: list[str], station: np.ndarray, station_names: list[str]
-) -> np.ndarray:
-    """The cadence of each series; those of stations without an own one are told by metric alone."""
-    seconds = np.array([cadence.of(name) for name in metric_names], dtype="i8")[metric]
-    own = np.array([name in cadence.by_station for name in station_names], dtype=bool)
-    for at in np.flatnonzero(own[station]) if cadence.by_station else ():
-        seconds[at] = cadence.of(metric_names[metric[at]], station_names[station[at]])
-    return seconds
-
-
-def _codes_at(table: pa.Table, column: str, rows: np.ndarray) -> tuple[np.ndarray, list[str]]:
-    """The dictionary codes of a column at some rows, and the dictionary."""
-    chunks = table[column].chunks
-    codes = np.concatenate([np.asarray(chunk.indices) for chunk in chunks])
-    return codes[rows], chunks[0].dictionary.to_pylist()
-
-
-def _filled(table: pa.Table, starts: np.ndarray, slot_seconds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Count by series the distinct grid slots that hold a short value, and the microseconds that longer ones cover.
-
-    About a million rows at a time, to save memory.
-    """
-    edges = np.append(starts, table.num_rows)
-    slots, covered = np.zeros(len(starts), "i8"), np.zeros(len(starts))
-    first = 0
-    while first < len(starts):
-        last = max(int(np.searchsorted(edges, edges[first] + _BLOCK_ROWS, side="right")) - 1, first + 1)
-        part = table.slice(edges[first], edges[last] - edges[first])
-        lengths = np.diff(edges[first : last + 1])
-        slots[first:last], covered[first:last] = _filled_in(part, lengths, slot_seconds[first:last])
-        first = last
-    return slots, covered
-
-
-def _filled_in(part: pa.Table, lengths: np.ndarray, slot_seconds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """`_filled` of some whole series; rows are sorted by time within a series."""
-    if part["value"].null_count:
-        valid = np.asarray(part["value"].is_valid())
-        lengths = np.add.reduceat(valid, np.append(0, np.cumsum(lengths)[:-1]), dtype="i8")
-        part = part.filter(pa.array(valid))
-    series = np.repeat(np.arange(len(lengths), dtype="i4"), lengths)
-    rows = samples_of(part, series).rows(slice(None))
-    uniform = slot_seconds.min() == slot_seconds.max()  # dividing by a scalar is several times faster
-    slot_us = slot_seconds[0] * 1_000_000 if uniform else (slot_seconds * 1_000_000)[rows.series]
-    slots, covered = (rows.end - rows.length // 2) // slot_us, np.zeros(len(lengths))
-    lasting = rows.length >= slot_us
-    if lasting.any():
-        covered = covered_by_series(rows if lasting.all() else rows[lasting], len(lengths))
-        slots, series = slots[~lasting], series[~lasting]
-    distinct = np.ones(len(slots), dtype=bool)
-    distinct[1:] = (slots[1:] != slots[:-1]) | (series[1:] != series[:-1])
-    return np.bincount(series[distinct], minlength=len(lengths)), covered
-
-
-class Limits(Protocol):
-    """The platform's settings that checks go by; shares from 0 to 1."""
-
-    @property
-    def completeness_target(self) -> float:
-        """Share of a day that values must cover before it counts complete."""
-        ...
-
-    @property
-    def rejects_limit(self) -> float:
-        """Share of rejected rows that is allowed."""
-        ...
+from weather_backfill.model.days import CheckResult, RawDay
+from weather_backfill.model.expectation import words
+from weather_backfill.model.limits import Limits
+from weather_backfill.model.schemas import FAIL, MISSING, RAW, REFINED, SUSPECT
+from weather_backfill.refine.coverage import WORST, Coverage, codes_at, least
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +42,7 @@ class CheckedWindows:
 
 
 T = TypeVar("T")
+_NAMED = 20
 Verdict = tuple[bool, str, Mapping[str, Any]]
 """Passed, a sentence with the figures, and the figures as metadata."""
 
@@ -202,12 +88,31 @@ raw_check: Register[CheckedDay] = Register()
 refined_check: Register[CheckedWindows] = Register()
 
 
+@raw_check("Everything that was asked for is there: stations, products, sites and required metrics", error=True)
+def _expected_data(checked: CheckedDay) -> Verdict:
+    lacks = checked.day.lacks
+    text = words(lacks) or "nothing that was asked for is wholly absent"
+    named = [[lack.station, lack.metric, lack.part, lack.cause] for lack in lacks[:_NAMED]]
+    return not lacks, text, {"lacking": len(lacks), **({"lacks": named} if named else {})}
+
+
 @raw_check("Share of the day that values cover (readings: of its grid slots), by station and metric")
 def _completeness(checked: CheckedDay) -> Verdict:
-    share, target = checked.covered.share, checked.limits.completeness_target
-    worst = ", ".join(f"{name} {part:.0%}" for name, part in checked.covered.worst.items()) or "no station reported"
+    covered, limits = checked.covered, checked.limits
+    share, target, by_metric = covered.share, limits.completeness_target, covered.by_metric
+    short = {m: s for m, s in by_metric.items() if s < limits.targets.get(m, 0)}
+    worst, metrics = _shares(covered.worst) or "no station reported", _shares(least(by_metric))
     text = f"values cover {share:.1%} of the day (target {target:.0%}); worst: {worst}"
-    return share >= target, text, {"completeness": share, "worst_stations": worst}
+    text += f"; worst metrics: {metrics}" if metrics else ""
+    if short:
+        named = ", ".join(f"{metric} {part:.0%} of {limits.targets[metric]:.0%}" for metric, part in short.items())
+        text += f"; under their own target: {named}"
+    facts = {"completeness": share, "worst_stations": worst, "worst_metrics": metrics}
+    return share >= target and not short, text, facts
+
+
+def _shares(shares: Mapping[str, float]) -> str:
+    return ", ".join(f"{name} {share:.0%}" for name, share in shares.items())
 
 
 @raw_check("One row per station, metric, time and interval, in order", error=True)
@@ -238,12 +143,34 @@ def _raw_schema(checked: CheckedDay) -> Verdict:
 raw_check.checks["schema"] = Registered("Columns and types are those of the raw schema", True, _raw_schema)
 
 
-@raw_check("Few values fail the range and step tests")
+@raw_check("Few values of each metric fail the tests of quality, and not too many are suspect")
 def _plausible_values(checked: CheckedDay) -> Verdict:
-    rows = checked.day.table.num_rows
-    failed = int(np.sum(np.asarray(checked.day.table["quality"]) == FAIL))
-    text = f"{failed} of {rows} values fail the range or step test"
-    return failed <= MAX_FAILED_SHARE * rows, text, {"failed_values": failed}
+    table, limits = checked.day.table, checked.limits
+    failed, suspect, values, metrics = _flagged(table)
+    over = [
+        f"{metrics[n]}: {flagged[n] / values[n]:.0%} {word} (limit {own.get(metrics[n], limit):.0%})"
+        for flagged, word, own, limit in (
+            (failed, "failed", limits.failed, limits.failed_limit),
+            (suspect, "suspect", limits.suspect, limits.suspect_limit),
+        )
+        for n in np.flatnonzero(flagged)
+        if flagged[n] > own.get(metrics[n], limit) * values[n]
+    ]
+    text = f"{failed.sum()} of {table.num_rows} values fail the tests of quality, {suspect.sum()} are suspect"
+    facts: dict[str, Any] = {"failed_values": int(failed.sum()), "suspect_values": int(suspect.sum())}
+    if over:
+        text, facts = f"{text}; {', '.join(over[:WORST])}", {**facts, "over_limit": over[:_NAMED]}
+    return not over, text, facts
+
+
+def _flagged(table: pa.Table) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[str]]:
+    """Count failed, suspect and all values (nulls left out) by metric; and the metrics."""
+    if not table.num_rows:
+        return (*(np.empty(0, "i8"),) * 3, [])
+    metric, names = codes_at(parquet.unified(table), "metric", slice(None))
+    quality = np.asarray(table["quality"])
+    counts = np.bincount(metric.astype("i8") * 10 + quality, minlength=10 * len(names)).reshape(-1, 10)
+    return counts[:, FAIL], counts[:, SUSPECT], counts.sum(axis=1) - counts[:, MISSING], names
 
 
 @raw_check("Few rows were rejected, by what the rejects may stand for")
@@ -293,7 +220,7 @@ def _ranks_at(table: pa.Table, column: str, rows: np.ndarray) -> np.ndarray:
     """The ranks of a column's names at some rows, in the order of the names."""
     if not len(rows):
         return rows
-    codes, names = _codes_at(parquet.unified(table), column, rows)
+    codes, names = codes_at(parquet.unified(table), column, rows)
     return np.unique(np.array(names, dtype=object), return_inverse=True)[1][codes]
 
 

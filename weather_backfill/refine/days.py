@@ -9,9 +9,13 @@ from dataclasses import replace
 from datetime import date
 
 from weather_backfill.lake import layout, ownership, parquet
+from weather_backfill.lake.expectation import footer_entries
 from weather_backfill.model.days import Day, DayFailure, DayTable, RawDay
+from weather_backfill.model.expectation import Asked
+from weather_backfill.model.limits import Limits
 from weather_backfill.model.partitions import PartitionKey
-from weather_backfill.refine.checks import Limits, check_raw, check_refined, coverage, stand_for
+from weather_backfill.refine.checks import check_raw, check_refined, stand_for
+from weather_backfill.refine.coverage import coverage, wholly_null
 from weather_backfill.refine.quality import flag, with_service_flags
 from weather_backfill.refine.windows import refine_file
 from weather_backfill.storage.object_store import ObjectStore
@@ -48,20 +52,30 @@ def refine_day(store: ObjectStore, service: str, key: PartitionKey) -> DayTable:
     )
 
 
-def to_raw_table(key: PartitionKey, day: RawDay | DayFailure, limits: Limits, accept_loss: bool = False) -> Day:
-    """Flag and check a day as read, and complete its lineage; a `DayFailure` only gets the tenant."""
+def to_raw_table(
+    key: PartitionKey, day: RawDay | DayFailure, limits: Limits, accept_loss: bool = False, asked: Asked | None = None
+) -> Day:
+    """Flag and check a day as read, and complete its lineage; a `DayFailure` only gets the tenant.
+
+    `asked` is what the connection asks of the day. What it lacks by the source, and of the required metrics, is said in
+    the footer (`lacks`), beside the coverage by station and metric (`coverage`).
+    """
     if isinstance(day, DayFailure):
         return day.of(key.tenant)
     with ThreadPoolExecutor(1, thread_name_prefix="coverage") as pool:  # concurrently: independent of each other
         future = pool.submit(coverage, day)
         table = with_service_flags(flag(day.table, day.cadence), day.table)
         covered = future.result()
-    flagged = replace(day, table=table)
-    lineage = {**day.lineage, **parquet.cadence_lineage(day.cadence), "completeness": f"{covered.share:.6f}"}
+    flagged = replace(day, table=table, lacks=(*day.lacks, *wholly_null(covered, limits.required)))
+    lineage = {
+        **day.lineage, **parquet.cadence_lineage(day.cadence), "completeness": f"{covered.share:.6f}",
+        "coverage": covered.encode(), "rejects": str(day.rejects.num_rows),
+        **footer_entries(flagged.lacks, asked),
+    }  # fmt: skip
     return DayTable(
         key=key,
         table=table,
-        lineage={**lineage, "rejects": str(day.rejects.num_rows)},
+        lineage=lineage,
         facts={
             **day.facts,
             "completeness": round(covered.share, 6),
@@ -70,6 +84,7 @@ def to_raw_table(key: PartitionKey, day: RawDay | DayFailure, limits: Limits, ac
         },
         checks=check_raw(flagged, covered, limits),
         rejects=day.rejects,
-        incomplete=day.incomplete,
+        incomplete=flagged.incomplete,
         accept_loss=accept_loss,
+        based_on=day.based_on,
     )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
 from datetime import date, datetime, time
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -11,6 +12,7 @@ import pyarrow as pa
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from weather_backfill.model.errors import ConfigurationError
+from weather_backfill.model.expectation import Asked, Lack
 from weather_backfill.model.intervals import Seconds
 from weather_backfill.security.reach import Label, Reach, reach_of
 
@@ -25,6 +27,10 @@ def _known_zone(name: str) -> str:
 
 TimeZoneName = Annotated[Label, AfterValidator(_known_zone)]
 """An IANA time zone."""
+
+
+Share = Annotated[float, Field(ge=0, le=1)]
+"""A share from 0 to 1."""
 
 
 class OffPeak(BaseModel):
@@ -67,6 +73,15 @@ class OffPeak(BaseModel):
         return local >= self.start or local < self.end
 
 
+@dataclass(frozen=True, slots=True)
+class Narrowed:
+    """A connection that asks for a part of another's data: of these stations and these metrics; None stands for all."""
+
+    connection: Connection
+    stations: frozenset[str] | None = None
+    metrics: frozenset[str] | None = None
+
+
 class Connection(BaseModel):
     """What every connection of a tenant to a service has."""
 
@@ -78,10 +93,30 @@ class Connection(BaseModel):
     chunk_days: int | None = Field(None, ge=1, le=1000, description="Days a run takes, at most the service's own chunk")
     priority: int = Field(0, ge=-100, le=100, description="Higher goes first where backfills wait")
     off_peak: OffPeak | None = Field(None, description="Launch backfills only in these hours")
+    required_metrics: tuple[Label, ...] | None = Field(
+        None, max_length=200, description="Metrics without a value all day make it incomplete; default: the service's"
+    )
+    completeness_targets: dict[Label, Share] = Field(
+        default_factory=dict, max_length=200, description="Share of a day that a metric's values must cover, by metric"
+    )
+    failed_limits: dict[Label, Share] = Field(
+        default_factory=dict, max_length=200, description="Share of failed values that is allowed, by metric"
+    )
+    suspect_limits: dict[Label, Share] = Field(
+        default_factory=dict, max_length=200, description="Share of suspect values that is allowed, by metric"
+    )
 
     def reach(self) -> Reach:
         """Every folder, server and secret that the connection can touch, by the types of its fields."""
         return reach_of(self)
+
+    def asked(self) -> Asked:
+        """What the connection asks of every day; another request makes days that are done incomplete for it."""
+        return Asked()
+
+    def narrowed(self, lacks: Collection[Lack]) -> Narrowed | None:
+        """The connection that brings no more than these lacks; None where only reading whole days brings them."""
+        return None
 
     def stands_for(self, table: pa.Table) -> tuple[Seconds, Seconds]:
         """What rows of an older release stand for: the length of each row's interval, and its end after the stamp."""

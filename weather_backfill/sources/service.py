@@ -110,6 +110,8 @@ class Service:
     """Days that a run takes, unless WEATHER_CHUNK_DAYS or WEATHER_SERVICE_CHUNK_DAYS says otherwise."""
     requests_per_minute: int | None = None
     """The pace that all tenants share; None for a service that is not asked by request."""
+    required_metrics: tuple[str, ...] = ()
+    """Metrics that every report has: a station that has no value of one all day makes the day incomplete."""
     has_station_history: bool = False
     """Its source has `station_history()`, the asset `<service>/station_history` is made from it."""
     restates: bool = False

@@ -46,8 +46,15 @@ def open_source(
     The caller closes it: `with open_source(...) as source`. Raises `ConfigurationError` if there is no such
     connection, it is off, or it names something that its tenant may not reach.
     """
-    known = service_named(service)
-    connection = tenant.switched_on(service)
+    service_named(service)
+    return open_connection(tenant, service, lake, s3, settings, tenant.switched_on(service), hurry=hurry)
+
+
+def open_connection(
+    tenant: Tenant, service: str, lake: ObjectStore, s3: S3Options, settings: Settings, connection: Connection, *,
+    hurry: bool = False,
+) -> Source:  # fmt: skip
+    """Open the source of a tenant's connection, whole or narrowed; raises as `open_source`."""
     check_connection(tenant, service, lake, settings)
     inside = settings.tenant_policy().folders is not None
-    return known.open(connection, Surroundings(tenant.id, lake, s3, settings, inside, hurry))
+    return service_named(service).open(connection, Surroundings(tenant.id, lake, s3, settings, inside, hurry))

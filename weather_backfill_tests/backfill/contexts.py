@@ -69,10 +69,11 @@ def target_days(context: BackfillContext, native: str) -> list[date]:
 def load(context: BackfillContext, days: list[date], refine: bool = True, tenant: str = "acme") -> None:
     """Write these days of a tenant of Tempest as their assets would, in this process."""
     connected = TenantRegistry(open_tenant_files(context.settings)).get(tenant)
+    asked, limits = connected.connection("tempest").asked(), context.settings.limits_of("tempest")
     source = open_source(connected, "tempest", context.store, context.settings.s3, context.settings)
     for day in source.days(days):
         key = PartitionKey(day.date, tenant)
-        raw = to_raw_table(key, day, context.settings)
+        raw = to_raw_table(key, day, limits, asked=asked)
         assert isinstance(raw, DayTable)
         write_day(context.store, "tempest", layout.RAW_OBSERVATIONS, raw)
         if refine:

@@ -57,7 +57,12 @@ def load(context: BackfillContext, archive: Path) -> None:
     for day in TempestSource(ObjectStore(str(archive))).days(DAYS):
         assert isinstance(day, RawDay)
         key = PartitionKey(day.date, "acme")
-        write_day(context.store, "tempest", layout.RAW_OBSERVATIONS, to_raw_table(key, day, context.settings))
+        write_day(
+            context.store,
+            "tempest",
+            layout.RAW_OBSERVATIONS,
+            to_raw_table(key, day, context.settings.limits_of("tempest")),
+        )
         write_day(context.store, "tempest", layout.REFINED_15M, refine_day(context.store, "tempest", key))
 
 

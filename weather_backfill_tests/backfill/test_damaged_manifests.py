@@ -7,7 +7,8 @@ from datetime import timedelta
 import pytest
 
 from weather_backfill.backfill.context import BackfillContext
-from weather_backfill.backfill.reconciler import fill_gaps, load_daily, onboard
+from weather_backfill.backfill.daily import fill_gaps, load_daily
+from weather_backfill.backfill.reconciler import onboard
 from weather_backfill.lake import layout
 from weather_backfill.storage.places import open_tenant_files
 from weather_backfill_tests.backfill.contexts import TODAY, finish, target_days

@@ -14,9 +14,10 @@ from weather_backfill import reader
 from weather_backfill.alerts.reconcile import reconcile_alerts
 from weather_backfill.backfill.commands import cancel, resume, retry, start
 from weather_backfill.backfill.context import BackfillContext, take_over
+from weather_backfill.backfill.daily import fill_gaps, load_daily
 from weather_backfill.backfill.manifests import load_manifest
 from weather_backfill.backfill.plan import BackfillPlan, build_plan
-from weather_backfill.backfill.reconciler import fill_gaps, load_daily, onboard
+from weather_backfill.backfill.reconciler import onboard
 from weather_backfill.backfill.rollback import rollback
 from weather_backfill.backfill.status import natives_of, status_of
 from weather_backfill.backfill.upgrade import UpgradePlan, upgrade

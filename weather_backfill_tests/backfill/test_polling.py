@@ -15,8 +15,9 @@ import yaml
 
 from weather_backfill.backfill import polling
 from weather_backfill.backfill.context import BackfillContext
+from weather_backfill.backfill.daily import fill_gaps, load_daily
 from weather_backfill.backfill.polling import PollOutcome, Polls
-from weather_backfill.backfill.reconciler import fill_gaps, load_daily, onboard
+from weather_backfill.backfill.reconciler import onboard
 from weather_backfill.lake import layout
 from weather_backfill.sources.tempest.source import TempestSource
 from weather_backfill.storage.object_store import ObjectStore

@@ -15,6 +15,7 @@ import pytest
 from weather_backfill.backfill import reconciler, status
 from weather_backfill.backfill.commands import cancel, pause, resume
 from weather_backfill.backfill.context import BackfillContext
+from weather_backfill.backfill.daily import fill_gaps, load_daily
 from weather_backfill.backfill.launch import launch_backfill
 from weather_backfill.backfill.manifests import (
     Manifest,
@@ -24,7 +25,7 @@ from weather_backfill.backfill.manifests import (
     open_manifests,
     save_manifest,
 )
-from weather_backfill.backfill.reconciler import fill_gaps, load_daily, onboard
+from weather_backfill.backfill.reconciler import onboard
 from weather_backfill.backfill.status import Status, natives_of, status_of
 from weather_backfill.backfill.taken_days import held_back
 from weather_backfill.dagster.private import BulkActionStatus

@@ -21,8 +21,9 @@ from weather_backfill.backfill import launching
 from weather_backfill.backfill.audit import audit_events
 from weather_backfill.backfill.commands import cancel, pause, resume, retry
 from weather_backfill.backfill.context import BackfillContext
+from weather_backfill.backfill.daily import fill_gaps, load_daily
 from weather_backfill.backfill.manifests import load_manifest, manifests
-from weather_backfill.backfill.reconciler import fill_gaps, load_daily, onboard
+from weather_backfill.backfill.reconciler import onboard
 from weather_backfill.backfill.status import natives_of, status_of, target_of
 from weather_backfill.dagster.private import BulkActionStatus
 from weather_backfill.lake import layout

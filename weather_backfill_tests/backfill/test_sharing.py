@@ -10,7 +10,8 @@ import dagster as dg
 import pytest
 
 from weather_backfill.backfill.context import BackfillContext
-from weather_backfill.backfill.reconciler import load_daily, onboard
+from weather_backfill.backfill.daily import load_daily
+from weather_backfill.backfill.reconciler import onboard
 from weather_backfill.model.errors import ConfigurationError
 from weather_backfill.sources.connection import OffPeak
 from weather_backfill.tenants.files import parse_tenant

@@ -112,7 +112,7 @@ def ours(folder: Path, out: Path) -> Callable[[], Path]:
 
     def work() -> Path:
         (day,) = source.days([DAY])
-        made = to_raw_table(PartitionKey(DAY, "bench"), day, Settings())
+        made = to_raw_table(PartitionKey(DAY, "bench"), day, Settings().limits_of("aceiot"))
         assert isinstance(made, DayTable), made
         return Path(lake.uri(write_day(lake, "aceiot", layout.RAW_OBSERVATIONS, made).object_key))
 

@@ -129,7 +129,7 @@ def ours_whole(root: Path, out: Path, work: Work) -> int:
 
     settings, lake, written = Settings(), ObjectStore(str(out)), 0
     for day in days_of(root, work):
-        table = to_raw_table(PartitionKey(day.date, "bench"), day, settings)
+        table = to_raw_table(PartitionKey(day.date, "bench"), day, settings.limits_of("dwd"))
         assert isinstance(table, DayTable)
         write_day(lake, "dwd", layout.RAW_OBSERVATIONS, table)
         written += day.table.num_rows

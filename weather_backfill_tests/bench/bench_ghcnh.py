@@ -97,7 +97,7 @@ def ours_whole(root: Path, out: Path) -> int:
 
     settings, lake, written = Settings(), ObjectStore(str(out)), 0
     for day in days_of(root):
-        table = to_raw_table(PartitionKey(day.date, "bench"), day, settings)
+        table = to_raw_table(PartitionKey(day.date, "bench"), day, settings.limits_of("ghcnh"))
         assert isinstance(table, DayTable)
         write_day(lake, "ghcnh", layout.RAW_OBSERVATIONS, table)
         written += day.table.num_rows

@@ -32,7 +32,7 @@ def archive(url: str, output: str, day: str) -> Callable[[], Path]:
 
     def work() -> Path:
         made = TempestSource(ObjectStore(url)).read_day(date.fromisoformat(day))
-        table = to_raw_table(PartitionKey(made.date, TENANT), made, Settings())
+        table = to_raw_table(PartitionKey(made.date, TENANT), made, Settings().limits_of("tempest"))
         assert isinstance(table, DayTable)
         lake = ObjectStore(output)
         return Path(lake.uri(write_day(lake, SERVICE, layout.RAW_OBSERVATIONS, table).object_key))
@@ -74,7 +74,7 @@ def range_loop(url: str, output: str, first: str, days: str) -> Callable[[], Pat
         source, lake, settings = TempestSource(ObjectStore(url)), ObjectStore(output), Settings()
         keys = [PartitionKey(date.fromisoformat(first) + timedelta(days=n), TENANT) for n in range(int(days))]
         for key in keys:
-            day = to_raw_table(key, source.read_day(key.date), settings)
+            day = to_raw_table(key, source.read_day(key.date), settings.limits_of("tempest"))
             assert isinstance(day, DayTable)
             write_day(lake, SERVICE, layout.RAW_OBSERVATIONS, day)
         for key in keys:

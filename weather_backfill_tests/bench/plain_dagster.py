@@ -23,7 +23,7 @@ def plain(context: dg.AssetExecutionContext) -> None:
     settings = Settings()
     lake, key = open_lake(settings), PartitionKey(date.fromisoformat(context.partition_key), TENANT)
     source = TempestSource(ObjectStore(os.environ["BENCH_ARCHIVE"]))
-    day = to_raw_table(key, source.read_day(key.date), settings)
+    day = to_raw_table(key, source.read_day(key.date), settings.limits_of("tempest"))
     assert isinstance(day, DayTable), day
     write_day(lake, SERVICE, layout.RAW_OBSERVATIONS, day)
     write_day(lake, SERVICE, layout.REFINED_15M, refine_day(lake, SERVICE, key))

@@ -22,9 +22,10 @@ from pathlib import Path
 
 from weather_backfill.backfill.commands import start
 from weather_backfill.backfill.context import BackfillContext
+from weather_backfill.backfill.daily import fill_gaps
 from weather_backfill.backfill.launch import DATASETS
 from weather_backfill.backfill.plan import BackfillPlan, Reprocess, build_plan
-from weather_backfill.backfill.reconciler import fill_gaps, onboard
+from weather_backfill.backfill.reconciler import onboard
 from weather_backfill.cli.status import every_backfill
 from weather_backfill.definitions import build_definitions
 from weather_backfill.lake import layout

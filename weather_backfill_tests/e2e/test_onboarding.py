@@ -15,9 +15,9 @@ import yaml
 
 from weather_backfill.backfill.commands import pause
 from weather_backfill.backfill.context import BackfillContext
+from weather_backfill.backfill.daily import load_daily
 from weather_backfill.backfill.launch import native_id
 from weather_backfill.backfill.plan import Reprocess, build_plan
-from weather_backfill.backfill.reconciler import load_daily
 from weather_backfill.backfill.status import active_backfills, status_of
 from weather_backfill.dagster.private import BulkActionStatus
 from weather_backfill.model.partitions import days_between

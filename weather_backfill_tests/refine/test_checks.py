@@ -13,10 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from weather_backfill.model.days import Cadence, CheckResult, RawDay
+from weather_backfill.model.limits import Limits
 from weather_backfill.model.metrics import METRICS
 from weather_backfill.model.schemas import RAW, REFINED, REJECTS
-from weather_backfill.refine.checks import _conforms, check_raw, check_refined, coverage, summarize
-from weather_backfill.settings import Settings
+from weather_backfill.refine.checks import _conforms, check_raw, check_refined, summarize
+from weather_backfill.refine.coverage import coverage
 from weather_backfill_tests.examples import examples
 from weather_backfill_tests.refine.test_windows import raw_table
 
@@ -48,7 +49,7 @@ def raw_day(
 def outcome(day: RawDay, name: str, target: float = 0.75, limit: float = 0.01) -> CheckResult:
     [found] = [
         o
-        for o in check_raw(day, coverage(day), Settings(completeness_target=target, rejects_limit=limit))
+        for o in check_raw(day, coverage(day), Limits(completeness_target=target, rejects_limit=limit))
         if o.check == name
     ]
     return found
@@ -116,7 +117,7 @@ def test_ten_samples_in_a_slot_fill_one_slot() -> None:
 
 def test_an_empty_day_fails_completeness_and_nothing_else() -> None:
     day = raw_day(RAW.empty_table())
-    failed = [o.check for o in check_raw(day, coverage(day), Settings()) if not o.passed]
+    failed = [o.check for o in check_raw(day, coverage(day), Limits()) if not o.passed]
     assert failed == ["completeness"]
     assert coverage(day).share == 0
     assert not outcome(day, "completeness").error, "a gap warns"

@@ -9,7 +9,7 @@ import pyarrow as pa
 from weather_backfill.lake import parquet
 from weather_backfill.model.days import Cadence, RawDay
 from weather_backfill.model.schemas import RAW
-from weather_backfill.refine.checks import coverage
+from weather_backfill.refine.coverage import coverage
 from weather_backfill.refine.quality import flag, with_service_flags
 
 DAY = date(2024, 1, 1)

@@ -68,9 +68,11 @@ def fresh_load(platform: Platform, world: World, folder: Path) -> tuple[int, lis
 def _load(settings: Settings, world: World, tenant: str, days: list[date], fresh: ObjectStore) -> None:
     service = world.service(tenant)
     source = open_source(world.model(tenant), service, fresh, settings.s3, settings)
+    connection = world.model(tenant).connection(service)
+    limits, asked = settings.limits_of(service, connection), connection.asked()
     for day in source.days(days):
         key = PartitionKey(day.date, tenant)
-        made = to_raw_table(key, day, settings)
+        made = to_raw_table(key, day, limits, asked=asked)
         assert isinstance(made, DayTable), made
         write_day(fresh, service, layout.RAW_OBSERVATIONS, made)
         write_day(fresh, service, layout.REFINED_15M, refine_day(fresh, service, key))

@@ -14,13 +14,16 @@ from weather_backfill.dagster.io_manager import journal_of
 from weather_backfill.dagster.resources import LakeResource, TenantsResource
 from weather_backfill.lake import layout
 from weather_backfill.model.days import Day, DayFailure, DayStream, RawDay
+from weather_backfill.model.expectation import Asked
+from weather_backfill.model.limits import Limits
 from weather_backfill.model.partitions import PartitionKey, by_tenant
-from weather_backfill.model.tags import ACCEPT_LOSS_TAG
+from weather_backfill.model.tags import ACCEPT_LOSS_TAG, FILL_TAG
 from weather_backfill.refine.checks import RAW_CHECKS
 from weather_backfill.refine.days import to_raw_table
 from weather_backfill.settings import Settings
 from weather_backfill.sources.registry import SERVICES_BY_NAME
-from weather_backfill.tenants.access import open_source
+from weather_backfill.tenants.access import open_connection
+from weather_backfill.tenants.filling import filled_days
 
 
 def build_raw(
@@ -48,15 +51,22 @@ def build_raw(
         context: dg.AssetExecutionContext, lake: LakeResource, tenants: TenantsResource
     ) -> Iterator[dg.Output[DayStream] | dg.AssetCheckResult]:
         accept_loss = context.run.tags.get(ACCEPT_LOSS_TAG) == "true"
+        fills = context.run.tags.get(FILL_TAG) == "true"
         journal = journal_of(context.run, lake.store, key)
 
-        def flagged(tenant: str, day: RawDay | DayFailure) -> Day:
-            return to_raw_table(PartitionKey(day.date, tenant), day, settings, accept_loss)
+        def flagged(tenant: str, limits: Limits, asked: Asked, day: RawDay | DayFailure) -> Day:
+            return to_raw_table(PartitionKey(day.date, tenant), day, limits, accept_loss, asked)
 
         def read(tenant: str, days: list[date]) -> Iterator[Day]:
             connected = tenants.registry.get(tenant)
-            with open_source(connected, service, lake.store, tenants.s3_defaults, settings) as source:
-                yield from map(partial(flagged, tenant), source.days(days))  # `map` holds no day while the next is read
+            connection = connected.switched_on(service)
+            judged = partial(flagged, tenant, settings.limits_of(service, connection), connection.asked())
+            opened = partial(open_connection, connected, service, lake.store, tenants.s3_defaults, settings)
+            if fills:
+                yield from map(judged, filled_days(lake.store, service, tenant, connection, days, opened))
+                return
+            with opened(connection) as source:
+                yield from map(judged, source.days(days))  # `map` holds no day while the next is read
 
         ranges = SERVICES_BY_NAME[service].reads_ranges
         stream = DayStream(skip_finished(by_tenant(selected_partitions(context)), journal, read, ranges=ranges))

@@ -10,19 +10,22 @@ aceiot:
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
+from collections.abc import Collection
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field
 
 from weather_backfill.model.errors import some
+from weather_backfill.model.expectation import ALL, Asked, Lack
 from weather_backfill.model.metrics import METRICS
 from weather_backfill.security.reach import Label, ServerUrl
 from weather_backfill.security.secrets import SecretReference
 from weather_backfill.security.tenant_policy import check_url
-from weather_backfill.sources.connection import Connection, plainly
+from weather_backfill.sources.connection import Connection, Narrowed, plainly
 
 _SITE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
 
@@ -105,3 +108,16 @@ class AceiotConnection(Connection):
     )
     parallel_requests: int = Field(4, ge=1, le=32, description="Windows fetched at once, over all sites")
     lookback_days: int = Field(365, ge=1, le=36_500)
+
+    def asked(self) -> Asked:
+        """The points of the sites, by their patterns; what points are called makes every row another one."""
+        names = json.dumps([list(self.metrics.items()), self.cadence_seconds]) if self.metrics else ""
+        return Asked(frozenset(self.points or (ALL,)), frozenset(self.sites), names)
+
+    def narrowed(self, lacks: Collection[Lack]) -> Narrowed | None:
+        """The lacking sites alone; the API gives all points of a site or none."""
+        sites = {lack.station for lack in lacks}
+        if not sites or not sites <= set(self.sites):
+            return None
+        chosen = tuple(site for site in self.sites if site in sites)
+        return Narrowed(self.model_copy(update={"sites": chosen}), frozenset(chosen))

@@ -16,7 +16,7 @@ import numpy as np
 import orjson
 import pyarrow as pa
 
-from weather_backfill.model.schemas import NOT_EVALUATED, RAW, REJECTS
+from weather_backfill.model.schemas import RAW, REJECTS
 from weather_backfill.sources.aceiot.decode import Counts
 from weather_backfill.sources.aceiot.pagination import WalkResult
 from weather_backfill.sources.aceiot.points import PointSet
@@ -95,9 +95,7 @@ def assemble(path: Path, sites: Sequence[tuple[PointSet, Sequence[WindowFile]]])
             for codes, times, values in _slices(len(points.metrics), windows):
                 station_id = Tags(np.full(len(codes), station, np.int32), stations)
                 metric = Tags(code_of_point[codes], metric_names)
-                writer.write_batch(
-                    raw_batch(times, station_id, metric, values, interval=READING, quality=NOT_EVALUATED)
-                )
+                writer.write_batch(raw_batch(times, station_id, metric, values, interval=READING))
     table = _mapped(path)
     path.unlink()
     return table

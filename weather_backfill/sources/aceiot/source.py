@@ -1,6 +1,7 @@
 """The source: sites and windows of a day side by side within the rate limit, days one after the other.
 
-A window that fails is retried alone; windows that are done stay done while their day is tried again.
+A window that fails is retried alone; windows that are done stay done while their day is tried again. A site that is
+refused, or of which a window cannot be read, costs only itself: the day lacks it, and names it.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from weather_backfill.http.shared_state import open_state
 from weather_backfill.http.shared_state.base import SharedState
 from weather_backfill.model.days import Cadence, DayFailure, DayInventory, RawDay
 from weather_backfill.model.errors import NotAskedError, PermanentError, SchemaError, WeatherError
+from weather_backfill.model.expectation import Lack
 from weather_backfill.model.partitions import UTC, days_between
 from weather_backfill.sources.aceiot import REQUESTS_PER_MINUTE, request_budget
 from weather_backfill.sources.aceiot.api import AceiotApi, blames_key
@@ -143,16 +145,29 @@ class AceiotSource(ClosingSource):
                 raise
         return self._points[site]
 
+    def _granted(self) -> tuple[dict[str, PointSet], dict[str, PermanentError]]:
+        """The points of the sites, and why a site has none; raises where all are refused."""
+        granted: dict[str, PointSet] = {}
+        refused: dict[str, PermanentError] = {}
+        for site in self._sites:
+            try:
+                granted[site] = self.points(site)
+            except PermanentError as error:
+                refused[site] = error
+        if not granted:
+            raise next(iter(refused.values()))
+        return granted, refused
+
     def plan(self, days: int) -> request_budget.RequestBudget:
         """What a number of days costs at the rate limit, by page size."""
-        counts = {site: self.points(site).configured for site in self._sites}
+        counts = {site: points.configured for site, points in self._granted()[0].items()}
         rate = self.client.limiter.rate
         per_minute = max(int(rate.requests * 60 / rate.window), 1)
         return request_budget.plan(counts, self._connection, days, per_minute)
 
     def inventory(self, start: date, end: date) -> dict[date, DayInventory]:
         """What each day costs. The API does not tell which days hold data: all do until they are read."""
-        counts = [self.points(site).configured for site in self._sites]
+        counts = [points.configured for points in self._granted()[0].values()]
         requests = sum(request_budget.shape_of(n, self._connection).requests for n in counts)
         size = sum(request_budget.bytes_per_day(n, self._connection) for n in counts)
         return {day: DayInventory(requests, size, requests) for day in days_between(start, end)}
@@ -171,25 +186,37 @@ class AceiotSource(ClosingSource):
             spill.close()
 
     def _read(self, day: date, spill: Scratch) -> RawDay:
-        shapes = {site: request_budget.shape_of(self.points(site).configured, self._connection) for site in self._sites}
-        windows = [w for site in self._sites for w in windows_of(site, day, shapes[site].windows)]
+        granted, refused = self._granted()
+        shapes = {site: request_budget.shape_of(p.configured, self._connection) for site, p in granted.items()}
+        windows = [w for site in granted for w in windows_of(site, day, shapes[site].windows)]
         paths = {w: spill.folder / f"{day}-{w.site}-{w.start:%H%M}.window" for w in windows}
         todo = [w for w in windows if not paths[w].exists()]
-        _side_by_side(
-            [partial(self._fetch_window, w, shapes[w.site].page_size, paths[w]) for w in todo],
-            min(self._connection.parallel_requests, request_budget.pages_at_once(s.page_size for s in shapes.values())),
-        )
-        by_site = {site: [WindowFile(paths[w]) for w in windows if w.site == site] for site in self._sites}
-        table = assemble(spill.folder / f"{day}.day", [(self._points[site], files) for site, files in by_site.items()])
+        broken: dict[str, PermanentError] = {}
+
+        def fetch(window: Window) -> None:
+            try:
+                self._fetch_window(window, shapes[window.site].page_size, paths[window])
+            except PermanentError as error:
+                broken.setdefault(window.site, error)
+
+        parallel = request_budget.pages_at_once(s.page_size for s in shapes.values())
+        _side_by_side([partial(fetch, w) for w in todo], min(self._connection.parallel_requests, parallel))
+        read = [w for w in windows if paths[w].exists()]
+        if not read:
+            raise next(iter(broken.values()))
+        by_site = {site: [WindowFile(paths[w]) for w in read if w.site == site] for site in granted}
+        table = assemble(spill.folder / f"{day}.day", [(granted[site], files) for site, files in by_site.items()])
         files = [f for site_files in by_site.values() for f in site_files]
         facts = self._facts(day, files, table.num_rows, shapes)
         rejects = pa.concat_tables([f.rejects for f in files]).combine_chunks()
         for path in paths.values():
             _delete_window(path)
-        lineage = {"source": f"{SERVICE}:{','.join(self._sites)}"}
-        expected = tuple(site for site in self._sites if self._points[site].metrics)
+        missing = sorted({**refused, **broken}.items())
         return RawDay(
-            day, table, Cadence(self._connection.cadence_seconds), rejects, facts, lineage, expected_stations=expected
+            day, table, Cadence(self._connection.cadence_seconds), rejects, facts,
+            {"source": f"{SERVICE}:{','.join(self._sites)}"},
+            lacks=tuple(Lack(site, part=site, cause=str(error)) for site, error in missing),
+            expected_stations=tuple(self._sites),
         )  # fmt: skip
 
     def _fetch_window(self, window: Window, page_size: int, path: Path) -> None:
@@ -244,7 +271,7 @@ class AceiotSource(ClosingSource):
             "windows": len(files),
             "page_size": max(s.page_size for s in shapes.values()),
             "sites": len(shapes),
-            "points": sum(len(p.metrics) for p in self._points.values()),
+            "points": sum(len(self._points[site].metrics) for site in shapes),
         }
 
 

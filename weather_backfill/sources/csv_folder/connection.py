@@ -8,6 +8,7 @@ import pyarrow as pa
 from pydantic import Field, field_validator, model_validator
 
 from weather_backfill.model.errors import refuse_user
+from weather_backfill.model.expectation import Asked
 from weather_backfill.model.intervals import Seconds, by_metric
 from weather_backfill.model.units import conversion
 from weather_backfill.security.reach import Label, Place
@@ -63,6 +64,10 @@ class CsvFolderConnection(Connection):
         if self.files.startswith("/") or ".." in self.files.split("/") or "%" not in self.files:
             raise ValueError("files: expected keys below the folder with the date, for example %Y/%m/%Y-%m-%d.csv")
         return self
+
+    def asked(self) -> Asked:
+        """The columns, with the metric that each becomes."""
+        return Asked(frozenset(f"{column}: {metric}" for column, metric in self.columns.items()))
 
     def scales(self) -> dict[str, tuple[str, float, float]]:
         """Metric, factor and offset by column, or by name in a long table."""

@@ -8,6 +8,8 @@ dwd:
 
 from __future__ import annotations
 
+import re
+from collections.abc import Collection
 from typing import Annotated, Any, Literal
 
 import pyarrow as pa
@@ -15,15 +17,21 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from weather_backfill.lake import parquet
 from weather_backfill.model.errors import WeatherError
+from weather_backfill.model.expectation import ALL, Asked, Lack
 from weather_backfill.model.intervals import Seconds, by_metric
 from weather_backfill.security.reach import Place, folder_of
 from weather_backfill.security.tenant_policy import check_url
-from weather_backfill.sources.connection import Connection
+from weather_backfill.sources.connection import Connection, Narrowed
 from weather_backfill.sources.dwd.directory_index import STATES, Station
 from weather_backfill.sources.dwd.older import interval_of
 from weather_backfill.sources.dwd.products import Product, Resolution, product, product_name
 from weather_backfill.sources.dwd.remote import Remote, open_remote
 
+_ID = re.compile(r"\d{5}")
+METRICS_MADE = frozenset({"cloud_observation_method"})
+"""Metrics that are made from another column where their own is absent."""
+MOST_NARROWED = 500
+"""Stations that are named one by one; more are read with all the others."""
 BASE_URL = "https://opendata.dwd.de/climate_environment/CDC/observations_germany/climate"
 
 
@@ -118,6 +126,34 @@ class DwdConnection(Connection):
     def opened_products(self) -> list[Product]:
         """The products in the order named; where two hold a metric, the earlier one is taken."""
         return [product(self.resolution, name) for name in self.products]
+
+    def asked(self) -> Asked:
+        """The products of the stations, by their ids or by the selection's name."""
+        chosen = self.stations
+        named = (
+            frozenset(chosen) if isinstance(chosen, tuple) else frozenset((ALL if chosen == "all" else str(chosen),))
+        )
+        return Asked(frozenset(self.products), named, self.resolution)
+
+    def narrowed(self, lacks: Collection[Lack]) -> Narrowed | None:
+        """The lacking products of the lacking stations; products that share a metric are read together."""
+        if any(not lack.station and not lack.part for lack in lacks):
+            return None
+        opened = self.opened_products()
+        parts = {lack.part for lack in lacks}
+        wanted = [p for p in opened if "" in parts or p.name in parts]
+        metrics = {column.metric for p in wanted for column in p.columns.values()}
+        while more := [p for p in opened if p not in wanted and metrics & {c.metric for c in p.columns.values()}]:
+            wanted += more
+            metrics |= {column.metric for p in more for column in p.columns.values()}
+        ids = {lack.station for lack in lacks}
+        named = all(_ID.fullmatch(station) for station in ids)
+        products = tuple(p.name for p in opened if p in wanted)
+        if not products or (named and len(ids) > MOST_NARROWED):
+            return None
+        update: dict[str, Any] = {"products": products} | ({"stations": tuple(sorted(ids))} if named else {})
+        covered = frozenset(metrics | METRICS_MADE)
+        return Narrowed(self.model_copy(update=update), frozenset(ids) if named else None, covered)
 
     def stands_for(self, table: pa.Table) -> tuple[Seconds, Seconds]:
         """What the rows' metrics stand for at the cadence of their file's footer; see `older.py`."""

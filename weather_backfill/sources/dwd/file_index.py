@@ -47,6 +47,8 @@ class StationFile:
 class FileIndex:
     """The files by station (ids sorted), folders the server does not have, and asked ids without a file.
 
+    `listed` are all files that the folders list, by station and place of the product in `products`, also those that
+    hold no day of the range; `lists` the paths of the products' station lists, `read` those that were read.
     `superseded` are paths of historical files of which a newer version is read instead, `unreadable_lines` those of
     station lists of which nobody knows which stations they are, after their list's path.
     """
@@ -56,6 +58,11 @@ class FileIndex:
     without_files: list[str] = field(default_factory=list)
     superseded: list[str] = field(default_factory=list)
     unreadable_lines: list[str] = field(default_factory=list)
+    selection: Any = "all"
+    products: list[Product] = field(default_factory=list)
+    listed: dict[tuple[str, int], list[ProductFile]] = field(default_factory=dict)
+    lists: dict[int, list[str]] = field(default_factory=dict)
+    read: dict[str, StationList] = field(default_factory=dict)
 
 
 def find_files(connection: DwdConnection, remote: Remote, first: date, last: date) -> FileIndex:
@@ -65,8 +72,8 @@ def find_files(connection: DwdConnection, remote: Remote, first: date, last: dat
     without product files, or no file for any asked station is an error.
     """
     found: list[StationFile] = []
-    catalogue = FileIndex()
-    for rank, wanted in enumerate(connection.opened_products()):
+    catalogue = FileIndex(selection=connection.stations, products=connection.opened_products())
+    for rank, wanted in enumerate(catalogue.products):
         listed, selected = _product_files(connection, remote, wanted, rank, first, last, catalogue)
         chosen = [f for f in listed if selected is None or f.file.station in selected]
         old = _superseded(chosen)
@@ -74,6 +81,7 @@ def find_files(connection: DwdConnection, remote: Remote, first: date, last: dat
         catalogue.superseded += sorted(old)
     claims: dict[tuple[str, int], tuple[tuple[date, date], ...]] = {}
     for item in found:
+        catalogue.listed.setdefault((item.file.station, item.rank), []).append(item.file)
         if item.file.start and item.file.end:
             key = (item.file.station, item.rank)
             claims[key] = (*claims.get(key, ()), (item.file.start, item.file.end))
@@ -145,6 +153,7 @@ def _product_files(
             f"{remote.url(f'{wanted.resolution}/{wanted.folder}')} has none of the folders "
             f"{', '.join(p.folder for p in wanted.periods)}: check base_url, resolution and product."
         )
+    catalogue.lists[rank] = lists
     return found, _selected(connection, remote, wanted, lists, catalogue)
 
 
@@ -177,6 +186,7 @@ def _selected(
             "(*_Beschreibung_Stationen.txt): selecting by state or box needs it. Name station ids instead."
         )
     read = {path: read_station_list(remote, path) for path in lists}
+    catalogue.read |= read
     catalogue.unreadable_lines += [f"{path}: {line}" for path, found in read.items() for line in found.unreadable]
     stations = [s for found in read.values() for s in found.stations]
     inside = {s.id for s in stations if chosen.holds(s)}
@@ -210,26 +220,6 @@ def read_metadata(
             path = f"{folder}/{entry.name}"
             return open_metadata(_body(remote, path), path)
     raise NotFoundError(f"{remote.url(folder)} has no Meta_Daten_*_{station}.zip: nothing is known of the station.")
-
-
-def unlisted(catalogue: FileIndex, day: date, today: date, empty: bool = False) -> str | None:
-    """What ought to be in the listings for a day and is not: then the day is not whole, whatever was read.
-
-    An asked station without any file, or a `recent` folder that is not there although no historical file claims the
-    day; for a day that came out `empty` and is too old for `recent`, a `historical` folder. A server that is being
-    refilled looks like this, and a mistyped id.
-    """
-    missing = [f"station {station} has no file in any folder" for station in catalogue.without_files]
-    lately = today - day < RECENT_DAYS
-    due = Period.RECENT if lately else Period.HISTORICAL
-    for folder in catalogue.missing_folders if lately or empty else ():
-        product, period = folder.rsplit("/", 1)
-        if period != due.folder:
-            continue
-        files = ([f for f in own if f.path.startswith(f"{product}/")] for own in catalogue.stations.values())
-        if not all(own and covered_by_history(own, day) for own in files):
-            missing.append(f"folder {folder} is not on the server")
-    return " | ".join(missing) or None
 
 
 def covered_by_history(files: list[StationFile], day: date) -> bool:

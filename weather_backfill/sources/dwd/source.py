@@ -3,9 +3,9 @@
 A station's file holds years, a partition holds a day. So a range is read file by file: each needed file once,
 parsed once, merged with the station's other periods (the more final row wins) and cut into days in one pass.
 A file that cannot be read fails its station's days: those days are yielded with the other stations' rows and
-`incomplete` saying whose rows are unknown; a day with no rows at all because of it is a `DayFailure`.
+`lacks` saying whose rows are unknown; a day with no rows at all because of it is a `DayFailure`.
 
-So it is with what ought to be listed and is not (`catalogue.unlisted`): an outage is not "no data".
+So it is with what ought to be listed and is not (`expected.py`): an outage is not "no data".
 
 DWD's stamps are kept as they are, in UTC. What a value stands for follows from its product (`products.Interval`):
 `facts["intervals"]` says it with the evidence, and what is assumed. A value belongs to the day of its interval's
@@ -32,12 +32,14 @@ import pyarrow as pa
 
 from weather_backfill.model.days import Cadence, DayFailure, DayInventory, RawDay
 from weather_backfill.model.errors import NotFoundError, SourceUnavailableError, WeatherError
+from weather_backfill.model.expectation import Lack, words
 from weather_backfill.model.schemas import REJECTS
 from weather_backfill.sources.base import ClosingSource
-from weather_backfill.sources.dwd.connection import DwdConnection
+from weather_backfill.sources.dwd.connection import METRICS_MADE, DwdConnection
 from weather_backfill.sources.dwd.day_store import MEMORY_BYTES, DayIndex, DayStore, DayTables
 from weather_backfill.sources.dwd.directory_index import DirectoryEntry
-from weather_backfill.sources.dwd.file_index import FileIndex, StationFile, find_files, read_metadata, unlisted
+from weather_backfill.sources.dwd.expected import Expectation, missing_folders
+from weather_backfill.sources.dwd.file_index import RECENT_DAYS, FileIndex, StationFile, find_files, read_metadata
 from weather_backfill.sources.dwd.history import station_history
 from weather_backfill.sources.dwd.metadata import StationMetadata
 from weather_backfill.sources.dwd.products import Period, Product
@@ -56,7 +58,6 @@ PARSERS = min(os.cpu_count() or 1, 4)  # stations parsed at a time: each holds t
 CLOSED_AFTER = timedelta(days=30)  # a station that has been silent for longer is taken for a closed one
 _BYTES_AHEAD = 64 << 20  # of zips, as listed: what is read ahead of the reader, unless one station alone is larger
 _FAILURES_NAMED = 20
-_ALWAYS_THERE = frozenset({"cloud_observation_method"})  # made from cloud cover where the column is absent
 
 
 @dataclass
@@ -68,6 +69,8 @@ class _Range:
     products: Sequence[Product]
     contributions: list[Contribution] = field(default_factory=list)
     failed: list[dict[str, str]] = field(default_factory=list)
+    lacks: list[list[Lack]] = field(default_factory=list)
+    expectation: Expectation | None = None
     errors: dict[int, Exception] = field(default_factory=dict)
     rejects: list[list[pa.Table]] = field(default_factory=list)
     unknown_columns: set[str] = field(default_factory=set)
@@ -117,6 +120,7 @@ class _Range:
                 reason = f"{failure.name}: {failure.error}"
                 known = self.failed[position].get(load.station)
                 self.failed[position][load.station] = f"{known}; {reason}" if known else reason
+                self.lacks[position].append(Lack(load.station, part=failure.product, cause=reason))
                 self.errors.setdefault(position, failure.error)
 
 
@@ -136,7 +140,7 @@ class DwdSource(ClosingSource):
         self._files = FileCache(cache, self._remote, "dwd")
         self._memory = memory_bytes
         self._products = connection.opened_products()
-        self._metrics = sorted({c.metric for p in self._products for c in p.columns.values()} | _ALWAYS_THERE)
+        self._metrics = sorted({c.metric for p in self._products for c in p.columns.values()} | METRICS_MADE)
         self.cadence = Cadence(max(p.cadence for p in self._products))
 
     def close(self) -> None:
@@ -174,6 +178,7 @@ class DwdSource(ClosingSource):
         with ExitStack() as stack:
             try:
                 known, tables = self._read(index, stack)
+                known.expectation = Expectation(known.catalogue, self._remote)
             except WeatherError as error:
                 yield from (DayFailure(day, error) for day in index.dates)
                 return
@@ -207,8 +212,9 @@ class DwdSource(ClosingSource):
         """Read all files of the range; raises if the server does not list or answer."""
         catalogue = catalogue or find_files(self._connection, self._remote, index.dates[0], index.dates[-1])
         known = _Range(
-            index, catalogue, self._products, failed=[{} for _ in index.dates], rejects=[[] for _ in index.dates]
-        )
+            index, catalogue, self._products, failed=[{} for _ in index.dates], lacks=[[] for _ in index.dates],
+            rejects=[[] for _ in index.dates],
+        )  # fmt: skip
         store = stack.enter_context(DayStore(index, list(catalogue.stations), self._metrics, self._memory))
         for load in self._loads(known):
             store.add(load.station, load.series)
@@ -276,11 +282,15 @@ class DwdSource(ClosingSource):
     def _day(self, position: int, tables: DayTables, known: _Range) -> RawDay | DayFailure:
         day, failed = known.index.dates[position], known.failed[position]
         table = tables.day(position)
-        gone = unlisted(
-            known.catalogue, day, datetime.now(UTC).date(), empty=table.num_rows == 0 and not known.begun(position)
-        )
-        if table.num_rows == 0 and (failed or gone):
-            return DayFailure(day, known.errors.get(position) or NotFoundError(f"{gone}: it may be being refilled."))
+        today = datetime.now(UTC).date()
+        empty = table.num_rows == 0 and not known.begun(position)
+        gone = missing_folders(known.catalogue, day, today - day < RECENT_DAYS, empty)
+        gone += known.expectation.lacks(day) if known.expectation else []
+        lacks = (*known.lacks[position], *gone)
+        if table.num_rows == 0 and lacks:
+            return DayFailure(
+                day, known.errors.get(position) or NotFoundError(f"{words(lacks)}: it may be being refilled.")
+            )
         sources, source_objects = known.sources(position)
         rejects = pa.concat_tables([REJECTS.empty_table(), *known.rejects[position]])
         return RawDay(
@@ -290,9 +300,19 @@ class DwdSource(ClosingSource):
             rejects=rejects,
             facts=_facts(table, sources, known, failed),
             lineage={"source_objects": source_objects},
+            lacks=lacks,
             expected_stations=known.expected(position),
-            incomplete=" | ".join(filter(None, (_words(failed), gone))) or None,
+            expected_metrics=self._expected_metrics(lacks),
         )
+
+    def _expected_metrics(self, lacks: Sequence[Lack]) -> dict[str, frozenset[str]]:
+        """The metrics of the products whose files a station lacks: they cover nothing, and count."""
+        metrics = {p.name: frozenset(c.metric for c in p.columns.values()) for p in self._products}
+        expected: dict[str, frozenset[str]] = {}
+        for lack in lacks:
+            if lack.station and lack.part in metrics:
+                expected[lack.station] = expected.get(lack.station, frozenset()) | metrics[lack.part]
+        return expected
 
 
 def _facts(table: pa.Table, sources: list[Contribution], known: _Range, failed: dict[str, str]) -> dict[str, Any]:
@@ -315,14 +335,6 @@ def _facts(table: pa.Table, sources: list[Contribution], known: _Range, failed: 
 
 def _distinct(table: pa.Table) -> int:
     return len(table["station_id"].unique()) if table.num_rows else 0
-
-
-def _words(failed: dict[str, str]) -> str | None:
-    if not failed:
-        return None
-    named = [f"station {station}: {reason}" for station, reason in sorted(failed.items())][:_FAILURES_NAMED]
-    more = f" (and {len(failed) - len(named)} more)" if len(failed) > len(named) else ""
-    return f"rows of {len(failed)} station(s) are unknown: {' | '.join(named)}{more}"
 
 
 def _unanswered(bodies: Bodies) -> Exception | None:

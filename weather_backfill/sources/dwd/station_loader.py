@@ -40,9 +40,10 @@ _Read = tuple[StationFile, ParsedProduct, Contribution]
 
 @dataclass(frozen=True, slots=True)
 class FileFailure:
-    """A file that could not be read, and the wanted days whose rows are unknown because of it."""
+    """A file of a product that could not be read, and the wanted days whose rows are unknown because of it."""
 
     name: str
+    product: str
     error: Exception
     days: npt.NDArray[np.bool_]
 
@@ -83,7 +84,9 @@ def load_station(station: str, files: Sequence[StationFile], bodies: Bodies, ind
     load.span = (min(ends), max(ends)) if ends else None
     for item, broken_body, problem in broken:
         sound = [i for i, _, _ in read if i.product is item.product]
-        load.failures.append(FileFailure(item.file.name, problem, _lost_days(item, broken_body, sound, index)))
+        load.failures.append(
+            FileFailure(item.file.name, item.product.name, problem, _lost_days(item, broken_body, sound, index))
+        )
     load.series = _merge(read, index)
     load.contributions = [c for _, _, c in read if c.days.any()]
     return load

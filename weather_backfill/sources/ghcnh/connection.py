@@ -17,6 +17,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from weather_backfill.http.client import PoliteClient
 from weather_backfill.http.shared_state.local import MemoryState
 from weather_backfill.model.errors import WeatherError
+from weather_backfill.model.expectation import Asked
 from weather_backfill.security.reach import Place, folder_of
 from weather_backfill.security.tenant_policy import check_url
 from weather_backfill.sources.connection import Connection
@@ -133,6 +134,12 @@ class GhcnhConnection(Connection):
         None, ge=1, le=100_000, description="An allowance of this tenant alone; without it the service's is shared"
     )
     parallel_downloads: int = Field(4, ge=1, le=16, description="Files fetched ahead of the reader")
+
+    def asked(self) -> Asked:
+        """All elements of the stations, by their ids or by the selection's name."""
+        chosen = self.stations
+        stations = frozenset(chosen) if isinstance(chosen, tuple) else frozenset((str(chosen),))
+        return Asked(stations=stations, whole="" if self.resolution_40 else "without Resolution 40")
 
     @model_validator(mode="after")
     def _possible(self) -> GhcnhConnection:

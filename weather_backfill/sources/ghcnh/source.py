@@ -26,6 +26,7 @@ import pyarrow as pa
 
 from weather_backfill.model.days import Cadence, DayFailure, DayInventory, RawDay
 from weather_backfill.model.errors import NotFoundError, SourceUnavailableError, WeatherError
+from weather_backfill.model.expectation import Lack, words
 from weather_backfill.model.intervals import DAY_US
 from weather_backfill.model.partitions import days_between
 from weather_backfill.model.schemas import STATION_HISTORY
@@ -301,7 +302,8 @@ class GhcnhSource(ClosingSource):
         table, sources = store.day(position)
         failed, lost = known.failed.get(day, {}), known.lost.get(day, {})
         if table.num_rows == 0 and failed:
-            return DayFailure(day, known.error or NotFoundError(_words(failed)))
+            lacks = [Lack(station, cause=cause) for station, cause in failed.items()]
+            return DayFailure(day, known.error or NotFoundError(words(lacks)))
         number = (day - _EPOCH).days
         rejects = known.rejects.get(number, [])
         return RawDay(
@@ -312,7 +314,7 @@ class GhcnhSource(ClosingSource):
             facts=_facts(day, table, sources, known),
             lineage={"source_objects": json.dumps(known_digests(known, day), sort_keys=True)},
             expected_stations=known.expected(day),
-            incomplete=_words({**failed, **lost}) or None,
+            lacks=tuple(Lack(station, cause=cause) for station, cause in sorted({**failed, **lost}.items())),
         )
 
 
@@ -342,14 +344,6 @@ def _facts(day: date, table: pa.Table, sources: Any, known: _Range) -> dict[str,
         "stations_not_listed": list(known.catalogue.not_listed)[:_NAMED],
     }
     return facts | {name: value for name, value in optional.items() if value}
-
-
-def _words(problems: dict[str, str]) -> str:
-    if not problems:
-        return ""
-    named = [f"station {station}: {reason}" for station, reason in sorted(problems.items())][:_NAMED]
-    more = f" (and {len(problems) - len(named)} more)" if len(problems) > len(named) else ""
-    return f"rows of {len(problems)} station(s) are unknown: {' | '.join(named)}{more}"
 
 
 def _all_days(wanted: Sequence[date], year: int, why: str) -> dict[date, str]:

@@ -48,6 +48,7 @@ SERVICE = Service(
     # A day takes 0.05 to 5 s and a run some 5 s to start: a year of small days is there in 2 minutes by the quarter,
     # in 2.5 to 3 by the month.
     chunk_days=92,
+    required_metrics=("air_temperature", "relative_humidity", "surface_air_pressure", "wind_speed"),
     options=(
         ConnectOption("tempest", "Tempest archive: a folder or s3://bucket/prefix"),
         ConnectOption("endpoint-url", "S3 server of the archive, if not AWS"),

@@ -7,7 +7,7 @@ import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from weather_backfill.model.schemas import NOT_EVALUATED, RAW, REJECTS
+from weather_backfill.model.schemas import PASS, RAW, REJECTS
 from weather_backfill.sources.aceiot import day_assembly as module
 from weather_backfill.sources.aceiot.day_assembly import WindowFile, assemble, sort_window, write_window
 from weather_backfill.sources.aceiot.decode import Counts, Page, Samples
@@ -68,7 +68,7 @@ def test_a_day_is_sorted_by_station_metric_and_time_over_windows_and_sites(tmp_p
     assert [tuple(r.values()) for r in got] == [
         ("a", "m", 1.0), ("a", "m", 3.0), ("a", "x", 2.0), ("a", "z", 4.0), ("b", "m", 9.0),
     ]  # fmt: skip
-    assert set(table["quality"].to_pylist()) == {NOT_EVALUATED}
+    assert set(table["quality"].to_pylist()) == {PASS}
     table.validate(full=True)
 
 

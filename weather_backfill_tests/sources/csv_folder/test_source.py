@@ -13,7 +13,8 @@ import pytest
 
 from weather_backfill.model.days import DayFailure, RawDay
 from weather_backfill.model.errors import ConfigurationError, SchemaError, UnreadableObjectError
-from weather_backfill.refine.checks import check_raw, coverage
+from weather_backfill.refine.checks import check_raw
+from weather_backfill.refine.coverage import coverage
 from weather_backfill.settings import Settings
 from weather_backfill.sources.csv_folder.connection import CsvFolderConnection
 from weather_backfill.sources.csv_folder.source import CsvFolderSource
@@ -179,7 +180,7 @@ def test_a_day_goes_through_the_platform(tmp_path: Path) -> None:
     assert isinstance(day, RawDay)
     held = coverage(day)
     assert held.share == 1.0
-    assert all(result.passed for result in check_raw(day, held, settings))
+    assert all(result.passed for result in check_raw(day, held, settings.limits_of("csv_folder")))
     inside = text.replace(str(tmp_path), str(tmp_path / "lake" / "raw_observations"))
     with pytest.raises(ConfigurationError, match=r"csv_folder.folder.*lies in the lake"):
         open_source(

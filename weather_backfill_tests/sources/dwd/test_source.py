@@ -19,7 +19,7 @@ import pytest
 from weather_backfill.model.days import DayFailure, RawDay
 from weather_backfill.model.errors import NotFoundError, SchemaError, SourceUnavailableError, UnreadableObjectError
 from weather_backfill.model.partitions import days_between
-from weather_backfill.refine.checks import coverage
+from weather_backfill.refine.coverage import coverage
 from weather_backfill.sources.dwd.connection import DwdConnection
 from weather_backfill.sources.dwd.products import Period, product
 from weather_backfill.sources.dwd.remote import HttpRemote
@@ -147,9 +147,12 @@ def test_ten_minutes_have_the_known_daily_mean() -> None:
 @needs_data
 def test_stations_are_chosen_by_state_and_box() -> None:
     day = [date(2019, 7, 1)]
-    (berlin,) = good(read_days(DwdConnection(base_url=tree("2020-03-27"), stations={"state": "Berlin"}), day))
+    (berlin,) = read_days(DwdConnection(base_url=tree("2020-03-27"), stations={"state": "Berlin"}), day)
+    assert isinstance(berlin, RawDay)
+    assert {lack.station for lack in berlin.lacks} == {"00403", "00430"}, "active by the list, not among these files"
     box = {"south": 52.3, "west": 13.0, "north": 52.7, "east": 13.8}
-    (boxed,) = good(read_days(DwdConnection(base_url=tree("2020-03-27"), stations=box), day))
+    (boxed,) = read_days(DwdConnection(base_url=tree("2020-03-27"), stations=box), day)
+    assert isinstance(boxed, RawDay)
     in_berlin, in_box = (set(frame([d])["station_id"]) for d in (berlin, boxed))
     assert in_berlin
     assert in_berlin <= in_box
@@ -352,7 +355,7 @@ def test_unknown_stations_and_missing_products_are_errors_not_empty_days(tmp_pat
     assert isinstance(day, RawDay)
     assert day.table.num_rows == 48
     assert day.facts["stations_without_files"] == ["00099"]
-    assert day.incomplete == "station 00099 has no file in any folder", "mistyped, or a server that is being refilled"
+    assert day.incomplete == "station 00099: has no file of air_temperature in any folder", "mistyped, or refilled now"
 
 
 def test_a_recent_folder_that_is_gone_is_no_day_without_data(tmp_path) -> None:
