@@ -15,12 +15,19 @@ import pytest
 
 from weather_backfill.alerts.incidents import LEASE, OPENED, Incident, Register
 from weather_backfill.alerts.reconcile import reconcile_alerts
+from weather_backfill.backfill.accepting import accept
 from weather_backfill.backfill.context import BackfillContext
 from weather_backfill.backfill.launch import launch_backfill
 from weather_backfill.dagster.private import BulkActionStatus
 from weather_backfill.definitions import build_definitions
 from weather_backfill.http.circuit_breaker import Breaker, BreakerRules, breaker_scope
 from weather_backfill.http.shared_state import open_state
+from weather_backfill.lake import layout, parquet, refiling
+from weather_backfill.lake.expectation import footer_entries
+from weather_backfill.lake.writer import write_day
+from weather_backfill.model.days import DayTable
+from weather_backfill.model.expectation import Lack
+from weather_backfill.model.partitions import PartitionKey
 from weather_backfill.settings import Settings
 from weather_backfill.storage.object_store import ObjectStore
 from weather_backfill_tests.alerts.sinks import Sink, smtp_sink, webhook_sink
@@ -150,6 +157,24 @@ def test_completeness(watched: Watched) -> None:
     assert f"--start {day(4)} --end {day(4)} --reprocess incomplete" in watched.hook.texts[0]
     watched.materialize(day(4))
     resolved_once(watched, "acme / tempest: completeness under 90% after backfill partial")
+
+
+def test_a_day_that_lacks_a_required_metric_is_told_once_by_name_until_it_is_accepted(watched: Watched) -> None:
+    for n in range(4):
+        watched.materialize(day(n))
+    lake, key = watched.platform.lake, PartitionKey(day(2), "acme")
+    table = parquet.decode(lake.get(layout.day_key(layout.RAW_OBSERVATIONS, "tempest", key)))
+    lack = Lack("ST-1", "surface_air_pressure", cause="required, and without a value all day")
+    lineage = refiling.lineage_of(parquet.our_pairs(table.schema.metadata)) | footer_entries((lack,), None)
+    plain = table.replace_schema_metadata(None)
+    write_day(lake, "tempest", layout.RAW_OBSERVATIONS, DayTable(key, plain, lineage, incomplete=str(lack)))
+    now = datetime.now(UTC).timestamp()
+    ended = {"status": BulkActionStatus.COMPLETED_SUCCESS, "backfill_end_timestamp": now}
+    watched.launch("short", [day(n) for n in range(4)], **ended)
+    told_once(watched, "acme / tempest: 1 days lack what was asked for after backfill short")
+    assert f"- {day(2)}: station ST-1 surface_air_pressure: required" in watched.hook.texts[0]
+    accept(watched.context, "tempest", "acme", day(2), day(2), why="sensor sent in", station="ST-1")
+    resolved_once(watched, "acme / tempest: 1 days lack what was asked for after backfill short")
 
 
 def test_breaker_open(watched: Watched) -> None:
